@@ -1,0 +1,88 @@
+//! What a handler can ask about the call that it answers.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use panpipe_transport::Peer;
+
+/// What is known of the call that is being answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallContext {
+    pub(crate) peer: Peer,
+    pub(crate) method: &'static str,
+    pub(crate) deadline: Option<Instant>,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<CallContext>> = const { Cell::new(None) };
+}
+
+impl CallContext {
+    /// Makes this the current call of this thread until the guard is dropped.
+    pub(crate) fn enter(self) -> Entered {
+        Entered { before: CURRENT.replace(Some(self)) }
+    }
+}
+
+/// Puts the call before back when dropped.
+pub(crate) struct Entered {
+    before: Option<CallContext>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.before.take());
+    }
+}
+
+/// The process that made the call which the current handler answers.
+///
+/// Outside a handler, and in a task that a handler has spawned, nothing is
+/// known of a caller and every field is `None`: ask first, and hand the answer
+/// on. Never take an unknown peer for a trusted one.
+///
+/// ```
+/// # struct Db;
+/// # impl Db {
+/// async fn whoami(&self) -> String {
+///     panpipe::call::peer().to_string()
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn peer() -> Peer {
+    CURRENT.get().map_or_else(Peer::unknown, |call| call.peer)
+}
+
+/// When the call which the current handler answers has to be over, if its
+/// caller set a deadline. Calls that the handler makes inherit it.
+#[must_use]
+pub fn deadline() -> Option<Instant> {
+    CURRENT.get().and_then(|call| call.deadline)
+}
+
+/// The method which the current handler answers, as `"Service.method"`;
+/// `None` outside a handler.
+#[must_use]
+pub fn method() -> Option<&'static str> {
+    CURRENT.get().map(|call| call.method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_nest_and_end_with_their_guard() {
+        let context = |method| CallContext { peer: Peer::unknown(), method, deadline: None };
+        assert_eq!(method(), None);
+        let outer = context("A.a").enter();
+        {
+            let _inner = context("B.b").enter();
+            assert_eq!(method(), Some("B.b"));
+        }
+        assert_eq!(method(), Some("A.a"));
+        drop(outer);
+        assert_eq!(method(), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! A child process as the other end of a connection, over anonymous pipes of
+//! its own: its standard streams stay its own.
+
+use std::env;
+use std::io;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use panpipe_transport::{Peer, PipeStream, anonymous};
+use thiserror::Error;
+
+use crate::client::{Client, ServiceClient};
+use crate::connection::{Connection, Setup, over_pipe};
+use crate::limits::Limits;
+use crate::service::{AnyService, Serve, ServiceImpl};
+use crate::session::CloseReason;
+
+/// The environment variable that tells a child the handles of its pipes.
+const HANDLES: &str = "PANPIPE_HANDLES";
+
+/// Starts `command` as a child that is called, and may call back, over two
+/// anonymous pipes.
+///
+/// ```no_run
+/// # #[panpipe::service]
+/// # pub trait Worker { async fn square(&self, x: u64) -> u64; }
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::process::Command;
+///
+/// let child = panpipe::spawn(Command::new("worker")).start::<WorkerClient>()?;
+/// println!("{}", child.client().square(12).await?);
+/// child.shutdown(std::time::Duration::from_secs(2)).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn spawn(command: Command) -> Spawn {
+    Spawn { command, limits: Limits::default(), offers: None }
+}
+
+/// A child to be started.
+#[derive(Debug)]
+#[must_use = "a child is started by `.start()`"]
+pub struct Spawn {
+    command: Command,
+    limits: Limits,
+    offers: Option<Offer>,
+}
+
+struct Offer {
+    info: crate::ServiceInfo,
+    service: Arc<dyn AnyService>,
+}
+
+impl std::fmt::Debug for Offer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.info.fmt(f)
+    }
+}
+
+impl Spawn {
+    /// Lets the child call this service.
+    pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
+        self.offers = Some(Offer { info: I::info(), service: Arc::new(service) });
+        self
+    }
+
+    /// What this side accepts from the child.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Starts the child. Its own service is checked with the first call.
+    ///
+    /// # Errors
+    ///
+    /// When no pipe can be made or the program cannot be run.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start<C: ServiceClient>(self) -> Result<Child<C>, SpawnError> {
+        let Spawn { mut command, limits, offers } = self;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let (stream, ends) = anonymous::for_child().map_err(SpawnError::Pipe)?;
+        command.env(HANDLES, ends.handles());
+        ends.pass_to(&mut command);
+        let mut command = tokio::process::Command::from(command);
+        let process = command
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| SpawnError::Program { program, source })?;
+        // The child's ends live in the command: closed here, so that its end is seen.
+        drop(command);
+        let mut peer = Peer::this_process();
+        peer.pid = process.id();
+        let (info, service) = offers.map(|offer| (offer.info, offer.service)).unzip();
+        let setup = Setup { limits, offers: info, ..Setup::dialer(C::info()) };
+        let connection = over_pipe(stream.with_peer(peer), setup).with_service(service).start();
+        // The child may want to call first, and cannot before it has our hello.
+        connection.say_hello();
+        let client = C::from_inner(Client::of_connection(Arc::clone(&connection)));
+        Ok(Child { client, connection, process })
+    }
+}
+
+/// Why a child was not started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// No pipe could be made.
+    #[error("no pipe could be made for the child: {0}")]
+    Pipe(#[source] io::Error),
+    /// The program could not be run.
+    #[error("{program} could not be run: {source}")]
+    Program {
+        /// The program, as it was asked for.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A running child and the connection to it. Dropping it kills the child.
+#[derive(Debug)]
+pub struct Child<C> {
+    client: C,
+    connection: Arc<Connection>,
+    process: tokio::process::Child,
+}
+
+impl<C: ServiceClient> Child<C> {
+    /// The client of the child's service.
+    #[must_use]
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
+    /// The child's process id, until it has been waited for.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Why the connection ended, once it has.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.connection.close_reason()
+    }
+
+    /// Waits until the child has ended by itself. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot say how it ended.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// Lets running calls finish and closes the connection, which ends a child
+    /// that serves its parent; kills the child when it has not ended by then.
+    ///
+    /// # Errors
+    ///
+    /// When the system can neither kill the child nor say how it ended.
+    pub async fn shutdown(self, grace: Duration) -> io::Result<ExitStatus> {
+        let Child { client, connection, mut process } = self;
+        drop(client);
+        // Other clones of the client may live on; the child is told to end all the same.
+        connection.drain();
+        if let Ok(status) = tokio::time::timeout(grace, process.wait()).await {
+            return status;
+        }
+        process.start_kill()?;
+        process.wait().await
+    }
+}
+
+/// Why this process cannot reach its parent.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ParentError {
+    /// It was not started by [`spawn`].
+    #[error("this program is a panpipe child and is of no use by itself: a host has to start it, with `panpipe::spawn`")]
+    NotAChild,
+    /// The handles that it was given are not the ends of pipes.
+    #[error("the pipes from the parent cannot be used: {HANDLES}={handles:?}: {source}")]
+    Handles {
+        /// What the environment says.
+        handles: String,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection ended otherwise than by the parent's wish.
+    #[error("the connection to the parent was lost: {0}")]
+    Lost(CloseReason),
+}
+
+/// In a child: serves the parent until it closes the connection.
+///
+/// `make` is given the client of what the parent offers and makes the service
+/// that the parent may call.
+///
+/// ```no_run
+/// # #[panpipe::service]
+/// # pub trait Host { async fn log(&self, line: String); }
+/// # #[panpipe::service]
+/// # pub trait Worker { async fn square(&self, x: u64) -> u64; }
+/// struct Squares { host: HostClient }
+///
+/// impl Worker for Squares {
+///     async fn square(&self, x: u64) -> u64 {
+///         let _ = self.host.log(format!("asked for {x}")).await;
+///         x * x
+///     }
+/// }
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), panpipe::ParentError> {
+///     panpipe::serve_parent(|host: HostClient| Squares { host }.serve()).await
+/// }
+/// ```
+///
+/// # Errors
+///
+/// When the process was not started by [`spawn`], or the connection breaks.
+pub async fn serve_parent<C, I>(make: impl FnOnce(C) -> Serve<I>) -> Result<(), ParentError>
+where
+    C: ServiceClient,
+    I: ServiceImpl,
+{
+    let setup = Setup { offers: Some(I::info()), wants: Some(C::info()), ..Setup::acceptor(None) };
+    let (connection, mut driver) = over_pipe(parent()?, setup).into_parts();
+    let service = make(C::from_inner(Client::of_connection(connection)));
+    driver.set_service(Arc::new(service));
+    ended(driver.await)
+}
+
+fn parent() -> Result<PipeStream, ParentError> {
+    let handles = env::var(HANDLES).map_err(|_| ParentError::NotAChild)?;
+    PipeStream::from_handles(&handles).map_err(|source| ParentError::Handles { handles, source })
+}
+
+fn ended(reason: CloseReason) -> Result<(), ParentError> {
+    match reason {
+        CloseReason::Closed | CloseReason::Local => Ok(()),
+        other => Err(ParentError::Lost(other)),
+    }
+}

@@ -1,0 +1,143 @@
+//! What a failed call tells its caller.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use thiserror::Error;
+
+/// Why a call gave no value.
+///
+/// `E` is the method's own error type; a method that does not return a
+/// `Result` has none, and its calls fail with `CallError` alone.
+///
+/// ```
+/// use panpipe::CallError;
+///
+/// fn worth_a_retry<E>(error: &CallError<E>) -> bool {
+///     matches!(error, CallError::Disconnected { sent: false } | CallError::Overloaded)
+/// }
+/// # assert!(worth_a_retry::<()>(&CallError::Overloaded));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CallError<E = Infallible> {
+    /// The method ran and returned this error of its own.
+    #[error("{0}")]
+    App(E),
+    /// The connection ended before the reply came.
+    ///
+    /// `sent` is false when the call certainly did not run on the other side,
+    /// so that calling again cannot run it twice. When it is true, the call may
+    /// or may not have run.
+    #[error("the connection ended before the reply came{}", if *.sent {
+        "; the call may have run"
+    } else {
+        "; the call was not sent, so it is safe to call again on a new connection"
+    })]
+    Disconnected {
+        /// Whether the whole call had been handed to the system.
+        sent: bool,
+    },
+    /// The call's deadline passed first. The other side was told to stop.
+    #[error("the deadline passed before the reply came")]
+    DeadlineExceeded,
+    /// The handler was stopped before it had a reply, for example because the
+    /// process that runs it is shutting down.
+    #[error("the handler was stopped before it had replied")]
+    Cancelled,
+    /// The handler panicked. Its process and the connection live on.
+    #[error("the handler panicked; the server's own log says where")]
+    Panicked,
+    /// The call's arguments, or its reply, encode to more bytes than the
+    /// receiving side accepts in one message. Nothing of it was sent.
+    #[error("a message of {size} bytes is over the receiver's limit of {limit}; raise `Limits::max_message` there or send less at once")]
+    TooLarge {
+        /// The size of the encoded message, in bytes.
+        size: u64,
+        /// The largest size that the receiving side accepts, in bytes.
+        limit: u64,
+    },
+    /// The other side holds as many calls as it accepts. The call did not run.
+    #[error("the other side is at its limit of running calls; the call did not run, try again later")]
+    Overloaded,
+    /// The other side has no method of this name and signature.
+    #[error("the other side has no such method; the two processes were built from different versions of the trait")]
+    UnknownMethod,
+    /// The arguments or the reply could not be encoded or decoded.
+    #[error("arguments or reply could not be read: {0}")]
+    Malformed(String),
+    /// The other side turned the connection down, and says why. The call did
+    /// not run.
+    #[error("the connection was refused: {0}")]
+    Refused(Refusal),
+}
+
+impl CallError {
+    /// The same failure, seen by the caller of a method whose error type is `E`.
+    #[must_use]
+    pub fn widen<E>(self) -> CallError<E> {
+        match self {
+            CallError::App(never) => match never {},
+            CallError::Disconnected { sent } => CallError::Disconnected { sent },
+            CallError::DeadlineExceeded => CallError::DeadlineExceeded,
+            CallError::Cancelled => CallError::Cancelled,
+            CallError::Panicked => CallError::Panicked,
+            CallError::TooLarge { size, limit } => CallError::TooLarge { size, limit },
+            CallError::Overloaded => CallError::Overloaded,
+            CallError::UnknownMethod => CallError::UnknownMethod,
+            CallError::Malformed(why) => CallError::Malformed(why),
+            CallError::Refused(refusal) => CallError::Refused(refusal),
+        }
+    }
+}
+
+/// Why a connection was turned down before any call ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// What kind of refusal this is.
+    pub reason: RefusalReason,
+    /// The refusing side's own words.
+    pub message: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The kinds of [`Refusal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// The other side does not speak panpipe's protocol.
+    NotPanpipe,
+    /// It speaks another version of the protocol.
+    ProtocolVersion,
+    /// It was built without the codec that this connection asks for.
+    Codec,
+    /// It offers no service of that name.
+    Service,
+    /// It offers the service in another version.
+    ServiceVersion,
+    /// It does not answer this user.
+    NotAllowed,
+    /// It serves as many clients as it accepts.
+    Overloaded,
+    /// It is shutting down.
+    Draining,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_call_says_whether_calling_again_is_safe() {
+        let lost = CallError::<Infallible>::Disconnected { sent: false };
+        assert!(lost.to_string().contains("safe to call again"));
+        let lost = CallError::<Infallible>::Disconnected { sent: true };
+        assert!(lost.to_string().contains("may have run"));
+    }
+}

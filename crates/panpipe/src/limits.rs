@@ -1,0 +1,60 @@
+//! The limits of a connection as a value. The defaults are
+//! `panpipe_transport::limits`, all on one screen.
+
+use std::time::Duration;
+
+pub(crate) use panpipe_transport::limits::*;
+
+/// What one side of a connection accepts from the other.
+///
+/// Each side tells its limits in its hello and the other keeps to them: a
+/// caller waits, rather than sends more than the other side takes.
+///
+/// ```
+/// use panpipe::Limits;
+///
+/// let limits = Limits { max_message: 64 << 20, ..Limits::default() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message accepted, in bytes of its encoding. A larger one
+    /// fails its call with [`CallError::TooLarge`](crate::CallError::TooLarge).
+    pub max_message: usize,
+    /// How many calls of one peer run at once. Its further calls wait with the
+    /// peer.
+    pub max_calls: u32,
+    /// How many bytes of arguments of one peer's running calls are held at
+    /// once. Its further calls wait with the peer.
+    pub max_call_bytes: usize,
+    /// How many bytes wait to be sent before calls and replies of this side
+    /// wait too.
+    pub queued_bytes: usize,
+    /// How many clients a server serves at once. One more is refused.
+    pub max_clients: usize,
+    /// How long a peer may take for its hello.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_message: MAX_FRAME,
+            max_calls: MAX_CALLS,
+            max_call_bytes: MAX_CALL_BYTES,
+            queued_bytes: QUEUED_BYTES,
+            max_clients: MAX_CLIENTS,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+        }
+    }
+}
+
+impl Limits {
+    /// The same limits, each raised to the least that the protocol needs.
+    pub(crate) fn at_least_the_protocols(mut self) -> Self {
+        self.max_message = self.max_message.max(FIRST_MESSAGE);
+        self.max_calls = self.max_calls.max(1);
+        self.max_call_bytes = self.max_call_bytes.max(1);
+        self.queued_bytes = self.queued_bytes.max(1);
+        self
+    }
+}

@@ -1,0 +1,70 @@
+//! A client of a service in the same process: no pipe, no bytes.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use panpipe_transport::Peer;
+
+use crate::call::CallContext;
+use crate::client::{Client, TypedCall, TypedCarrier};
+use crate::error::CallError;
+use crate::service::{MethodInfo, Serve, ServiceImpl};
+use crate::session::Deadline;
+
+struct Local<I> {
+    service: Arc<I>,
+}
+
+impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
+    fn call(&self, info: &'static MethodInfo, request: I::Req, deadline: Option<Deadline>) -> TypedCall<I::Resp> {
+        let context = CallContext {
+            peer: Peer::this_process(),
+            method: info.name,
+            deadline: deadline.map(|deadline| deadline.at),
+        };
+        let handler = InContext { context, handler: Box::pin(Arc::clone(&self.service).respond(request)) };
+        Box::pin(async move {
+            match deadline {
+                None => handler.await,
+                Some(deadline) => tokio::time::timeout_at(deadline.at.into(), handler)
+                    .await
+                    .unwrap_or(Err(CallError::DeadlineExceeded)),
+            }
+        })
+    }
+
+    fn oneway(&self, info: &'static MethodInfo, request: I::Req) -> TypedCall<()> {
+        let handler = self.call(info, request, None);
+        Box::pin(async move {
+            tokio::spawn(handler);
+            Ok(())
+        })
+    }
+}
+
+/// A handler that knows its call and whose panic is an error.
+pub(crate) struct InContext<R> {
+    pub(crate) context: CallContext,
+    pub(crate) handler: Pin<Box<dyn Future<Output = R> + Send>>,
+}
+
+impl<R> Future for InContext<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let _current = self.context.enter();
+        match catch_unwind(AssertUnwindSafe(|| self.handler.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(CallError::Panicked)),
+        }
+    }
+}
+
+/// Makes a client that calls `service` in place.
+pub(crate) fn local<I: ServiceImpl>(service: Serve<I>) -> Client<I::Req, I::Resp> {
+    Client::of_typed(Arc::new(Local { service: service.service }))
+}

@@ -1,0 +1,296 @@
+//! A service under a name, for many clients.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panpipe_transport::{BindError, Listener, NameError, Peer, PipeName, PipeStream};
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+
+use crate::connection::{Setup, over_pipe};
+use crate::error::{Refusal, RefusalReason};
+use crate::limits::{self, Limits};
+use crate::service::{AnyService, Serve, ServiceImpl};
+use crate::session::{CloseReason, ServiceInfo};
+
+/// Serves `service` under `name` until ctrl-c, then lets running calls finish.
+///
+/// Only processes of the same user are answered. A second server on a name
+/// that is in use fails; the name of a server that has died is taken over.
+///
+/// # Errors
+///
+/// When the name cannot be served, see [`ServeError`].
+pub async fn serve<I: ServiceImpl>(
+    name: impl TryInto<PipeName, Error: Into<NameError>>,
+    service: Serve<I>,
+) -> Result<(), ServeError> {
+    let ctrl_c = async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!("ctrl-c cannot be watched for, the server runs until it is killed: {error}");
+            std::future::pending::<()>().await;
+        }
+    };
+    Server::bind(name).service(service).until(ctrl_c).serve().await
+}
+
+/// Why a server does not run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The name cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No service was given.
+    #[error("the server at {name} has nothing to serve; call `.service(…)` before `.serve()`")]
+    NoService {
+        /// The name that was to be served.
+        name: PipeName,
+    },
+    /// The server's task panicked.
+    #[error("the server's task failed: {0}")]
+    Task(#[from] JoinError),
+}
+
+/// A server to be started: a name, a service, limits.
+///
+/// ```no_run
+/// # #[panpipe::service]
+/// # pub trait Clock { async fn now(&self) -> u64; }
+/// # struct Wall;
+/// # impl Clock for Wall { async fn now(&self) -> u64 { 0 } }
+/// # async fn run() -> Result<(), panpipe::ServeError> {
+/// use panpipe::{Limits, Server};
+///
+/// Server::bind("acme.clock")
+///     .limits(Limits { max_clients: 8, ..Limits::default() })
+///     .service(Wall.serve())
+///     .serve()
+///     .await
+/// # }
+/// ```
+#[must_use = "a server serves when `.serve()` is awaited or `.start()` is called"]
+pub struct Server {
+    name: Result<PipeName, NameError>,
+    service: Option<(ServiceInfo, Arc<dyn AnyService>)>,
+    limits: Limits,
+    grace: Duration,
+    until: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("name", &self.name).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server under `name`. Nothing happens before [`serve`](Self::serve) or
+    /// [`start`](Self::start), which also tell whether the name can be had.
+    pub fn bind(name: impl TryInto<PipeName, Error: Into<NameError>>) -> Self {
+        Server {
+            name: name.try_into().map_err(Into::into),
+            service: None,
+            limits: Limits::default(),
+            grace: limits::DRAIN,
+            until: Box::pin(std::future::pending()),
+        }
+    }
+
+    /// What clients may call.
+    pub fn service<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
+        self.service = Some((I::info(), Arc::new(service)));
+        self
+    }
+
+    /// What each client may take.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How long running calls may take to finish once the server ends.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Ends the server, in order, when `event` is ready.
+    pub fn until(mut self, event: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.until = Box::pin(event);
+        self
+    }
+
+    /// Serves until the server is told to end.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be had or nothing is to be served.
+    pub async fn serve(self) -> Result<(), ServeError> {
+        self.start()?.wait().await
+    }
+
+    /// Starts the server as a task; the name is taken when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be had or nothing is to be served.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn start(self) -> Result<RunningServer, ServeError> {
+        let name = self.name.map_err(BindError::from)?;
+        let Some((info, service)) = self.service else {
+            return Err(ServeError::NoService { name });
+        };
+        let listener = Listener::bind(name.clone())?;
+        let (stop, stopping) = watch::channel(false);
+        let accept = Accept { listener, info, service, limits: self.limits, grace: self.grace, stopping, until: self.until };
+        Ok(RunningServer { name, stop, task: tokio::spawn(accept.run()) })
+    }
+}
+
+/// A server at work. Dropping it leaves the server running.
+#[derive(Debug)]
+pub struct RunningServer {
+    name: PipeName,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl RunningServer {
+    /// The name that is served.
+    #[must_use]
+    pub fn name(&self) -> &PipeName {
+        &self.name
+    }
+
+    /// Takes no new clients and no new calls, lets running calls finish for as
+    /// long as the server's grace allows, and ends.
+    ///
+    /// # Errors
+    ///
+    /// When the server's task has panicked.
+    pub async fn shutdown(self) -> Result<(), ServeError> {
+        self.stop.send_replace(true);
+        self.wait().await
+    }
+
+    /// Waits until the server has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the server's task has panicked.
+    pub async fn wait(self) -> Result<(), ServeError> {
+        // The sender lives on: the server ends when it is told to, not when this is dropped.
+        Ok(self.task.await?)
+    }
+}
+
+struct Accept {
+    listener: Listener,
+    info: ServiceInfo,
+    service: Arc<dyn AnyService>,
+    limits: Limits,
+    grace: Duration,
+    stopping: watch::Receiver<bool>,
+    until: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Accept {
+    async fn run(self) {
+        let Accept { listener, info, service, limits, grace, mut stopping, mut until } = self;
+        let (drain, draining) = watch::channel(false);
+        let mut clients = JoinSet::new();
+        let mut pause = limits::ACCEPT_PAUSE;
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok(stream) => {
+                        pause = limits::ACCEPT_PAUSE;
+                        let refusal = turn_down(stream.peer(), clients.len(), &limits);
+                        let client = ClientSetup { info: info.clone(), service: Arc::clone(&service), limits: limits.clone() };
+                        clients.spawn(client.serve(stream, refusal, draining.clone()));
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, mostly: they come back when clients go.
+                        tracing::warn!(name = %listener.name(), "a client cannot be accepted, trying again in {pause:?}: {error}");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(limits::ACCEPT_PAUSE_MOST);
+                    }
+                },
+                Some(_) = clients.join_next(), if !clients.is_empty() => {}
+                () = &mut until => break,
+                true = told(&mut stopping) => break,
+            }
+        }
+        // The name is free from here on, a successor can take it.
+        drop(listener);
+        drain.send_replace(true);
+        let all = async { while clients.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            tracing::warn!("{} clients had calls running when the server's grace ended", clients.len());
+        }
+        clients.shutdown().await;
+    }
+}
+
+/// Waits until the value is true; false when nobody can set it any more.
+async fn told(event: &mut watch::Receiver<bool>) -> bool {
+    event.wait_for(|&told| told).await.is_ok()
+}
+
+/// Whether a client is refused before a byte of it is read.
+fn turn_down(peer: Peer, clients: usize, limits: &Limits) -> Option<Refusal> {
+    let own = Peer::this_process();
+    if peer.uid.is_some() && peer.uid != own.uid {
+        let message = format!("this server answers processes of its own user only: it is {own}, the client is {peer}");
+        return Some(Refusal { reason: RefusalReason::NotAllowed, message });
+    }
+    if clients >= limits.max_clients {
+        let message = format!("this server has {clients} clients, as many as it accepts; try again later");
+        return Some(Refusal { reason: RefusalReason::Overloaded, message });
+    }
+    None
+}
+
+struct ClientSetup {
+    info: ServiceInfo,
+    service: Arc<dyn AnyService>,
+    limits: Limits,
+}
+
+impl ClientSetup {
+    async fn serve(self, stream: PipeStream, refusal: Option<Refusal>, mut draining: watch::Receiver<bool>) {
+        let peer = stream.peer();
+        let setup = Setup { limits: self.limits, ..Setup::acceptor(Some(self.info)) };
+        let (connection, driver) = over_pipe(stream, setup).with_service(Some(self.service)).into_parts();
+        if let Some(refusal) = refusal {
+            connection.refuse(refusal);
+        }
+        tokio::pin!(driver);
+        let reason = tokio::select! {
+            reason = &mut driver => reason,
+            _ = told(&mut draining) => {
+                connection.drain();
+                driver.await
+            }
+        };
+        match reason {
+            CloseReason::Closed | CloseReason::Local => tracing::debug!(%peer, "a client has gone: {reason}"),
+            other => tracing::warn!(%peer, "a client was lost: {other}"),
+        }
+    }
+}
+
+/// So that `?` works in a `main` that returns `io::Result`.
+impl From<ServeError> for io::Error {
+    fn from(error: ServeError) -> Self {
+        io::Error::other(error)
+    }
+}

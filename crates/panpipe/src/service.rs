@@ -1,0 +1,110 @@
+//! What a generated service is to the engine.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::dispatch::{Dispatched, IncomingCall};
+pub use crate::session::ServiceInfo;
+
+/// What a type parameter of a service trait must be able to do.
+pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Wire for T {}
+
+/// A request of a generated service, as stock tarpc carries it.
+pub trait Request: Send + 'static {
+    /// The method asked for, as `"Service.method"`.
+    fn name(&self) -> &'static str;
+}
+
+/// What the attribute generates for a service trait.
+pub trait ServiceImpl: Send + Sync + Sized + 'static {
+    /// Every request as one type.
+    type Req: Request;
+    /// Every response as one type.
+    type Resp: Send + 'static;
+
+    /// The service's name and version.
+    fn info() -> ServiceInfo;
+
+    /// Answers one call that came in as bytes.
+    fn dispatch(self: &Arc<Self>, call: IncomingCall<'_>) -> Dispatched;
+
+    /// Answers one request that came in as a value.
+    fn respond(self: Arc<Self>, request: Self::Req) -> impl Future<Output = Self::Resp> + Send;
+}
+
+/// What is known of a method when its trait is compiled.
+#[derive(Debug)]
+pub struct MethodInfo {
+    pub(crate) name: &'static str,
+    pub(crate) id: u64,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl MethodInfo {
+    /// A method by its full name, `"Service.method"`, and the hash that
+    /// addresses it.
+    #[must_use]
+    pub const fn new(name: &'static str, id: u64) -> Self {
+        MethodInfo { name, id, timeout: None }
+    }
+
+    /// The same method with a deadline for every call of it.
+    #[must_use]
+    pub const fn with_timeout(self, timeout: Duration) -> Self {
+        MethodInfo { timeout: Some(timeout), ..self }
+    }
+}
+
+/// A service object, ready to be served: what `.serve()` of a service trait
+/// makes of an implementation.
+///
+/// Hand it to [`serve`](crate::serve), to a [`Server`](crate::Server), to a
+/// child as an offer. With the feature `tarpc` it is also a
+/// `tarpc::server::Serve`.
+#[derive(Debug)]
+pub struct Serve<I> {
+    pub(crate) service: Arc<I>,
+}
+
+impl<I> Serve<I> {
+    /// What generated code wraps an implementation in.
+    #[doc(hidden)]
+    pub fn new(service: I) -> Self {
+        Serve { service: Arc::new(service) }
+    }
+}
+
+impl<I> Clone for Serve<I> {
+    fn clone(&self) -> Self {
+        Serve { service: Arc::clone(&self.service) }
+    }
+}
+
+/// A service of any type, as a session holds it.
+pub(crate) trait AnyService: Send + Sync {
+    fn info(&self) -> ServiceInfo;
+    fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched;
+}
+
+impl<I: ServiceImpl> AnyService for Serve<I> {
+    fn info(&self) -> ServiceInfo {
+        I::info()
+    }
+
+    fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched {
+        self.service.dispatch(call)
+    }
+}
+
+/// Joins a generic service's name and the names of its type arguments.
+#[doc(hidden)]
+#[must_use]
+pub fn generic_name(name: &str, arguments: &[&str]) -> Cow<'static, str> {
+    Cow::Owned(format!("{name}<{}>", arguments.join(", ")))
+}

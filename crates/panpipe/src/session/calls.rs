@@ -1,0 +1,192 @@
+//! The calls that this side has made: who waits for room, who waits for a
+//! reply, and what has come back.
+//!
+//! An id on the wire is free again when the reply to it has come, not when its
+//! caller has gone: so a reply never reaches another call than its own, and
+//! the peer never holds more calls than it accepts.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+use panpipe_transport::buffer::FrameBuf;
+use slab::Slab;
+
+use super::deadlines::Ticket;
+use crate::error::CallError;
+
+/// A reply as it came: a status byte and what belongs to it.
+pub(crate) type Reply = FrameBuf;
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) state: CallState,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) deadline: Option<Ticket>,
+    /// The place in the order of those who wait.
+    turn: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum CallState {
+    /// Just added.
+    New,
+    /// There was no room yet.
+    Waiting,
+    /// Room is kept for this call; its caller has been woken.
+    Granted,
+    /// Sent; `end` is where its frame ends in the outgoing stream.
+    Sent { id: u32, end: u64 },
+    /// Over, one way or the other.
+    Done(Result<Reply, CallError>),
+}
+
+/// An id in use on the wire.
+#[derive(Debug)]
+struct Flight {
+    /// The call, or nothing when its caller has gone.
+    key: Option<usize>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    calls: Slab<Call>,
+    flights: Slab<Flight>,
+    waiting: BTreeMap<u64, usize>,
+    granted: usize,
+    bytes_in_flight: usize,
+    next_turn: u64,
+}
+
+/// How much the peer takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    pub(crate) calls: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Calls {
+    /// Whether nobody waits and `room` has a place for one more call.
+    pub(crate) fn has_room(&self, room: Room) -> bool {
+        self.waiting.is_empty() && self.place(room)
+    }
+
+    fn place(&self, room: Room) -> bool {
+        self.flights.len() + self.granted < room.calls && self.bytes_in_flight < room.bytes
+    }
+
+    pub(crate) fn add(&mut self, deadline: Option<Ticket>) -> usize {
+        self.next_turn += 1;
+        self.calls.insert(Call {
+            state: CallState::New,
+            waker: None,
+            deadline,
+            turn: self.next_turn,
+        })
+    }
+
+    pub(crate) fn get_mut(&mut self, key: usize) -> &mut Call {
+        &mut self.calls[key]
+    }
+
+    /// Puts a call among those who wait, at its place in their order.
+    pub(crate) fn wait(&mut self, key: usize, was_granted: bool) {
+        let call = &mut self.calls[key];
+        call.state = CallState::Waiting;
+        self.waiting.insert(call.turn, key);
+        if was_granted {
+            self.granted -= 1;
+        }
+    }
+
+    /// The next id to be used on the wire.
+    pub(crate) fn next_id(&self) -> u32 {
+        u32::try_from(self.flights.vacant_key()).expect("calls in flight are fewer than u32::MAX, the most a hello can allow")
+    }
+
+    /// Notes that the call's frame of `bytes` was encoded as `id`.
+    pub(crate) fn sent(&mut self, key: usize, bytes: usize, end: u64, was_granted: bool) {
+        let id = self.next_id();
+        self.flights.insert(Flight { key: Some(key), bytes });
+        self.bytes_in_flight += bytes;
+        if was_granted {
+            self.granted -= 1;
+        }
+        self.calls[key].state = CallState::Sent { id, end };
+    }
+
+    /// Keeps room for those who have waited longest, as far as `room` goes,
+    /// and hands over their wakers.
+    pub(crate) fn grant(&mut self, room: Room, wakes: &mut Vec<Waker>) {
+        while self.place(room) {
+            let Some((_, key)) = self.waiting.pop_first() else { return };
+            let call = &mut self.calls[key];
+            call.state = CallState::Granted;
+            self.granted += 1;
+            wakes.extend(call.waker.take());
+        }
+    }
+
+    /// Takes the reply to `id`: frees the id, and hands over the caller's key
+    /// if there still is a caller. `None`: no such id is in use.
+    pub(crate) fn land(&mut self, id: u64) -> Option<Option<usize>> {
+        let id = usize::try_from(id).ok()?;
+        let flight = self.flights.try_remove(id)?;
+        self.bytes_in_flight -= flight.bytes;
+        Some(flight.key)
+    }
+
+    /// Ends a call for its caller. Returns the id if the peer is still at it.
+    pub(crate) fn finish(&mut self, key: usize, result: Result<Reply, CallError>, wakes: &mut Vec<Waker>) -> Option<u32> {
+        let id = self.leave(key);
+        let call = &mut self.calls[key];
+        call.state = CallState::Done(result);
+        wakes.extend(call.waker.take());
+        id
+    }
+
+    /// Forgets a call. Returns it, and its id if the peer is still at it.
+    pub(crate) fn remove(&mut self, key: usize) -> (Call, Option<u32>) {
+        let id = self.leave(key);
+        (self.calls.remove(key), id)
+    }
+
+    /// Gives up whatever place the call holds.
+    fn leave(&mut self, key: usize) -> Option<u32> {
+        let call = &self.calls[key];
+        match call.state {
+            CallState::Waiting => {
+                self.waiting.remove(&call.turn);
+            }
+            CallState::Granted => self.granted -= 1,
+            CallState::Sent { id, .. } => {
+                // The reply that has just landed has freed its flight already.
+                if let Some(flight) = self.flights.get_mut(id as usize).filter(|flight| flight.key == Some(key)) {
+                    flight.key = None;
+                    return Some(id);
+                }
+            }
+            CallState::New | CallState::Done(_) => {}
+        }
+        None
+    }
+
+    /// Whether this is the only call on its way.
+    pub(crate) fn alone(&self) -> bool {
+        self.flights.len() == 1
+    }
+
+    pub(crate) fn keys(&self) -> Vec<usize> {
+        self.calls.iter().map(|(key, _)| key).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.waiting.is_empty() && self.granted == 0
+    }
+}

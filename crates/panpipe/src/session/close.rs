@@ -1,0 +1,87 @@
+//! Why a connection ended.
+
+use std::fmt;
+
+use crate::error::{CallError, Refusal, RefusalReason};
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side closed it.
+    Local,
+    /// The other side closed it, or its process has ended.
+    Closed,
+    /// The stream ended in the middle of a message.
+    Truncated,
+    /// One side turned the other down at the hello.
+    Refused(Refusal),
+    /// The other side broke the protocol, in this way.
+    Protocol(String),
+    /// The other side says that this one broke the protocol, in this way.
+    ByPeer(String),
+    /// Reading or writing failed.
+    Io(String),
+}
+
+impl CloseReason {
+    /// What a call learns that was not sent.
+    pub(crate) fn unsent(&self) -> CallError {
+        match self {
+            CloseReason::Refused(refusal) => CallError::Refused(refusal.clone()),
+            _ => CallError::Disconnected { sent: false },
+        }
+    }
+
+    /// What a call learns that was sent and has no reply.
+    pub(crate) fn sent(&self) -> CallError {
+        match self {
+            CloseReason::Refused(refusal) => CallError::Refused(refusal.clone()),
+            _ => CallError::Disconnected { sent: true },
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Local => f.write_str("this side closed the connection"),
+            CloseReason::Closed => f.write_str("the other side closed the connection, or its process has ended"),
+            CloseReason::Truncated => f.write_str("the stream ended in the middle of a message"),
+            CloseReason::Refused(refusal) => write!(f, "the connection was refused: {refusal}"),
+            CloseReason::Protocol(why) => write!(f, "the other side broke the protocol: {why}"),
+            CloseReason::ByPeer(why) => write!(f, "the other side closed the connection: {why}"),
+            CloseReason::Io(why) => write!(f, "reading or writing failed: {why}"),
+        }
+    }
+}
+
+impl RefusalReason {
+    /// The byte that stands for the reason in a refusal.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            RefusalReason::NotPanpipe => 0,
+            RefusalReason::ProtocolVersion => 1,
+            RefusalReason::Codec => 2,
+            RefusalReason::Service => 3,
+            RefusalReason::ServiceVersion => 4,
+            RefusalReason::NotAllowed => 5,
+            RefusalReason::Overloaded => 6,
+            RefusalReason::Draining => 7,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<RefusalReason> {
+        Some(match code {
+            0 => RefusalReason::NotPanpipe,
+            1 => RefusalReason::ProtocolVersion,
+            2 => RefusalReason::Codec,
+            3 => RefusalReason::Service,
+            4 => RefusalReason::ServiceVersion,
+            5 => RefusalReason::NotAllowed,
+            6 => RefusalReason::Overloaded,
+            7 => RefusalReason::Draining,
+            _ => return None,
+        })
+    }
+}

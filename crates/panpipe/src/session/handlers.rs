@@ -1,0 +1,161 @@
+//! The calls that the peer has made and this side is answering.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::deadlines::Ticket;
+use super::reply::Failure;
+
+/// Why a handler has to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The caller has gone.
+    Cancelled,
+    /// The call's deadline has passed.
+    DeadlineExceeded,
+    /// The connection has ended.
+    Disconnected,
+}
+
+#[derive(Debug)]
+struct Handler {
+    bytes: usize,
+    deadline: Option<Ticket>,
+    waker: Option<Waker>,
+    stop: Option<Stop>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Handlers {
+    by_id: Vec<Option<Handler>>,
+    active: usize,
+    bytes: usize,
+    oneways: usize,
+    /// Failures that wait for room in the outgoing queue.
+    deferred: VecDeque<(u32, Failure)>,
+}
+
+impl Handlers {
+    pub(crate) fn active(&self) -> usize {
+        self.active
+    }
+
+    /// The bytes of arguments that the running calls came with.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Notes a call; false when its id is in use already.
+    pub(crate) fn add(&mut self, id: u32, bytes: usize, deadline: Option<Ticket>) -> bool {
+        let index = id as usize;
+        if index >= self.by_id.len() {
+            self.by_id.resize_with(index + 1, || None);
+        }
+        let place = &mut self.by_id[index];
+        if place.is_some() {
+            return false;
+        }
+        *place = Some(Handler { bytes, deadline, waker: None, stop: None });
+        self.active += 1;
+        self.bytes += bytes;
+        true
+    }
+
+    /// Forgets a call that has been answered. Hands over its deadline, or
+    /// `None` when there is no such call.
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Option<Ticket>> {
+        let handler = self.by_id.get_mut(id as usize)?.take()?;
+        self.active -= 1;
+        self.bytes -= handler.bytes;
+        if self.active == 0 && self.by_id.len() > 64 {
+            self.by_id = Vec::new();
+        }
+        Some(handler.deadline)
+    }
+
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        matches!(self.by_id.get(id as usize), Some(Some(_)))
+    }
+
+    /// Tells a handler to stop.
+    pub(crate) fn stop(&mut self, id: u64, why: Stop, wakes: &mut Vec<Waker>) {
+        let handler = usize::try_from(id).ok().and_then(|id| self.by_id.get_mut(id)).and_then(Option::as_mut);
+        if let Some(handler) = handler {
+            handler.stop.get_or_insert(why);
+            wakes.extend(handler.waker.take());
+        }
+    }
+
+    pub(crate) fn stop_all(&mut self, why: Stop, wakes: &mut Vec<Waker>) {
+        for handler in self.by_id.iter_mut().flatten() {
+            handler.stop.get_or_insert(why);
+            wakes.extend(handler.waker.take());
+        }
+    }
+
+    /// Whether the handler has to stop; if not, `waker` is woken when it has to.
+    pub(crate) fn stopped(&mut self, id: u32, waker: &Waker) -> Option<Stop> {
+        let Some(Some(handler)) = self.by_id.get_mut(id as usize) else {
+            return Some(Stop::Disconnected);
+        };
+        if handler.stop.is_none() {
+            match &mut handler.waker {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
+            }
+        }
+        handler.stop
+    }
+
+    /// Keeps a failure until there is room for it.
+    pub(crate) fn defer(&mut self, id: u32, failure: Failure) {
+        self.deferred.push_back((id, failure));
+    }
+
+    /// Takes the oldest of the failures that wait for room.
+    pub(crate) fn take_deferred(&mut self) -> Option<(u32, Failure)> {
+        self.deferred.pop_front()
+    }
+
+    pub(crate) fn oneway_started(&mut self) {
+        self.oneways += 1;
+    }
+
+    pub(crate) fn oneway_ended(&mut self) {
+        self.oneways -= 1;
+    }
+
+    pub(crate) fn oneways(&self) -> usize {
+        self.oneways
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_in_use_is_not_taken_twice_and_counts_return_to_nothing() {
+        let mut handlers = Handlers::default();
+        assert!(handlers.add(3, 10, None));
+        assert!(!handlers.add(3, 10, None));
+        assert_eq!((handlers.active(), handlers.bytes()), (1, 10));
+        assert_eq!(handlers.remove(3), Some(None));
+        assert_eq!(handlers.remove(3), None);
+        assert_eq!((handlers.active(), handlers.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_first_reason_to_stop_is_kept() {
+        let mut handlers = Handlers::default();
+        handlers.add(0, 0, None);
+        assert_eq!(handlers.stopped(0, Waker::noop()), None);
+        let mut wakes = Vec::new();
+        handlers.stop(0, Stop::DeadlineExceeded, &mut wakes);
+        handlers.stop(0, Stop::Cancelled, &mut wakes);
+        assert_eq!(wakes.len(), 1);
+        assert_eq!(handlers.stopped(0, Waker::noop()), Some(Stop::DeadlineExceeded));
+        assert_eq!(handlers.stopped(9, Waker::noop()), Some(Stop::Disconnected));
+        handlers.stop(u64::MAX, Stop::Cancelled, &mut wakes);
+    }
+}

@@ -1,0 +1,159 @@
+//! The messages of a session as bytes: kind, port, id, body. Pure functions.
+
+use panpipe_transport::varint;
+
+/// The first bytes of each direction. No JSON text and no header line of a
+/// JSON-RPC peer can begin with 0x89.
+pub(crate) const MAGIC: [u8; 8] = *b"\x89panpipe";
+
+/// The version of the protocol, sent in every hello.
+pub(crate) const PROTOCOL_VERSION: u64 = 1;
+
+/// The port of the service that a connection was opened for.
+pub(crate) const ROOT_PORT: u64 = 0;
+
+/// What a frame is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Hello = 1,
+    Refuse = 2,
+    Call = 3,
+    Oneway = 4,
+    Reply = 5,
+    Cancel = 6,
+    Goodbye = 7,
+    Close = 8,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Kind> {
+        Some(match byte {
+            1 => Kind::Hello,
+            2 => Kind::Refuse,
+            3 => Kind::Call,
+            4 => Kind::Oneway,
+            5 => Kind::Reply,
+            6 => Kind::Cancel,
+            7 => Kind::Goodbye,
+            8 => Kind::Close,
+            _ => return None,
+        })
+    }
+}
+
+/// How a call ended, the first byte of a reply's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    Value = 0,
+    AppError = 1,
+    DeadlineExceeded = 2,
+    Cancelled = 3,
+    Panicked = 4,
+    TooLarge = 5,
+    Overloaded = 6,
+    UnknownMethod = 7,
+    Malformed = 8,
+    NotRun = 9,
+}
+
+impl Status {
+    pub(crate) fn from_byte(byte: u8) -> Option<Status> {
+        Some(match byte {
+            0 => Status::Value,
+            1 => Status::AppError,
+            2 => Status::DeadlineExceeded,
+            3 => Status::Cancelled,
+            4 => Status::Panicked,
+            5 => Status::TooLarge,
+            6 => Status::Overloaded,
+            7 => Status::UnknownMethod,
+            8 => Status::Malformed,
+            9 => Status::NotRun,
+            _ => return None,
+        })
+    }
+}
+
+/// A frame's header; `body` is where its body starts in the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    pub(crate) port: u64,
+    pub(crate) id: u64,
+    pub(crate) body: usize,
+}
+
+/// Appends a frame's header to `out`.
+#[inline]
+pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
+    out.push(kind as u8);
+    varint::put(out, port);
+    varint::put(out, id);
+}
+
+/// Reads the header of `frame`, or says what is wrong with it.
+#[inline]
+pub(crate) fn parse_header(frame: &[u8]) -> Result<Header, String> {
+    let mut rest = frame;
+    let Some((&kind, tail)) = rest.split_first() else {
+        return Err("a frame is empty".to_owned());
+    };
+    rest = tail;
+    let kind = Kind::from_byte(kind).ok_or_else(|| format!("a frame is of unknown kind {kind}"))?;
+    let port = varint::take(&mut rest).ok_or("a frame's port is not a varint")?;
+    let id = varint::take(&mut rest).ok_or("a frame's id is not a varint")?;
+    Ok(Header { kind, port, id, body: frame.len() - rest.len() })
+}
+
+/// Takes eight little-endian bytes off the front of `rest`.
+#[inline]
+pub(crate) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    let (bytes, tail) = rest.split_first_chunk::<8>()?;
+    *rest = tail;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+/// Appends a string as its length and its UTF-8 bytes.
+pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
+    varint::put(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Takes a string off the front of `rest`, at most `max` bytes long.
+pub(crate) fn take_str<'a>(rest: &mut &'a [u8], max: usize) -> Option<&'a str> {
+    let len = usize::try_from(varint::take(rest)?).ok().filter(|&len| len <= max)?;
+    let (text, tail) = rest.split_at_checked(len)?;
+    *rest = tail;
+    std::str::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_reads_back_as_written() {
+        let mut out = Vec::new();
+        put_header(&mut out, Kind::Reply, 300, 7);
+        out.extend_from_slice(b"body");
+        let header = parse_header(&out).unwrap();
+        assert_eq!((header.kind, header.port, header.id), (Kind::Reply, 300, 7));
+        assert_eq!(&out[header.body..], b"body");
+    }
+
+    #[test]
+    fn a_broken_header_is_named() {
+        assert!(parse_header(&[]).unwrap_err().contains("empty"));
+        assert!(parse_header(&[99, 0, 0]).unwrap_err().contains("99"));
+        assert!(parse_header(&[3, 0x80]).unwrap_err().contains("port"));
+        assert!(parse_header(&[3, 0]).unwrap_err().contains("id"));
+    }
+
+    #[test]
+    fn a_string_claim_is_checked_before_it_is_read() {
+        let mut rest: &[u8] = &[200, 1, b'a'];
+        assert_eq!(take_str(&mut rest, 64), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! The body of a reply: a status byte, and what belongs to the status.
+
+use panpipe_transport::varint;
+
+use super::message::{Status, put_str, take_str};
+use crate::error::CallError;
+use crate::limits;
+
+/// How a call ends that gives no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    DeadlineExceeded,
+    Cancelled,
+    Panicked,
+    TooLarge { size: u64, limit: u64 },
+    Overloaded,
+    UnknownMethod,
+    Malformed(String),
+    /// The side that was called is shutting down and did not run the call.
+    NotRun,
+}
+
+/// Appends the body of a reply that says how the call failed.
+pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
+    let status = match failure {
+        Failure::DeadlineExceeded => Status::DeadlineExceeded,
+        Failure::Cancelled => Status::Cancelled,
+        Failure::Panicked => Status::Panicked,
+        Failure::TooLarge { .. } => Status::TooLarge,
+        Failure::Overloaded => Status::Overloaded,
+        Failure::UnknownMethod => Status::UnknownMethod,
+        Failure::Malformed(_) => Status::Malformed,
+        Failure::NotRun => Status::NotRun,
+    };
+    out.push(status as u8);
+    match failure {
+        Failure::TooLarge { size, limit } => {
+            varint::put(out, *size);
+            varint::put(out, *limit);
+        }
+        Failure::Malformed(why) => put_str(out, clipped(why)),
+        _ => {}
+    }
+}
+
+/// As much of `text` as the other side accepts in one message.
+pub(crate) fn clipped(text: &str) -> &str {
+    let mut end = text.len().min(limits::WORDS);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// A reply's body, told apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReplyBody<'a> {
+    Value(&'a [u8]),
+    AppError(&'a [u8]),
+    Failed(CallError),
+}
+
+/// Reads a reply's body.
+pub(crate) fn parse(body: &[u8]) -> ReplyBody<'_> {
+    let failed = ReplyBody::Failed;
+    let Some((status, mut rest)) = body.split_first() else {
+        return failed(CallError::Malformed("the reply is empty".to_owned()));
+    };
+    match Status::from_byte(*status) {
+        Some(Status::Value) => ReplyBody::Value(rest),
+        Some(Status::AppError) => ReplyBody::AppError(rest),
+        Some(Status::DeadlineExceeded) => failed(CallError::DeadlineExceeded),
+        Some(Status::Cancelled) => failed(CallError::Cancelled),
+        Some(Status::Panicked) => failed(CallError::Panicked),
+        Some(Status::Overloaded) => failed(CallError::Overloaded),
+        Some(Status::UnknownMethod) => failed(CallError::UnknownMethod),
+        Some(Status::NotRun) => failed(CallError::Disconnected { sent: false }),
+        Some(Status::TooLarge) => match (varint::take(&mut rest), varint::take(&mut rest)) {
+            (Some(size), Some(limit)) => failed(CallError::TooLarge { size, limit }),
+            _ => failed(CallError::Malformed("the reply's sizes cannot be read".to_owned())),
+        },
+        Some(Status::Malformed) => {
+            let why = take_str(&mut rest, limits::WORDS).unwrap_or("the other side gave no reason");
+            failed(CallError::Malformed(why.to_owned()))
+        }
+        None => failed(CallError::Malformed(format!("the reply has the unknown status {status}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_reads_back_as_the_callers_error() {
+        let too_large = CallError::TooLarge { size: 5000, limit: 4096 };
+        for (failure, error) in [
+            (Failure::DeadlineExceeded, CallError::DeadlineExceeded),
+            (Failure::Cancelled, CallError::Cancelled),
+            (Failure::Panicked, CallError::Panicked),
+            (Failure::TooLarge { size: 5000, limit: 4096 }, too_large),
+            (Failure::Overloaded, CallError::Overloaded),
+            (Failure::UnknownMethod, CallError::UnknownMethod),
+            (Failure::Malformed("no".to_owned()), CallError::Malformed("no".to_owned())),
+            (Failure::NotRun, CallError::Disconnected { sent: false }),
+        ] {
+            let mut body = Vec::new();
+            put_failure(&mut body, &failure);
+            assert_eq!(parse(&body), ReplyBody::Failed(error));
+        }
+    }
+
+    #[test]
+    fn a_reply_that_cannot_be_read_is_malformed_not_a_panic() {
+        for body in [&[][..], &[77], &[Status::TooLarge as u8, 0x80]] {
+            assert!(matches!(parse(body), ReplyBody::Failed(CallError::Malformed(_))), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn long_words_are_clipped_at_a_character() {
+        let long = "ä".repeat(limits::WORDS);
+        assert!(clipped(&long).len() <= limits::WORDS);
+    }
+}

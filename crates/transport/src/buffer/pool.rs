@@ -1,0 +1,81 @@
+//! Buffers that a thread lends to its connections while they have bytes.
+//!
+//! Two kinds: empty ones to append to, and initialised ones to read into, which
+//! keep their length so that reading again costs no clearing.
+
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
+use crate::limits::{POOL_BUFFER, POOL_BUFFERS, READ_CHUNK};
+
+/// Below this a buffer is not worth keeping.
+const LEAST: usize = 1024;
+
+type Pool = RefCell<Vec<Vec<u8>>>;
+
+thread_local! {
+    static EMPTY: Pool = const { RefCell::new(Vec::new()) };
+    static INITIALISED: Pool = const { RefCell::new(Vec::new()) };
+}
+
+fn pop(pool: &'static LocalKey<Pool>) -> Option<Vec<u8>> {
+    // Gone while the thread ends; then there is nothing to reuse.
+    pool.try_with(|pool| pool.borrow_mut().pop()).ok().flatten()
+}
+
+fn push(pool: &'static LocalKey<Pool>, buffer: Vec<u8>) {
+    let _ = pool.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        if pool.len() < POOL_BUFFERS {
+            pool.push(buffer);
+        }
+    });
+}
+
+/// An empty buffer, with whatever capacity it was left with.
+pub(super) fn lend() -> Vec<u8> {
+    pop(&EMPTY).unwrap_or_default()
+}
+
+/// A buffer of at least `READ_CHUNK` bytes to read into.
+pub(super) fn lend_to_read() -> Vec<u8> {
+    pop(&INITIALISED).unwrap_or_else(|| vec![0; READ_CHUNK])
+}
+
+/// Takes a buffer back, or frees it when it is too small, too large or too many.
+pub(super) fn give_back(mut buffer: Vec<u8>) {
+    if buffer.capacity() < LEAST || buffer.capacity() > POOL_BUFFER {
+        return;
+    }
+    if buffer.len() >= READ_CHUNK {
+        push(&INITIALISED, buffer);
+    } else {
+        buffer.clear();
+        push(&EMPTY, buffer);
+    }
+}
+
+/// The same for a buffer that was appended to.
+pub(super) fn give_back_written(mut buffer: Vec<u8>) {
+    buffer.clear();
+    give_back(buffer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_lent_again_and_neither_many_nor_huge_ones_are_kept() {
+        give_back(Vec::with_capacity(5000));
+        assert!(lend().capacity() >= 5000);
+        give_back(Vec::with_capacity(POOL_BUFFER * 2));
+        assert_eq!(lend().capacity(), 0);
+        for _ in 0..POOL_BUFFERS * 2 {
+            give_back(Vec::with_capacity(LEAST));
+            give_back(vec![0; READ_CHUNK]);
+        }
+        assert_eq!(EMPTY.with_borrow(Vec::len), POOL_BUFFERS);
+        assert_eq!(INITIALISED.with_borrow(Vec::len), POOL_BUFFERS);
+    }
+}

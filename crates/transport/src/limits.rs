@@ -1,0 +1,71 @@
+//! Every default limit of panpipe, on one screen.
+
+use std::time::Duration;
+
+// ---- frames and codecs ----
+
+/// The largest message accepted, in bytes.
+pub const MAX_FRAME: usize = 16 << 20;
+/// The largest that a message can be allowed to be: what a frame's head can say.
+pub const LARGEST_MESSAGE: usize = u32::MAX as usize;
+/// How deep a decoded value may nest.
+pub const MAX_DEPTH: u32 = 128;
+/// How many elements a message may claim beyond one for each of its bytes.
+/// Elements without bytes, as of a `Vec<()>`, are all that needs any.
+pub const FREE_ELEMENTS: usize = 1 << 16;
+/// How much room a codec makes ahead for a sequence that says how long it is,
+/// in elements, at the outermost level; inner ones get less.
+pub const PREALLOCATED: usize = 4096;
+
+// ---- buffers ----
+
+/// How much is read at once.
+pub const READ_CHUNK: usize = 64 << 10;
+/// How many buffers a thread keeps for its connections.
+pub const POOL_BUFFERS: usize = 8;
+/// How large a kept buffer may be.
+pub const POOL_BUFFER: usize = 4 << 20;
+/// How many queued bytes a transport's sink takes before it writes.
+pub const SINK_QUEUE: usize = 64 << 10;
+
+// ---- names ----
+
+/// The first pause between two tries to connect.
+pub const CONNECT_PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause between two tries to connect.
+pub const CONNECT_PAUSE_MOST: Duration = Duration::from_millis(100);
+/// How many clients may wait to be accepted.
+pub const BACKLOG: u32 = 1024;
+
+// ---- sessions ----
+
+/// How many calls of one peer run at once.
+pub const MAX_CALLS: u32 = 1024;
+/// How many bytes of arguments of one peer's running calls are held.
+pub const MAX_CALL_BYTES: usize = 64 << 20;
+/// How many bytes wait to be sent before callers and handlers wait too.
+pub const QUEUED_BYTES: usize = 1 << 20;
+/// How many clients a server serves at once.
+pub const MAX_CLIENTS: usize = 4096;
+/// The largest first message, sent before the receiver's limit is known.
+pub const FIRST_MESSAGE: usize = 64 << 10;
+/// The largest hello.
+pub const HELLO: usize = 8 << 10;
+/// The longest name of a service.
+pub const SERVICE_NAME: usize = 2 << 10;
+/// The longest explanation that travels with an error.
+pub const WORDS: usize = 1 << 10;
+/// How long a peer may take for its hello.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client that makes no call keeps its hello to itself.
+pub const HELLO_DELAY: Duration = Duration::from_secs(1);
+/// The longest deadline; a longer one off the wire is taken for this one.
+pub const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long the last bytes of a connection may take to be read.
+pub const LINGER: Duration = Duration::from_secs(5);
+/// How long calls may go on when a server ends.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// The first pause after a client could not be accepted.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause after clients could not be accepted.
+pub const ACCEPT_PAUSE_MOST: Duration = Duration::from_secs(1);
