@@ -1,6 +1,23 @@
 //! Named and anonymous pipes as typed transports.
 
+pub mod anonymous;
 pub mod buffer;
+pub mod codec;
 pub mod frame;
 pub mod limits;
 pub mod varint;
+
+mod connect;
+mod error;
+mod listener;
+mod name;
+mod peer;
+mod stream;
+mod sys;
+
+pub use connect::{Connect, connect};
+pub use error::{BindError, ConnectError, NameError};
+pub use listener::Listener;
+pub use name::PipeName;
+pub use peer::Peer;
+pub use stream::{PipeReader, PipeStream, PipeWriter};

@@ -1,0 +1,108 @@
+//! Anonymous pipes: between the threads of a process, and between a parent and
+//! the child that it hands an end to.
+
+use std::io;
+use std::process::Command;
+
+use crate::peer::Peer;
+use crate::stream::{PipeReader, PipeStream, PipeWriter};
+use crate::sys;
+
+/// Two ends of a duplex stream, each usable from any thread.
+///
+/// # Errors
+///
+/// When the system has no more pipes to give.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn pair() -> io::Result<(PipeStream, PipeStream)> {
+    let (read_one, write_other) = sys::pipe()?;
+    let (read_other, write_one) = sys::pipe()?;
+    let peer = Peer::this_process();
+    let one = PipeStream::new(sys::ReadHalf::new(read_one)?, sys::WriteHalf::new(write_one)?, peer);
+    let other = PipeStream::new(sys::ReadHalf::new(read_other)?, sys::WriteHalf::new(write_other)?, peer);
+    Ok((one, other))
+}
+
+/// The two ends of a one-way pipe.
+///
+/// # Errors
+///
+/// As [`pair`].
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn one_way() -> io::Result<(PipeReader, PipeWriter)> {
+    let (read, write) = sys::pipe()?;
+    Ok((PipeReader::new(sys::ReadHalf::new(read)?), PipeWriter::new(sys::WriteHalf::new(write)?)))
+}
+
+/// A duplex stream whose other end is for a child.
+///
+/// # Errors
+///
+/// As [`pair`].
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn for_child() -> io::Result<(PipeStream, ChildEnds)> {
+    let (read_own, write_child) = sys::pipe()?;
+    let (read_child, write_own) = sys::pipe()?;
+    let own = PipeStream::new(sys::ReadHalf::new(read_own)?, sys::WriteHalf::new(write_own)?, Peer::unknown());
+    Ok((own, ChildEnds { ends: vec![read_child, write_child] }))
+}
+
+/// A one-way pipe that a child is to write.
+///
+/// # Errors
+///
+/// As [`pair`].
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn from_child() -> io::Result<(PipeReader, ChildEnds)> {
+    let (read, write_child) = sys::pipe()?;
+    Ok((PipeReader::new(sys::ReadHalf::new(read)?), ChildEnds { ends: vec![write_child] }))
+}
+
+/// A one-way pipe that a child is to read.
+///
+/// # Errors
+///
+/// As [`pair`].
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn to_child() -> io::Result<(PipeWriter, ChildEnds)> {
+    let (read_child, write) = sys::pipe()?;
+    Ok((PipeWriter::new(sys::WriteHalf::new(write)?), ChildEnds { ends: vec![read_child] }))
+}
+
+/// Ends that are for one child and nobody else.
+#[derive(Debug)]
+pub struct ChildEnds {
+    ends: Vec<sys::Handle>,
+}
+
+impl ChildEnds {
+    /// The handles as decimal numbers with commas between them: of a duplex
+    /// stream the one that the child reads, then the one that it writes. Tell it
+    /// the child by its arguments or its environment.
+    #[must_use]
+    pub fn handles(&self) -> String {
+        self.ends.iter().map(sys::handle_number).collect::<Vec<_>>().join(",")
+    }
+
+    /// Sees to it that the child that `command` starts, and no other, has the
+    /// handles. Drop the command after it has spawned: this process's copies of
+    /// the ends close with it, and only then is the child's end seen.
+    pub fn pass_to(self, command: &mut Command) {
+        sys::pass_to(self.ends, command);
+    }
+}

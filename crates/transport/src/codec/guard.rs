@@ -1,0 +1,391 @@
+//! Bounds what a message can make a decoder do, whatever the codec: how deep it
+//! nests, how many elements it has, how much room is made before the bytes for
+//! it have been seen.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+use serde::Deserialize;
+
+use crate::limits::{FREE_ELEMENTS, MAX_DEPTH, PREALLOCATED};
+
+/// What a message may still do.
+pub(super) struct Guard {
+    depth: Cell<u32>,
+    elements: Cell<usize>,
+    preallocated: Cell<usize>,
+}
+
+impl Guard {
+    /// The guard of a message of `len` bytes.
+    #[inline]
+    pub(super) fn new(len: usize) -> Self {
+        Guard {
+            depth: Cell::new(MAX_DEPTH),
+            elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
+            preallocated: Cell::new(PREALLOCATED),
+        }
+    }
+
+    /// Deserializes a `T` under this guard.
+    #[inline]
+    pub(super) fn seed<T>(&self) -> Guarded<'_, PhantomData<T>> {
+        Guarded { inner: PhantomData, guard: self }
+    }
+
+    #[inline]
+    fn nested<R, E: Error>(&self, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+        let left = self.depth.get();
+        if left == 0 {
+            return Err(E::custom(format_args!("the value nests more than {MAX_DEPTH} deep")));
+        }
+        self.depth.set(left - 1);
+        let result = decode();
+        self.depth.set(left);
+        result
+    }
+
+    #[inline]
+    fn element<E: Error>(&self) -> Result<(), E> {
+        let Some(left) = self.elements.get().checked_sub(1) else {
+            return Err(E::custom("the message has more elements than its bytes allow"));
+        };
+        self.elements.set(left);
+        Ok(())
+    }
+
+    /// How much room to make for a sequence that claims `hint` elements.
+    #[inline]
+    fn room(&self, hint: Option<usize>) -> Option<usize> {
+        let room = hint?.min(self.preallocated.get());
+        self.preallocated.set(self.preallocated.get() - room);
+        Some(room)
+    }
+}
+
+/// A deserializer, visitor, seed or access of serde's, under a guard.
+pub(super) struct Guarded<'g, T> {
+    inner: T,
+    guard: &'g Guard,
+}
+
+impl<'g, T> Guarded<'g, T> {
+    #[inline]
+    fn wrap<U>(&self, inner: U) -> Guarded<'g, U> {
+        Guarded { inner, guard: self.guard }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Guarded<'_, PhantomData<T>> {
+    type Value = T;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        T::deserialize(self.wrap(deserializer))
+    }
+}
+
+/// A seed of the user's, which gets a guarded deserializer.
+struct Seed<'g, S> {
+    seed: S,
+    guard: &'g Guard,
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, S> {
+    type Value = S::Value;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        self.seed.deserialize(Guarded { inner: deserializer, guard: self.guard })
+    }
+}
+
+/// Values without parts need no guarding.
+macro_rules! plain {
+    ($($method:ident => $inner:ident)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$inner(visitor)
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
+    type Error = D::Error;
+
+    plain! {
+        deserialize_bool => deserialize_bool
+        deserialize_i8 => deserialize_i8
+        deserialize_i16 => deserialize_i16
+        deserialize_i32 => deserialize_i32
+        deserialize_i64 => deserialize_i64
+        deserialize_i128 => deserialize_i128
+        deserialize_u8 => deserialize_u8
+        deserialize_u16 => deserialize_u16
+        deserialize_u32 => deserialize_u32
+        deserialize_u64 => deserialize_u64
+        deserialize_u128 => deserialize_u128
+        deserialize_f32 => deserialize_f32
+        deserialize_f64 => deserialize_f64
+        deserialize_char => deserialize_char
+        deserialize_unit => deserialize_unit
+        // Borrowed first and copied then: a codec that makes the buffer itself
+        // makes it as large as the message claims, before it looks.
+        deserialize_str => deserialize_str
+        deserialize_string => deserialize_str
+        deserialize_bytes => deserialize_bytes
+        deserialize_byte_buf => deserialize_bytes
+    }
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_any(visitor)
+    }
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_option(visitor)
+    }
+
+    #[inline]
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_unit_struct(name, visitor)
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_newtype_struct(name, visitor)
+    }
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_seq(visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_tuple(len, visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_tuple_struct(name, len, visitor)
+    }
+
+    #[inline]
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_map(visitor)
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_struct(name, fields, visitor)
+    }
+
+    #[inline]
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_enum(name, variants, visitor)
+    }
+
+    #[inline]
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_identifier(visitor)
+    }
+
+    #[inline]
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.deserialize_ignored_any(visitor)
+    }
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+macro_rules! visits {
+    ($($method:ident: $type:ty)*) => {$(
+        #[inline]
+        fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    visits! {
+        visit_bool: bool
+        visit_i8: i8
+        visit_i16: i16
+        visit_i32: i32
+        visit_i64: i64
+        visit_i128: i128
+        visit_u8: u8
+        visit_u16: u16
+        visit_u32: u32
+        visit_u64: u64
+        visit_u128: u128
+        visit_f32: f32
+        visit_f64: f64
+        visit_char: char
+        visit_str: &str
+        visit_borrowed_str: &'de str
+        visit_string: String
+        visit_bytes: &[u8]
+        visit_borrowed_bytes: &'de [u8]
+        visit_byte_buf: Vec<u8>
+    }
+
+    #[inline]
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
+    }
+
+    #[inline]
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit()
+    }
+
+    #[inline]
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let deserializer = self.wrap(deserializer);
+        self.guard.nested(|| self.inner.visit_some(deserializer))
+    }
+
+    #[inline]
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let deserializer = self.wrap(deserializer);
+        self.guard.nested(|| self.inner.visit_newtype_struct(deserializer))
+    }
+
+    #[inline]
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
+        let seq = self.wrap(seq);
+        self.guard.nested(|| self.inner.visit_seq(seq))
+    }
+
+    #[inline]
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        let map = self.wrap(map);
+        self.guard.nested(|| self.inner.visit_map(map))
+    }
+
+    #[inline]
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
+        let data = self.wrap(data);
+        self.guard.nested(|| self.inner.visit_enum(data))
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
+    type Error = A::Error;
+
+    #[inline]
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        self.guard.element()?;
+        self.inner.next_element_seed(Seed { seed, guard: self.guard })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        self.guard.room(self.inner.size_hint())
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
+    type Error = A::Error;
+
+    #[inline]
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        self.guard.element()?;
+        self.inner.next_key_seed(Seed { seed, guard: self.guard })
+    }
+
+    #[inline]
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.inner.next_value_seed(Seed { seed, guard: self.guard })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        self.guard.room(self.inner.size_hint())
+    }
+}
+
+impl<'de, 'g, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'g, A> {
+    type Error = A::Error;
+    type Variant = Guarded<'g, A::Variant>;
+
+    #[inline]
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
+        let guard = self.guard;
+        let (value, variant) = self.inner.variant_seed(Seed { seed, guard })?;
+        Ok((value, Guarded { inner: variant, guard }))
+    }
+}
+
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
+    type Error = A::Error;
+
+    #[inline]
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
+    }
+
+    #[inline]
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        self.inner.newtype_variant_seed(Seed { seed, guard: self.guard })
+    }
+
+    #[inline]
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.tuple_variant(len, visitor)
+    }
+
+    #[inline]
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let visitor = self.wrap(visitor);
+        self.inner.struct_variant(fields, visitor)
+    }
+}

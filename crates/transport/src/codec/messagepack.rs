@@ -1,0 +1,27 @@
+//! MessagePack, for peers in other languages.
+
+use std::io::Cursor;
+
+use serde::de::DeserializeSeed;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::guard::Guard;
+use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
+
+/// MessagePack, structures as arrays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MessagePack;
+
+impl Codec for MessagePack {
+    fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        or_cut_back(out, |out| rmp_serde::encode::write(out, value))
+    }
+
+    fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
+        let guard = Guard::new(message.len());
+        let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(message));
+        let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(|error| DecodeError(error.to_string()))?;
+        let taken = usize::try_from(deserializer.position()).unwrap_or(usize::MAX);
+        whole(value, message.len().saturating_sub(taken))
+    }
+}

@@ -1,0 +1,167 @@
+//! Why a name cannot be served or reached.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// What is wrong with the name of a pipe.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// The name is empty.
+    #[error("the name of a pipe is empty")]
+    Empty,
+    /// A plain name has a slash in it, or a relative path was given.
+    #[error("{name:?} is neither a plain name nor an absolute path; leave out the slash, or begin with one")]
+    Slash {
+        /// The name that was given.
+        name: String,
+    },
+    /// The name has a character that no pipe's name can have.
+    #[error("{name:?} has a character that the name of a pipe cannot have")]
+    Character {
+        /// The name that was given.
+        name: String,
+    },
+    /// The name is one that means a directory.
+    #[error("{name:?} names a directory, not a pipe")]
+    Directory {
+        /// The name that was given.
+        name: String,
+    },
+    /// The name, or the path that it stands for, is too long for the system.
+    #[error("{name:?} is {len} bytes long, it may be {limit}")]
+    TooLong {
+        /// The name that was given.
+        name: String,
+        /// How long it is, in bytes.
+        len: usize,
+        /// How long it may be here, in bytes.
+        limit: usize,
+    },
+}
+
+impl From<Infallible> for NameError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Why a name cannot be served.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The name is no name of a pipe.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A server lives there.
+    #[error("{path} is in use: a server listens there; stop it or choose another name")]
+    InUse {
+        /// Where the pipe would be.
+        path: String,
+    },
+    /// Something else is there, and is left as it is.
+    #[error("{path} is taken by {what}; it was left untouched, remove it or choose another name")]
+    Occupied {
+        /// Where the pipe would be.
+        path: String,
+        /// What is there.
+        what: String,
+    },
+    /// The directory cannot be trusted with a pipe.
+    #[error("the directory {path} cannot hold a pipe: {why}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// The system refuses.
+    #[error("{path} cannot be listened on: {source}")]
+    Io {
+        /// Where the pipe would be.
+        path: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why no connection was made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The name is no name of a pipe.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No server listens.
+    #[error("no server listens at {path}; start it, or wait for it with `.wait(…)`")]
+    NotFound {
+        /// Where the pipe would be.
+        path: String,
+    },
+    /// A server listens, and accepts nobody at the moment.
+    #[error("the server at {path} has too many clients waiting to be accepted; try again, or wait with `.wait(…)`")]
+    Busy {
+        /// Where the pipe is.
+        path: String,
+    },
+    /// No server accepted within the time that was given.
+    #[error("no server accepted at {path} within {waited:?}: {last}")]
+    TimedOut {
+        /// Where the pipe would be.
+        path: String,
+        /// How long was waited.
+        waited: Duration,
+        /// What the last try said.
+        last: Box<ConnectError>,
+    },
+    /// This user may not reach the pipe.
+    #[error("{path} may not be reached by this user; the server answers its own user only")]
+    Denied {
+        /// Where the pipe is.
+        path: String,
+    },
+    /// The server is another user's. Nothing was sent to it.
+    #[error("the server at {path} belongs to user {theirs}, not to this user, {ours}; nothing was sent to it")]
+    WrongOwner {
+        /// Where the pipe is.
+        path: String,
+        /// This process's user id.
+        ours: u32,
+        /// The server's user id.
+        theirs: u32,
+    },
+    /// The system refuses.
+    #[error("{path} cannot be connected to: {source}")]
+    Io {
+        /// Where the pipe is.
+        path: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ConnectError {
+    /// Whether a server may yet come up.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, ConnectError::NotFound { .. } | ConnectError::Busy { .. })
+    }
+}
+
+/// So that `?` works in a `main` that returns `io::Result`.
+impl From<ConnectError> for io::Error {
+    fn from(error: ConnectError) -> Self {
+        let kind = match &error {
+            ConnectError::NotFound { .. } => io::ErrorKind::NotFound,
+            ConnectError::TimedOut { .. } => io::ErrorKind::TimedOut,
+            ConnectError::Denied { .. } | ConnectError::WrongOwner { .. } => io::ErrorKind::PermissionDenied,
+            ConnectError::Name(_) => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}

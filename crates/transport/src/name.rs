@@ -1,0 +1,117 @@
+//! The name of a pipe: what a server listens on and clients connect to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::NameError;
+use crate::sys;
+
+/// The name of a named pipe: a plain name such as `"acme.store"`, or an
+/// absolute path.
+///
+/// On Unix a plain name stands for a socket in a directory that only its user
+/// can enter: `$XDG_RUNTIME_DIR/panpipe`, or `/tmp/panpipe-UID` where there is
+/// no such variable. On Windows it stands for `\\.\pipe\NAME`.
+///
+/// ```
+/// use panpipe_transport::PipeName;
+///
+/// let name = PipeName::new("acme.store")?;
+/// assert_eq!(name.to_string(), "acme.store");
+/// assert!(PipeName::new("acme/store").is_err());
+/// # Ok::<(), panpipe_transport::NameError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PipeName {
+    name: String,
+    place: sys::Place,
+}
+
+impl PipeName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    ///
+    /// When no pipe can have this name; the error says why.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.contains('\0') {
+            return Err(NameError::Character { name: name.to_owned() });
+        }
+        Ok(PipeName { place: sys::Place::of(name)?, name: name.to_owned() })
+    }
+
+    /// The name as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn place(&self) -> &sys::Place {
+        &self.place
+    }
+}
+
+impl fmt::Display for PipeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl FromStr for PipeName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        PipeName::new(name)
+    }
+}
+
+impl TryFrom<&str> for PipeName {
+    type Error = NameError;
+
+    fn try_from(name: &str) -> Result<Self, NameError> {
+        PipeName::new(name)
+    }
+}
+
+impl TryFrom<String> for PipeName {
+    type Error = NameError;
+
+    fn try_from(name: String) -> Result<Self, NameError> {
+        PipeName::new(&name)
+    }
+}
+
+impl TryFrom<&String> for PipeName {
+    type Error = NameError;
+
+    fn try_from(name: &String) -> Result<Self, NameError> {
+        PipeName::new(name)
+    }
+}
+
+impl From<&PipeName> for PipeName {
+    fn from(name: &PipeName) -> Self {
+        name.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_name_is_told_what_is_wrong_with_it() {
+        assert_eq!(PipeName::new(""), Err(NameError::Empty));
+        assert!(matches!(PipeName::new("a/b"), Err(NameError::Slash { .. })));
+        assert!(matches!(PipeName::new("a\0b"), Err(NameError::Character { .. })));
+        assert!(matches!(PipeName::new(".."), Err(NameError::Directory { .. })));
+        let long = "x".repeat(200);
+        let Err(NameError::TooLong { len, limit, .. }) = PipeName::new(&long) else { panic!("too long a name was taken") };
+        assert_eq!(len, 200);
+        assert!(PipeName::new(&"x".repeat(limit)).is_ok());
+        assert!(PipeName::new(&"x".repeat(limit + 1)).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! A duplex stream of bytes, whatever carries it, and its two halves.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::peer::Peer;
+use crate::sys;
+
+/// A duplex stream of bytes: a connected named pipe, or two anonymous ones.
+#[derive(Debug)]
+pub struct PipeStream {
+    reader: PipeReader,
+    writer: PipeWriter,
+    peer: Peer,
+}
+
+impl PipeStream {
+    pub(crate) fn new(read: sys::ReadHalf, write: sys::WriteHalf, peer: Peer) -> Self {
+        PipeStream { reader: PipeReader(read), writer: PipeWriter(write), peer }
+    }
+
+    /// Takes up the stream whose handles a parent has passed on, as
+    /// [`ChildEnds::handles`](crate::anonymous::ChildEnds::handles) wrote them:
+    /// `"READ,WRITE"`, or one handle that is both.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no handles, or they are not open, are no pipes, or have
+    /// been taken up before.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn from_handles(handles: &str) -> io::Result<Self> {
+        let (read, write) = sys::take_handles(handles)?;
+        Ok(PipeStream::new(read, write, Peer::unknown()))
+    }
+
+    /// The process at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Says who is at the other end, where this process knows and the system
+    /// does not: a parent knows its child.
+    #[must_use]
+    pub fn with_peer(mut self, peer: Peer) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    /// The two directions, each on its own.
+    #[must_use]
+    pub fn into_split(self) -> (PipeReader, PipeWriter) {
+        (self.reader, self.writer)
+    }
+}
+
+/// The end of a pipe that is read.
+#[derive(Debug)]
+pub struct PipeReader(sys::ReadHalf);
+
+impl PipeReader {
+    pub(crate) fn new(half: sys::ReadHalf) -> Self {
+        PipeReader(half)
+    }
+
+    /// Takes up the reading end whose handle a parent has passed on.
+    ///
+    /// # Errors
+    ///
+    /// As [`PipeStream::from_handles`].
+    pub fn from_handle(handle: &str) -> io::Result<Self> {
+        sys::take_read_handle(handle).map(PipeReader)
+    }
+}
+
+/// The end of a pipe that is written.
+#[derive(Debug)]
+pub struct PipeWriter(sys::WriteHalf);
+
+impl PipeWriter {
+    pub(crate) fn new(half: sys::WriteHalf) -> Self {
+        PipeWriter(half)
+    }
+
+    /// Takes up the writing end whose handle a parent has passed on.
+    ///
+    /// # Errors
+    ///
+    /// As [`PipeStream::from_handles`].
+    pub fn from_handle(handle: &str) -> io::Result<Self> {
+        sys::take_write_handle(handle).map(PipeWriter)
+    }
+
+    /// Writes what fits at once, and never waits.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing fits, `BrokenPipe` when nobody reads any more.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+}
+
+impl AsyncRead for PipeReader {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PipeWriter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The other side reads the end of the stream from here on.
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.shut_down())
+    }
+}
+
+impl AsyncRead for PipeStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reader).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PipeStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,23 @@
+//! What differs between systems, under one interface. Nothing outside this
+//! folder is unsafe or asks which system it is on.
+//!
+//! Each system gives:
+//! - `Place`: where a name's pipe is (`of(&str)`, `Display`);
+//! - `NamedListener`: `bind(&Place)`, `accept()`;
+//! - `connect(&Place)`: one try, which never waits;
+//! - `Handle`, `pipe()`: an anonymous pipe, private to the process, as its
+//!   reading and its writing handle; `handle_number`, `pass_to`: how a child
+//!   gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
+//!   child takes it up;
+//! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
+//! - `this_process()`.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use unix::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::*;
