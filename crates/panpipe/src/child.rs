@@ -87,10 +87,8 @@ impl Spawn {
         command.env(HANDLES, ends.handles());
         ends.pass_to(&mut command);
         let mut command = tokio::process::Command::from(command);
-        let process = command
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| SpawnError::Program { program, source })?;
+        let process =
+            command.kill_on_drop(true).spawn().map_err(|source| SpawnError::Program { program, source })?;
         // The child's ends live in the command: closed here, so that its end is seen.
         drop(command);
         let mut peer = Peer::this_process();
@@ -183,7 +181,9 @@ impl<C: ServiceClient> Child<C> {
 #[non_exhaustive]
 pub enum ParentError {
     /// It was not started by [`spawn`].
-    #[error("this program is a panpipe child and is of no use by itself: a host has to start it, with `panpipe::spawn`")]
+    #[error(
+        "this program is a panpipe child and is of no use by itself: a host has to start it, with `panpipe::spawn`"
+    )]
     NotAChild,
     /// The handles that it was given are not the ends of pipes.
     #[error("the pipes from the parent cannot be used: {HANDLES}={handles:?}: {source}")]
@@ -202,7 +202,8 @@ pub enum ParentError {
 /// In a child: serves the parent until it closes the connection.
 ///
 /// `make` is given the client of what the parent offers and makes the service
-/// that the parent may call.
+/// that the parent may call. The client of a parent that offers nothing is
+/// [`NoService`](crate::NoService).
 ///
 /// ```no_run
 /// # #[panpipe::service]
@@ -232,11 +233,14 @@ where
     C: ServiceClient,
     I: ServiceImpl,
 {
-    let setup = Setup { offers: Some(I::info()), wants: Some(C::info()), ..Setup::acceptor(None) };
+    let setup = Setup { offers: Some(I::info()), wants: C::info().or_none(), ..Setup::acceptor(None) };
     let (connection, mut driver) = over_pipe(parent()?, setup).into_parts();
-    let service = make(C::from_inner(Client::of_connection(connection)));
+    // Held to the end: a child that does not call its parent serves it all the same.
+    let service = make(C::from_inner(Client::of_connection(Arc::clone(&connection))));
     driver.set_service(Arc::new(service));
-    ended(driver.await)
+    let reason = driver.await;
+    drop(connection);
+    ended(reason)
 }
 
 fn parent() -> Result<PipeStream, ParentError> {

@@ -1,5 +1,6 @@
 //! What a generated client is made of: a carrier of calls and a deadline.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -157,9 +158,12 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             match carrier {
                 Carrier::Connection(connection) => {
                     let mut call = PendingCall::new(connection, deadline);
-                    poll_fn(|cx| call.poll_start(info.id, cx.waker(), &mut |codec, out| codec.encode(&args, out)))
-                        .await
-                        .map_err(CallError::widen)?;
+                    let started = &mut call;
+                    poll_fn(move |cx| {
+                        started.poll_start(info.id, cx.waker(), &mut |codec, out| codec.encode(&args, out))
+                    })
+                    .await
+                    .map_err(CallError::widen)?;
                     let (reply, codec) = call.reply().await.map_err(CallError::widen)?;
                     let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
                     match parse_reply(&reply) {
@@ -174,10 +178,14 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
                     }
                 }
                 Carrier::Typed(stub) => {
-                    let response = stub.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
+                    let response =
+                        stub.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
                     match from_response(response) {
                         Some(result) => result.map_err(CallError::App),
-                        None => Err(CallError::Malformed(format!("the reply to {} is another method's", info.name))),
+                        None => Err(CallError::Malformed(format!(
+                            "the reply to {} is another method's",
+                            info.name
+                        ))),
                     }
                 }
             }
@@ -198,8 +206,9 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         async move {
             match carrier {
                 Carrier::Connection(connection) => {
-                    poll_fn(|cx| {
-                        connection.poll_oneway(info.id, cx.waker(), &mut |codec, out| codec.encode(&args, out))
+                    poll_fn(move |cx| {
+                        connection
+                            .poll_oneway(info.id, cx.waker(), &mut |codec, out| codec.encode(&args, out))
                     })
                     .await
                 }
@@ -209,8 +218,34 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     }
 }
 
+/// A client of nothing, where the other side offers no service: the `host` of
+/// a child whose parent is not to be called.
+#[derive(Debug, Clone)]
+pub struct NoService {
+    inner: Client<Infallible, Infallible>,
+}
+
+impl ServiceClient for NoService {
+    type Req = Infallible;
+    type Resp = Infallible;
+
+    fn info() -> ServiceInfo {
+        ServiceInfo::none()
+    }
+
+    fn from_inner(inner: Client<Infallible, Infallible>) -> Self {
+        NoService { inner }
+    }
+
+    fn inner(&self) -> &Client<Infallible, Infallible> {
+        &self.inner
+    }
+}
+
 /// Makes a client over any stream of bytes.
-pub(crate) fn over<C: ServiceClient>(io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static) -> C {
+pub(crate) fn over<C: ServiceClient>(
+    io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
+) -> C {
     let connection = over_stream(io, Setup::dialer(C::info())).start();
     C::from_inner(Client::of_connection(connection))
 }

@@ -4,7 +4,9 @@ use panpipe_transport::codec::Codec as _;
 use serde::{Serialize, de::DeserializeOwned};
 
 #[cfg(not(any(feature = "bincode", feature = "postcard", feature = "messagepack", feature = "json")))]
-compile_error!("panpipe needs a codec: enable one of the features `bincode`, `postcard`, `messagepack`, `json`");
+compile_error!(
+    "panpipe needs a codec: enable one of the features `bincode`, `postcard`, `messagepack`, `json`"
+);
 
 /// How arguments and replies become bytes on a connection.
 ///
@@ -32,13 +34,25 @@ macro_rules! each_codec {
     ($codec:expr, $c:ident => $body:expr) => {
         match $codec {
             #[cfg(feature = "bincode")]
-            Codec::Bincode => { let $c = panpipe_transport::codec::Bincode; $body }
+            Codec::Bincode => {
+                let $c = panpipe_transport::codec::Bincode;
+                $body
+            }
             #[cfg(feature = "postcard")]
-            Codec::Postcard => { let $c = panpipe_transport::codec::Postcard; $body }
+            Codec::Postcard => {
+                let $c = panpipe_transport::codec::Postcard;
+                $body
+            }
             #[cfg(feature = "messagepack")]
-            Codec::MessagePack => { let $c = panpipe_transport::codec::MessagePack; $body }
+            Codec::MessagePack => {
+                let $c = panpipe_transport::codec::MessagePack;
+                $body
+            }
             #[cfg(feature = "json")]
-            Codec::Json => { let $c = panpipe_transport::codec::Json; $body }
+            Codec::Json => {
+                let $c = panpipe_transport::codec::Json;
+                $body
+            }
         }
     };
 }

@@ -1,5 +1,6 @@
 //! A connection as its users hold it: it lives as long as somebody does.
 
+use std::any::Any;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
@@ -13,7 +14,9 @@ use crate::codec::Codec;
 use crate::error::CallError;
 use crate::limits::Limits;
 use crate::service::AnyService;
-use crate::session::{Config, Deadline, Driver, Encode, Inlet, Outlet, Role, ServiceInfo, Session, of_pipe, of_stream};
+use crate::session::{
+    Config, Deadline, Driver, Encode, Inlet, Outlet, Role, ServiceInfo, Session, of_pipe, of_stream,
+};
 
 /// What a connection is made with.
 pub(crate) struct Setup {
@@ -27,12 +30,24 @@ pub(crate) struct Setup {
 impl Setup {
     /// The side that connects, with the defaults.
     pub(crate) fn dialer(wants: ServiceInfo) -> Self {
-        Setup { role: Role::Dialer, codec: Codec::default(), limits: Limits::default(), wants: Some(wants), offers: None }
+        Setup {
+            role: Role::Dialer,
+            codec: Codec::default(),
+            limits: Limits::default(),
+            wants: wants.or_none(),
+            offers: None,
+        }
     }
 
     /// The side that was connected to, with the defaults.
     pub(crate) fn acceptor(offers: Option<ServiceInfo>) -> Self {
-        Setup { role: Role::Acceptor, codec: Codec::default(), limits: Limits::default(), wants: None, offers }
+        Setup {
+            role: Role::Acceptor,
+            codec: Codec::default(),
+            limits: Limits::default(),
+            wants: None,
+            offers,
+        }
     }
 }
 
@@ -74,7 +89,13 @@ pub(crate) fn over_stream<Io>(io: Io, setup: Setup) -> Prepared
 where
     Io: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let (inlet, outlet) = of_stream(io);
+    let mut io = Some(io);
+    let any: &mut dyn Any = &mut io;
+    // A pipe knows its peer, and callers can write to it without the driver.
+    if let Some(pipe) = any.downcast_mut::<Option<PipeStream>>().and_then(Option::take) {
+        return over_pipe(pipe, setup);
+    }
+    let (inlet, outlet) = of_stream(io.expect("it was not taken: it is no pipe"));
     prepare(setup, Peer::unknown(), inlet, outlet)
 }
 
@@ -127,14 +148,22 @@ impl PendingCall {
         PendingCall { connection, deadline, key: None }
     }
 
-    pub(crate) fn poll_start(&mut self, method: u64, waker: &Waker, encode: &mut Encode<'_>) -> Poll<Result<(), CallError>> {
+    pub(crate) fn poll_start(
+        &mut self,
+        method: u64,
+        waker: &Waker,
+        encode: &mut Encode<'_>,
+    ) -> Poll<Result<(), CallError>> {
         if self.deadline.is_some_and(|deadline| deadline.left.is_zero()) {
             return Poll::Ready(Err(CallError::DeadlineExceeded));
         }
         self.connection.poll_call(&mut self.key, method, self.deadline, waker, encode)
     }
 
-    pub(crate) fn reply(&mut self) -> impl Future<Output = Result<(panpipe_transport::buffer::FrameBuf, Codec), CallError>> + Send + '_ {
+    pub(crate) fn reply(
+        &mut self,
+    ) -> impl Future<Output = Result<(panpipe_transport::buffer::FrameBuf, Codec), CallError>> + Send + '_
+    {
         struct Reply<'a>(&'a mut PendingCall);
         impl Future for Reply<'_> {
             type Output = Result<(panpipe_transport::buffer::FrameBuf, Codec), CallError>;

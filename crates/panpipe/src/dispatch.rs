@@ -31,7 +31,10 @@ pub struct IncomingCall<'a> {
 
 impl fmt::Debug for IncomingCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IncomingCall").field("method", &self.method).field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("IncomingCall")
+            .field("method", &self.method)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,16 +61,20 @@ impl IncomingCall<'_> {
         T: Serialize + Send + 'static,
         E: Serialize + Send + 'static,
     {
-        let Some(id) = self.id else { return self.unknown_method() };
+        let Some(id) = self.id else {
+            return self.unknown_method();
+        };
         let args = match self.codec.decode::<A>(self.args) {
             Ok(args) => args,
-            Err(why) => return self.fail(Failure::Malformed(format!("the arguments of {}: {why}", info.name))),
+            Err(why) => {
+                return self.fail(Failure::Malformed(format!("the arguments of {}: {why}", info.name)));
+            }
         };
         let work = handler(args);
         let session = Arc::clone(self.session);
         let task = async move {
             let result = work.await;
-            poll_fn(|cx| {
+            poll_fn(move |cx| {
                 session.poll_answer(id, cx.waker(), &mut |codec, out| {
                     put_status(out, result.is_ok());
                     match &result {
@@ -189,7 +196,9 @@ impl Future for Running {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let Some(task) = &mut this.task else { return Poll::Ready(()) };
+        let Some(task) = &mut this.task else {
+            return Poll::Ready(());
+        };
         if let Some(id) = this.id {
             if let Some(stop) = this.session.poll_stop(id, cx.waker()) {
                 this.end(match stop {

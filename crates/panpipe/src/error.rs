@@ -50,7 +50,9 @@ pub enum CallError<E = Infallible> {
     Panicked,
     /// The call's arguments, or its reply, encode to more bytes than the
     /// receiving side accepts in one message. Nothing of it was sent.
-    #[error("a message of {size} bytes is over the receiver's limit of {limit}; raise `Limits::max_message` there or send less at once")]
+    #[error(
+        "a message of {size} bytes is over the receiver's limit of {limit}; raise `Limits::max_message` there or send less at once"
+    )]
     TooLarge {
         /// The size of the encoded message, in bytes.
         size: u64,
@@ -61,7 +63,9 @@ pub enum CallError<E = Infallible> {
     #[error("the other side is at its limit of running calls; the call did not run, try again later")]
     Overloaded,
     /// The other side has no method of this name and signature.
-    #[error("the other side has no such method; the two processes were built from different versions of the trait")]
+    #[error(
+        "the other side has no such method; the two processes were built from different versions of the trait"
+    )]
     UnknownMethod,
     /// The arguments or the reply could not be encoded or decoded.
     #[error("arguments or reply could not be read: {0}")]

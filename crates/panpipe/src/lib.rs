@@ -23,12 +23,12 @@ pub use panpipe_macros::service;
 pub use panpipe_transport::{BindError, ConnectError, NameError, Peer, PipeName};
 
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
-pub use client::ServiceClient;
+pub use client::{NoService, ServiceClient};
 pub use codec::Codec;
 pub use connect::Connect;
 pub use error::{CallError, Refusal, RefusalReason};
 pub use limits::Limits;
-pub use server::{RunningServer, ServeError, Server, serve};
+pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};
 
@@ -44,11 +44,12 @@ pub mod __private {
     pub use crate::dispatch::{Dispatched, IncomingCall};
     pub use crate::local::local;
     pub use crate::service::{MethodInfo, Request, ServiceImpl, Wire, generic_name};
-    pub use crate::session::ServiceInfo;
     pub use crate::shape::*;
 
     /// Connects a client to a server.
-    pub fn connect<C: crate::ServiceClient>(name: impl TryInto<PipeName, Error: Into<NameError>>) -> crate::Connect<C> {
+    pub fn connect<C: crate::ServiceClient>(
+        name: impl TryInto<PipeName, Error: Into<NameError>>,
+    ) -> crate::Connect<C> {
         crate::Connect::new(name)
     }
 

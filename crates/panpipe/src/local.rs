@@ -20,7 +20,12 @@ struct Local<I> {
 }
 
 impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
-    fn call(&self, info: &'static MethodInfo, request: I::Req, deadline: Option<Deadline>) -> TypedCall<I::Resp> {
+    fn call(
+        &self,
+        info: &'static MethodInfo,
+        request: I::Req,
+        deadline: Option<Deadline>,
+    ) -> TypedCall<I::Resp> {
         let context = CallContext {
             peer: Peer::this_process(),
             method: info.name,
@@ -65,6 +70,6 @@ impl<R> Future for InContext<R> {
 }
 
 /// Makes a client that calls `service` in place.
-pub(crate) fn local<I: ServiceImpl>(service: Serve<I>) -> Client<I::Req, I::Resp> {
+pub fn local<I: ServiceImpl>(service: Serve<I>) -> Client<I::Req, I::Resp> {
     Client::of_typed(Arc::new(Local { service: service.service }))
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use panpipe_transport::{BindError, Listener, NameError, Peer, PipeName, PipeStream};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::connection::{Setup, over_pipe};
+use crate::connection::{Setup, over_pipe, over_stream};
 use crate::error::{Refusal, RefusalReason};
 use crate::limits::{self, Limits};
 use crate::service::{AnyService, Serve, ServiceImpl};
@@ -36,6 +37,26 @@ pub async fn serve<I: ServiceImpl>(
         }
     };
     Server::bind(name).service(service).until(ctrl_c).serve().await
+}
+
+/// Serves one client over a stream of bytes, until the connection ends; gives
+/// why it did. The client is one made by the generated `over`.
+///
+/// Nothing is known of who is at the other end, unless the stream is a
+/// [`PipeStream`](panpipe_transport::PipeStream): see to it that only those get
+/// there who may.
+///
+/// Dropping the future ends the connection.
+pub async fn serve_stream<Io, I>(io: Io, service: Serve<I>) -> CloseReason
+where
+    Io: AsyncRead + AsyncWrite + Send + 'static,
+    I: ServiceImpl,
+{
+    let (connection, driver) =
+        over_stream(io, Setup::acceptor(Some(I::info()))).with_service(Some(Arc::new(service))).into_parts();
+    let reason = driver.await;
+    drop(connection);
+    reason
 }
 
 /// Why a server does not run.
@@ -84,7 +105,10 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("name", &self.name).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,7 +174,15 @@ impl Server {
         };
         let listener = Listener::bind(name.clone())?;
         let (stop, stopping) = watch::channel(false);
-        let accept = Accept { listener, info, service, limits: self.limits, grace: self.grace, stopping, until: self.until };
+        let accept = Accept {
+            listener,
+            info,
+            service,
+            limits: self.limits,
+            grace: self.grace,
+            stopping,
+            until: self.until,
+        };
         Ok(RunningServer { name, stop, task: tokio::spawn(accept.run()) })
     }
 }
@@ -249,7 +281,8 @@ async fn told(event: &mut watch::Receiver<bool>) -> bool {
 fn turn_down(peer: Peer, clients: usize, limits: &Limits) -> Option<Refusal> {
     let own = Peer::this_process();
     if peer.uid.is_some() && peer.uid != own.uid {
-        let message = format!("this server answers processes of its own user only: it is {own}, the client is {peer}");
+        let message =
+            format!("this server answers processes of its own user only: it is {own}, the client is {peer}");
         return Some(Refusal { reason: RefusalReason::NotAllowed, message });
     }
     if clients >= limits.max_clients {
@@ -282,7 +315,9 @@ impl ClientSetup {
             }
         };
         match reason {
-            CloseReason::Closed | CloseReason::Local => tracing::debug!(%peer, "a client has gone: {reason}"),
+            CloseReason::Closed | CloseReason::Local => {
+                tracing::debug!(%peer, "a client has gone: {reason}")
+            }
             other => tracing::warn!(%peer, "a client was lost: {other}"),
         }
     }

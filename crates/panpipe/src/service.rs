@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::dispatch::{Dispatched, IncomingCall};
-pub use crate::session::ServiceInfo;
+use crate::session::ServiceInfo;
 
 /// What a type parameter of a service trait must be able to do.
 pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -88,15 +88,10 @@ impl<I> Clone for Serve<I> {
 
 /// A service of any type, as a session holds it.
 pub(crate) trait AnyService: Send + Sync {
-    fn info(&self) -> ServiceInfo;
     fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched;
 }
 
 impl<I: ServiceImpl> AnyService for Serve<I> {
-    fn info(&self) -> ServiceInfo {
-        I::info()
-    }
-
     fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched {
         self.service.dispatch(call)
     }

@@ -61,9 +61,9 @@ impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
 /// # #[panpipe::service]
 /// # pub trait Clock { async fn now(&self) -> u64; }
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// use tarpc::tokio_serde::formats::Bincode;
+/// use tarpc::tokio_serde::formats::Json;
 ///
-/// let transport = tarpc::serde_transport::tcp::connect("localhost:4000", Bincode::default).await?;
+/// let transport = tarpc::serde_transport::tcp::connect("localhost:4000", Json::default).await?;
 /// let stub = tarpc::client::new(tarpc::client::Config::default(), transport).spawn();
 /// let (clock, calls): (ClockClient, _) = panpipe::tarpc::client(stub);
 /// tokio::spawn(calls);
@@ -124,7 +124,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> TypedCarrier<Req, Resp> for Jobs
         let jobs = self.jobs.clone();
         Box::pin(async move {
             let mut context = context::current();
-            context.deadline = deadline.map_or_else(|| Instant::now() + limits::LONGEST_DEADLINE, |deadline| deadline.at);
+            context.deadline =
+                deadline.map_or_else(|| Instant::now() + limits::LONGEST_DEADLINE, |deadline| deadline.at);
             let (reply, result) = oneshot::channel();
             let unsent = |_| CallError::Disconnected { sent: false };
             jobs.send(Job { context, request, reply }).await.map_err(unsent)?;

@@ -52,7 +52,8 @@ pub fn one_way() -> io::Result<(PipeReader, PipeWriter)> {
 pub fn for_child() -> io::Result<(PipeStream, ChildEnds)> {
     let (read_own, write_child) = sys::pipe()?;
     let (read_child, write_own) = sys::pipe()?;
-    let own = PipeStream::new(sys::ReadHalf::new(read_own)?, sys::WriteHalf::new(write_own)?, Peer::unknown());
+    let own =
+        PipeStream::new(sys::ReadHalf::new(read_own)?, sys::WriteHalf::new(write_own)?, Peer::unknown());
     Ok((own, ChildEnds { ends: vec![read_child, write_child] }))
 }
 

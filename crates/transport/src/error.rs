@@ -103,7 +103,9 @@ pub enum ConnectError {
         path: String,
     },
     /// A server listens, and accepts nobody at the moment.
-    #[error("the server at {path} has too many clients waiting to be accepted; try again, or wait with `.wait(…)`")]
+    #[error(
+        "the server at {path} has too many clients waiting to be accepted; try again, or wait with `.wait(…)`"
+    )]
     Busy {
         /// Where the pipe is.
         path: String,
@@ -125,7 +127,9 @@ pub enum ConnectError {
         path: String,
     },
     /// The server is another user's. Nothing was sent to it.
-    #[error("the server at {path} belongs to user {theirs}, not to this user, {ours}; nothing was sent to it")]
+    #[error(
+        "the server at {path} belongs to user {theirs}, not to this user, {ours}; nothing was sent to it"
+    )]
     WrongOwner {
         /// Where the pipe is.
         path: String,

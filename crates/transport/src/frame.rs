@@ -74,6 +74,11 @@ pub fn begin(out: &mut Vec<u8>) -> Start {
     Start(start)
 }
 
+/// Takes back the frame that began at `start` and all that was appended since.
+pub fn abandon(out: &mut Vec<u8>, start: Start) {
+    out.truncate(start.0);
+}
+
 /// Ends the frame that began at `start`, with all that was appended since.
 ///
 /// # Errors

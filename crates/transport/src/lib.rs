@@ -12,12 +12,16 @@ mod error;
 mod listener;
 mod name;
 mod peer;
+mod stdio;
 mod stream;
 mod sys;
+mod transport;
 
 pub use connect::{Connect, connect};
 pub use error::{BindError, ConnectError, NameError};
 pub use listener::Listener;
 pub use name::PipeName;
 pub use peer::Peer;
+pub use stdio::stdio;
 pub use stream::{PipeReader, PipeStream, PipeWriter};
+pub use transport::{Transport, TransportError};

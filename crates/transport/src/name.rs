@@ -109,7 +109,9 @@ mod tests {
         assert!(matches!(PipeName::new("a\0b"), Err(NameError::Character { .. })));
         assert!(matches!(PipeName::new(".."), Err(NameError::Directory { .. })));
         let long = "x".repeat(200);
-        let Err(NameError::TooLong { len, limit, .. }) = PipeName::new(&long) else { panic!("too long a name was taken") };
+        let Err(NameError::TooLong { len, limit, .. }) = PipeName::new(&long) else {
+            panic!("too long a name was taken")
+        };
         assert_eq!(len, 200);
         assert!(PipeName::new(&"x".repeat(limit)).is_ok());
         assert!(PipeName::new(&"x".repeat(limit + 1)).is_err());

@@ -77,12 +77,7 @@ impl Calls {
 
     pub(crate) fn add(&mut self, deadline: Option<Ticket>) -> usize {
         self.next_turn += 1;
-        self.calls.insert(Call {
-            state: CallState::New,
-            waker: None,
-            deadline,
-            turn: self.next_turn,
-        })
+        self.calls.insert(Call { state: CallState::New, waker: None, deadline, turn: self.next_turn })
     }
 
     pub(crate) fn get_mut(&mut self, key: usize) -> &mut Call {
@@ -101,7 +96,8 @@ impl Calls {
 
     /// The next id to be used on the wire.
     pub(crate) fn next_id(&self) -> u32 {
-        u32::try_from(self.flights.vacant_key()).expect("calls in flight are fewer than u32::MAX, the most a hello can allow")
+        u32::try_from(self.flights.vacant_key())
+            .expect("calls in flight are fewer than u32::MAX, the most a hello can allow")
     }
 
     /// Notes that the call's frame of `bytes` was encoded as `id`.
@@ -119,7 +115,9 @@ impl Calls {
     /// and hands over their wakers.
     pub(crate) fn grant(&mut self, room: Room, wakes: &mut Vec<Waker>) {
         while self.place(room) {
-            let Some((_, key)) = self.waiting.pop_first() else { return };
+            let Some((_, key)) = self.waiting.pop_first() else {
+                return;
+            };
             let call = &mut self.calls[key];
             call.state = CallState::Granted;
             self.granted += 1;
@@ -137,7 +135,12 @@ impl Calls {
     }
 
     /// Ends a call for its caller. Returns the id if the peer is still at it.
-    pub(crate) fn finish(&mut self, key: usize, result: Result<Reply, CallError>, wakes: &mut Vec<Waker>) -> Option<u32> {
+    pub(crate) fn finish(
+        &mut self,
+        key: usize,
+        result: Result<Reply, CallError>,
+        wakes: &mut Vec<Waker>,
+    ) -> Option<u32> {
         let id = self.leave(key);
         let call = &mut self.calls[key];
         call.state = CallState::Done(result);
@@ -161,7 +164,9 @@ impl Calls {
             CallState::Granted => self.granted -= 1,
             CallState::Sent { id, .. } => {
                 // The reply that has just landed has freed its flight already.
-                if let Some(flight) = self.flights.get_mut(id as usize).filter(|flight| flight.key == Some(key)) {
+                if let Some(flight) =
+                    self.flights.get_mut(id as usize).filter(|flight| flight.key == Some(key))
+                {
                     flight.key = None;
                     return Some(id);
                 }
@@ -178,15 +183,5 @@ impl Calls {
 
     pub(crate) fn keys(&self) -> Vec<usize> {
         self.calls.iter().map(|(key, _)| key).collect()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn in_flight(&self) -> usize {
-        self.flights.len()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.waiting.is_empty() && self.granted == 0
     }
 }

@@ -46,7 +46,9 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CloseReason::Local => f.write_str("this side closed the connection"),
-            CloseReason::Closed => f.write_str("the other side closed the connection, or its process has ended"),
+            CloseReason::Closed => {
+                f.write_str("the other side closed the connection, or its process has ended")
+            }
             CloseReason::Truncated => f.write_str("the stream ended in the middle of a message"),
             CloseReason::Refused(refusal) => write!(f, "the connection was refused: {refusal}"),
             CloseReason::Protocol(why) => write!(f, "the other side broke the protocol: {why}"),

@@ -167,7 +167,8 @@ impl Core {
             calls: usize::try_from(peer.max_calls).unwrap_or(usize::MAX).clamp(1, u32::MAX as usize - 1),
             bytes: usize::try_from(peer.max_call_bytes).unwrap_or(usize::MAX).max(1),
         };
-        self.max_message = usize::try_from(peer.max_message).unwrap_or(usize::MAX).min(limits::LARGEST_MESSAGE);
+        self.max_message =
+            usize::try_from(peer.max_message).unwrap_or(usize::MAX).min(limits::LARGEST_MESSAGE);
         self.grant();
     }
 
@@ -255,7 +256,11 @@ impl Core {
     }
 
     /// Waits for the reply to a call that was started.
-    pub(crate) fn poll_reply(&mut self, key: &mut Option<usize>, waker: &Waker) -> Poll<Result<Reply, CallError>> {
+    pub(crate) fn poll_reply(
+        &mut self,
+        key: &mut Option<usize>,
+        waker: &Waker,
+    ) -> Poll<Result<Reply, CallError>> {
         let known = key.expect("a started call keeps its key until its result is taken");
         let call = self.calls.get_mut(known);
         if !matches!(call.state, CallState::Done(_)) {
@@ -268,7 +273,12 @@ impl Core {
 
     /// Sends a one-way call. `Ready(Ok)` when it is queued; when there is no
     /// room, `waker` is woken once there is.
-    pub(crate) fn poll_oneway(&mut self, method: u64, waker: &Waker, encode: &mut Encode<'_>) -> Poll<Result<(), CallError>> {
+    pub(crate) fn poll_oneway(
+        &mut self,
+        method: u64,
+        waker: &Waker,
+        encode: &mut Encode<'_>,
+    ) -> Poll<Result<(), CallError>> {
         self.open_for_calls()?;
         if self.has_queue_room() {
             self.say_hello();
@@ -353,7 +363,12 @@ impl Core {
 
     // ---- calls of the peer's ----
 
-    fn on_call(&mut self, header: Header, frame: &[u8], now: &mut dyn FnMut() -> Instant) -> Option<Incoming> {
+    fn on_call(
+        &mut self,
+        header: Header,
+        frame: &[u8],
+        now: &mut dyn FnMut() -> Instant,
+    ) -> Option<Incoming> {
         let mut rest = &frame[header.body..];
         if header.port != ROOT_PORT {
             self.violation("a call is for a port that is not open");
@@ -381,7 +396,8 @@ impl Core {
         }
         let id = u32::try_from(header.id).expect("the id is below a u32 limit");
         // Clamped before any arithmetic: a deadline years away is as good as any.
-        let deadline = (left > 0).then(|| now() + Duration::from_micros(left - 1).min(limits::LONGEST_DEADLINE));
+        let deadline =
+            (left > 0).then(|| now() + Duration::from_micros(left - 1).min(limits::LONGEST_DEADLINE));
         let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
         if !self.handlers.add(id, frame.len(), ticket) {
             self.violation("a call uses the id of another that still runs");
@@ -425,7 +441,8 @@ impl Core {
         let codec = self.codec;
         let mut frame = FrameInProgress::begin(&mut self.outbox);
         put_header(frame.out(), Kind::Reply, ROOT_PORT, u64::from(id));
-        encode(codec, frame.out()).map_err(|why| Failure::Malformed(format!("the reply cannot be encoded: {why}")))?;
+        encode(codec, frame.out())
+            .map_err(|why| Failure::Malformed(format!("the reply cannot be encoded: {why}")))?;
         frame.finish(self.max_message).map_err(|(size, limit)| Failure::TooLarge { size, limit })?;
         Ok(())
     }
@@ -477,15 +494,15 @@ impl Core {
         }
     }
 
-    /// Whether the peer's magic is still to come.
-    pub(crate) fn expects_magic(&self) -> bool {
-        matches!(self.phase, Phase::Quiet | Phase::Greeted)
-    }
-
     /// Takes one frame that is not a reply. A call that has been let in is
     /// handed back for its handler to run; everything else is dealt with here.
     /// `now` is asked only where a deadline needs it.
-    pub(crate) fn receive(&mut self, header: Header, frame: &[u8], now: &mut dyn FnMut() -> Instant) -> Option<Incoming> {
+    pub(crate) fn receive(
+        &mut self,
+        header: Header,
+        frame: &[u8],
+        now: &mut dyn FnMut() -> Instant,
+    ) -> Option<Incoming> {
         let body = &frame[header.body..];
         match (&self.phase, header.kind) {
             (Phase::Ending(_) | Phase::Ended(_), _) => {}
@@ -519,12 +536,13 @@ impl Core {
 
     /// The peer's first bytes are not panpipe's.
     pub(crate) fn not_panpipe(&mut self) {
-        let message = "the other side does not speak panpipe: its first bytes are not the protocol's".to_owned();
+        let message =
+            "the other side does not speak panpipe: its first bytes are not the protocol's".to_owned();
         self.refuse(Refusal { reason: RefusalReason::NotPanpipe, message });
     }
 
-    fn on_refuse(&mut self, mut body: &[u8]) {
-        let code = body.split_off_first().copied().unwrap_or(0);
+    fn on_refuse(&mut self, body: &[u8]) {
+        let (&code, mut body) = body.split_first().unwrap_or((&0, &[]));
         let message = take_str(&mut body, limits::WORDS).unwrap_or("the other side gave no reason");
         let reason = RefusalReason::from_code(code).unwrap_or(RefusalReason::NotAllowed);
         self.end(CloseReason::Refused(Refusal { reason, message: message.to_owned() }));
@@ -569,7 +587,9 @@ impl Core {
             return;
         }
         while self.has_queue_room() {
-            let Some((id, failure)) = self.handlers.take_deferred() else { break };
+            let Some((id, failure)) = self.handlers.take_deferred() else {
+                break;
+            };
             self.fail(id, failure);
         }
         if !self.reply_waiters.is_empty() {
@@ -612,12 +632,16 @@ impl Core {
             match due {
                 Due::Call(key) => {
                     self.calls.get_mut(key).deadline = None;
-                    if let Some(id) = self.calls.finish(key, Err(CallError::DeadlineExceeded), &mut self.wakes) {
+                    if let Some(id) =
+                        self.calls.finish(key, Err(CallError::DeadlineExceeded), &mut self.wakes)
+                    {
                         self.put_frame(Kind::Cancel, u64::from(id), |_| ());
                     }
                     self.grant();
                 }
-                Due::Handler(id) => self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.wakes),
+                Due::Handler(id) => {
+                    self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.wakes)
+                }
                 Due::Hello => self.say_hello(),
                 Due::Handshake if self.phase == Phase::Quiet => {
                     self.violation("no hello came in time");

@@ -81,7 +81,8 @@ impl Driver {
                 Ok(_) => {
                     self.take_frames();
                     // What the batch has answered goes out before the next one.
-                    self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
+                    self.session
+                        .with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
                 }
                 Err(error) => self.read_end = Some(lost(&error)),
             }
@@ -173,7 +174,9 @@ impl Driver {
                     *unflushed = true;
                     core.after_write();
                 }
-                Poll::Ready(Ok(_)) => *end = Some(CloseReason::Io("the stream takes no more bytes".to_owned())),
+                Poll::Ready(Ok(_)) => {
+                    *end = Some(CloseReason::Io("the stream takes no more bytes".to_owned()))
+                }
                 Poll::Ready(Err(error)) => *end = Some(lost(&error)),
                 Poll::Pending => break,
             }
@@ -206,7 +209,9 @@ impl Driver {
 
     /// Whether the timer has fired. The core has been told.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(timer) = &mut self.timer else { return false };
+        let Some(timer) = &mut self.timer else {
+            return false;
+        };
         if timer.as_mut().poll(cx).is_pending() {
             return false;
         }
@@ -289,7 +294,9 @@ impl Drop for Driver {
 /// What an I/O error means for the connection.
 fn lost(error: &io::Error) -> CloseReason {
     match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => CloseReason::Closed,
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
+            CloseReason::Closed
+        }
         _ => CloseReason::Io(error.to_string()),
     }
 }

@@ -25,6 +25,16 @@ impl ServiceInfo {
         ServiceInfo { name: name.into(), version }
     }
 
+    /// What a side asks for that calls nothing.
+    pub(crate) fn none() -> Self {
+        ServiceInfo::new("", 0)
+    }
+
+    /// `None` for no service.
+    pub(crate) fn or_none(self) -> Option<Self> {
+        (!self.name.is_empty()).then_some(self)
+    }
+
     /// The service's name: its trait's, unless the attribute gives another.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -125,7 +135,10 @@ impl Hello {
         if Codec::from_id(peer.codec).is_none() {
             return refuse(
                 RefusalReason::Codec,
-                format!("this side was built without the codec number {}; enable its feature or connect with another codec", peer.codec),
+                format!(
+                    "this side was built without the codec number {}; enable its feature or connect with another codec",
+                    peer.codec
+                ),
             );
         }
         match (&peer.wants, &self.offers) {
@@ -140,7 +153,10 @@ impl Hello {
             ),
             (Some(wanted), Some(offered)) if wanted.version != offered.version => refuse(
                 RefusalReason::ServiceVersion,
-                format!("the service {wanted} was asked for, but this side offers version {}", offered.version),
+                format!(
+                    "the service {wanted} was asked for, but this side offers version {}",
+                    offered.version
+                ),
             ),
             _ => Ok(()),
         }
@@ -152,7 +168,7 @@ impl Hello {
 fn take_service(rest: &mut &[u8]) -> Option<Option<ServiceInfo>> {
     let name = take_str(rest, limits::SERVICE_NAME)?.to_owned();
     let version = u32::try_from(varint::take(rest)?).ok()?;
-    Some((!name.is_empty()).then(|| ServiceInfo::new(name, version)))
+    Some(ServiceInfo::new(name, version).or_none())
 }
 
 #[cfg(test)]

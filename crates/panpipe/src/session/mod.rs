@@ -20,8 +20,8 @@ use std::time::Instant;
 use panpipe_transport::Peer;
 
 pub use self::close::CloseReason;
-pub(crate) use self::core::{Config, Deadline, Encode, Role, put_status};
 use self::core::Core;
+pub(crate) use self::core::{Config, Deadline, Encode, Role, put_status};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;
@@ -54,10 +54,7 @@ impl Session {
     pub(crate) fn new(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> (Arc<Session>, Driver) {
         let mut core = Core::new(config);
         core.begin(Instant::now());
-        let session = Arc::new(Session {
-            state: Mutex::new(State { core, outlet }),
-            peer,
-        });
+        let session = Arc::new(Session { state: Mutex::new(State { core, outlet }), peer });
         let driver = Driver::new(Arc::clone(&session), inlet);
         (session, driver)
     }
@@ -103,14 +100,23 @@ impl Session {
         })
     }
 
-    pub(crate) fn poll_reply(&self, key: &mut Option<usize>, waker: &Waker) -> Poll<Result<(Reply, Codec), CallError>> {
+    pub(crate) fn poll_reply(
+        &self,
+        key: &mut Option<usize>,
+        waker: &Waker,
+    ) -> Poll<Result<(Reply, Codec), CallError>> {
         self.with(|state| {
             let codec = state.core.codec();
             state.core.poll_reply(key, waker).map_ok(|reply| (reply, codec))
         })
     }
 
-    pub(crate) fn poll_oneway(&self, method: u64, waker: &Waker, encode: &mut Encode<'_>) -> Poll<Result<(), CallError>> {
+    pub(crate) fn poll_oneway(
+        &self,
+        method: u64,
+        waker: &Waker,
+        encode: &mut Encode<'_>,
+    ) -> Poll<Result<(), CallError>> {
         self.with(|state| {
             let polled = state.core.poll_oneway(method, waker, encode);
             state.write_or_wake(false);

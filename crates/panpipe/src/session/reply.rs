@@ -12,7 +12,10 @@ pub(crate) enum Failure {
     DeadlineExceeded,
     Cancelled,
     Panicked,
-    TooLarge { size: u64, limit: u64 },
+    TooLarge {
+        size: u64,
+        limit: u64,
+    },
     Overloaded,
     UnknownMethod,
     Malformed(String),

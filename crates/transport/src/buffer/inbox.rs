@@ -47,7 +47,11 @@ impl Inbox {
     /// # Errors
     ///
     /// What the reader says.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, reader: Pin<&mut impl AsyncRead>) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: Pin<&mut impl AsyncRead>,
+    ) -> Poll<io::Result<usize>> {
         self.make_room();
         let mut free = ReadBuf::new(&mut self.buffer[self.end..]);
         let read = reader.poll_read(cx, &mut free).map_ok(|()| free.filled().len());

@@ -10,6 +10,7 @@
 //!   gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
 //!   child takes it up;
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
+//! - `take_stdio()`: the process's standard streams;
 //! - `this_process()`.
 
 #[cfg(unix)]

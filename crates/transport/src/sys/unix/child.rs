@@ -1,6 +1,5 @@
 //! How a child gets the ends of pipes, and takes them up.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -8,7 +7,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FileType, fstat};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use super::half::of_any;
 use super::{Handle, ReadHalf, WriteHalf};
@@ -34,8 +33,8 @@ pub(crate) fn pass_to(handles: Vec<Handle>, command: &mut Command) {
     }
 }
 
-/// Descriptors that were taken up by this process.
-static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+/// Held from looking at a descriptor to owning it.
+static TAKING: Mutex<()> = Mutex::new(());
 
 /// Takes up `"READ,WRITE"`, or one descriptor that is both.
 pub(crate) fn take_handles(handles: &str) -> io::Result<(ReadHalf, WriteHalf)> {
@@ -45,8 +44,7 @@ pub(crate) fn take_handles(handles: &str) -> io::Result<(ReadHalf, WriteHalf)> {
             let (read, write) = (parse(read)?, parse(write)?);
             look(read)?;
             look(write)?;
-            let ((read, _), (write, _)) = (take(read)?, take(write)?);
-            Ok((ReadHalf::new(read)?, WriteHalf::new(write)?))
+            Ok((ReadHalf::of_any(take(read)?)?, WriteHalf::of_any(take(write)?)?))
         }
         Some((both, _)) => take_both(both),
         None => take_both(handles),
@@ -54,53 +52,59 @@ pub(crate) fn take_handles(handles: &str) -> io::Result<(ReadHalf, WriteHalf)> {
 }
 
 fn take_both(handle: &str) -> io::Result<(ReadHalf, WriteHalf)> {
-    let (fd, is_socket) = take(parse(handle)?)?;
-    of_any(fd, is_socket)
+    of_any(take(parse(handle)?)?)
 }
 
 /// Takes up a descriptor to read.
 pub(crate) fn take_read_handle(handle: &str) -> io::Result<ReadHalf> {
-    let (fd, _) = take(parse(handle)?)?;
-    ReadHalf::new(fd)
+    ReadHalf::of_any(take(parse(handle)?)?)
 }
 
 /// Takes up a descriptor to write.
 pub(crate) fn take_write_handle(handle: &str) -> io::Result<WriteHalf> {
-    let (fd, _) = take(parse(handle)?)?;
-    WriteHalf::new(fd)
+    WriteHalf::of_any(take(parse(handle)?)?)
 }
 
 fn parse(handle: &str) -> io::Result<RawFd> {
     let decimal = !handle.is_empty() && handle.bytes().all(|byte| byte.is_ascii_digit());
     let number = handle.parse().ok().filter(|_| decimal);
-    number.ok_or_else(|| invalid(format!("{handle:?} is not the number of a file descriptor")))
+    match number {
+        Some(0..=2) => Err(invalid(format!("{handle} is a standard stream; take those up as `stdio`"))),
+        Some(fd) => Ok(fd),
+        None => Err(invalid(format!("{handle:?} is not the number of a file descriptor"))),
+    }
 }
 
-/// Whether the descriptor is open and a pipe or socket; true for a socket.
-fn look(fd: RawFd) -> io::Result<bool> {
+/// Whether the descriptor is one that a parent has passed on.
+fn look(fd: RawFd) -> io::Result<()> {
     // SAFETY: the borrow ends with this function. If the number is no open
     // descriptor the calls fail with EBADF and do nothing else.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let stat = fstat(borrowed).map_err(|error| invalid(format!("the file descriptor {fd} is not open: {}", io::Error::from(error))))?;
+    let stat = fstat(borrowed).map_err(|error| {
+        invalid(format!("the file descriptor {fd} is not open: {}", io::Error::from(error)))
+    })?;
+    // A handle that a parent has passed on is the only kind that is inheritable:
+    // what this process opened itself is close-on-exec, what was taken up too.
+    if fcntl_getfd(borrowed)?.contains(FdFlags::CLOEXEC) {
+        return Err(invalid(format!(
+            "the file descriptor {fd} was taken up before, or is of this process's own making"
+        )));
+    }
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo => Ok(false),
-        FileType::Socket => Ok(true),
+        FileType::Fifo | FileType::Socket => Ok(()),
         _ => Err(invalid(format!("the file descriptor {fd} is neither a pipe nor a socket"))),
     }
 }
 
-fn take(fd: RawFd) -> io::Result<(OwnedFd, bool)> {
-    let is_socket = look(fd)?;
-    if !TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(fd) {
-        return Err(invalid(format!("the file descriptor {fd} was taken up before")));
-    }
-    // SAFETY: it is open, as was just seen, and the parent passed it to this
-    // process to be owned by whoever takes it up; `TAKEN` sees to it that there
-    // is one owner.
+fn take(fd: RawFd) -> io::Result<OwnedFd> {
+    let _alone = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    look(fd)?;
+    // SAFETY: it is open and was inherited, as was just seen: the parent passed
+    // it to this process to be owned by whoever takes it up. From here on it is
+    // close-on-exec, and so looks taken to everybody else.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-    // Children of this process are not to have it.
     fcntl_setfd(owned.as_fd(), FdFlags::CLOEXEC)?;
-    Ok((owned, is_socket))
+    Ok(owned)
 }
 
 fn invalid(why: String) -> io::Error {

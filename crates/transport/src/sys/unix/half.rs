@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::io::{Interest, ReadBuf};
 
@@ -54,6 +54,14 @@ impl ReadHalf {
         Ok(ReadHalf { fd: watch(Arc::new(pipe), Interest::READABLE)?, kind: Kind::Pipe })
     }
 
+    /// Puts a pipe or a socket to work that others may have too.
+    pub(super) fn of_any(fd: OwnedFd) -> io::Result<Self> {
+        match kind(&fd)? {
+            Kind::Pipe => ReadHalf::new(fd),
+            kind => Ok(ReadHalf { fd: watch(Arc::new(fd), Interest::READABLE)?, kind }),
+        }
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.fd.poll_read_ready(cx))?;
@@ -85,6 +93,14 @@ impl WriteHalf {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&pipe)?;
         Ok(WriteHalf { fd: Some(Arc::new(pipe)), kind: Kind::Pipe, waiting: None })
+    }
+
+    /// Puts a pipe or a socket to work that others may have too.
+    pub(super) fn of_any(fd: OwnedFd) -> io::Result<Self> {
+        match kind(&fd)? {
+            Kind::Pipe => WriteHalf::new(fd),
+            kind => Ok(WriteHalf { fd: Some(Arc::new(fd)), kind, waiting: None }),
+        }
     }
 
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -149,10 +165,14 @@ fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
 }
 
 /// Puts a descriptor of either kind to work, for both directions.
-pub(super) fn of_any(fd: OwnedFd, is_socket: bool) -> io::Result<(ReadHalf, WriteHalf)> {
-    if is_socket {
-        return of_socket(fd);
-    }
+pub(super) fn of_any(fd: OwnedFd) -> io::Result<(ReadHalf, WriteHalf)> {
     let other = fd.try_clone()?;
-    Ok((ReadHalf::new(fd)?, WriteHalf::new(other)?))
+    Ok((ReadHalf::of_any(fd)?, WriteHalf::of_any(other)?))
+}
+
+fn kind(fd: &OwnedFd) -> io::Result<Kind> {
+    match FileType::from_raw_mode(fstat(fd)?.st_mode) {
+        FileType::Socket => Ok(Kind::Socket),
+        _ => Ok(Kind::Pipe),
+    }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+};
 use tokio::io::Interest;
 
 use super::register::{Watched, watch};
@@ -37,7 +39,8 @@ impl NamedListener {
         // Whoever holds the lock is alone with the name until it lets go.
         let lock = NameLock::take(place)?;
         clear_stale(place)?;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(|e| io(e.into()))?;
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(|e| io(e.into()))?;
         // Before bind: there is no moment at which others could connect.
         fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|e| io(e.into()))?;
         let address = SocketAddrUnix::new(path).map_err(|e| io(e.into()))?;
@@ -98,9 +101,8 @@ fn clear_stale(place: &Place) -> Result<(), BindError> {
     }
     // A server of another kind holds no lock of ours; it answers if it lives.
     match try_connect(place) {
-        Err(Errno::CONNREFUSED) => {
-            unlink(place.path()).map_err(|source| BindError::Io { path: place.to_string(), source: source.into() })
-        }
+        Err(Errno::CONNREFUSED) => unlink(place.path())
+            .map_err(|source| BindError::Io { path: place.to_string(), source: source.into() }),
         _ => Err(BindError::InUse { path: place.to_string() }),
     }
 }

@@ -1,0 +1,330 @@
+//! How the parts of arguments and results travel: blocks of bytes as one piece,
+//! all else as serde takes it.
+//!
+//! serde knows a `Vec<u8>` as a sequence and takes it byte by byte. The macro
+//! sees the types as they are written and says by a shape which of their parts
+//! are blocks.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How a `T` is serialized.
+pub trait Shape<T> {
+    /// Serializes `value`.
+    ///
+    /// # Errors
+    ///
+    /// As the serializer does.
+    fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// Deserializes a value.
+    ///
+    /// # Errors
+    ///
+    /// As the deserializer does.
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>;
+}
+
+/// As serde takes it.
+#[derive(Debug)]
+pub struct Plain;
+
+/// One block of bytes.
+#[derive(Debug)]
+pub struct Block;
+
+/// An option of a shape.
+#[derive(Debug)]
+pub struct Opt<S>(PhantomData<S>);
+
+/// A result of shapes.
+#[derive(Debug)]
+pub struct Res<S, E>(PhantomData<(S, E)>);
+
+/// A tuple of shapes.
+#[derive(Debug)]
+pub struct Tup<S>(PhantomData<S>);
+
+/// Of what there are no values.
+#[derive(Debug)]
+pub struct Never;
+
+impl<T: Serialize + for<'de> Deserialize<'de>> Shape<T> for Plain {
+    #[inline]
+    fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        value.serialize(serializer)
+    }
+
+    #[inline]
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        T::deserialize(deserializer)
+    }
+}
+
+impl Shape<Vec<u8>> for Block {
+    #[inline]
+    fn serialize<S: Serializer>(value: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(value)
+    }
+
+    #[inline]
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        deserializer.deserialize_byte_buf(BlockVisitor)
+    }
+}
+
+impl Shape<Bytes> for Block {
+    #[inline]
+    fn serialize<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(value)
+    }
+
+    #[inline]
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        deserializer.deserialize_byte_buf(BlockVisitor).map(Bytes::from)
+    }
+}
+
+struct BlockVisitor;
+
+impl<'de> Visitor<'de> for BlockVisitor {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a block of bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
+
+    /// Text formats have no blocks.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = seq.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Serializes a reference with a shape.
+struct Ref<'a, S, T>(&'a T, PhantomData<S>);
+
+impl<S: Shape<T>, T> Serialize for Ref<'_, S, T> {
+    #[inline]
+    fn serialize<Ser: Serializer>(&self, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+        S::serialize(self.0, serializer)
+    }
+}
+
+impl<S: Shape<T>, T> Shape<Option<T>> for Opt<S> {
+    #[inline]
+    fn serialize<Ser: Serializer>(value: &Option<T>, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+        value.as_ref().map(|value| Ref::<S, T>(value, PhantomData)).serialize(serializer)
+    }
+
+    #[inline]
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+        Ok(Option::<Wired<S, T>>::deserialize(deserializer)?.map(Wired::into_inner))
+    }
+}
+
+impl<S: Shape<T>, SE: Shape<E>, T, E> Shape<Result<T, E>> for Res<S, SE> {
+    #[inline]
+    fn serialize<Ser: Serializer>(value: &Result<T, E>, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+        value
+            .as_ref()
+            .map(|value| Ref::<S, T>(value, PhantomData))
+            .map_err(|error| Ref::<SE, E>(error, PhantomData))
+            .serialize(serializer)
+    }
+
+    #[inline]
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<T, E>, D::Error> {
+        let result = Result::<Wired<S, T>, Wired<SE, E>>::deserialize(deserializer)?;
+        Ok(result.map(Wired::into_inner).map_err(Wired::into_inner))
+    }
+}
+
+impl Shape<Infallible> for Never {
+    fn serialize<S: Serializer>(value: &Infallible, _: S) -> Result<S::Ok, S::Error> {
+        match *value {}
+    }
+
+    fn deserialize<'de, D: Deserializer<'de>>(_: D) -> Result<Infallible, D::Error> {
+        Err(D::Error::custom("an error came from a method that has none"))
+    }
+}
+
+macro_rules! tuples {
+    ($($len:literal: $($S:ident $T:ident $index:tt)+;)+) => {$(
+        impl<$($S: Shape<$T>, $T),+> Shape<($($T,)+)> for Tup<($($S,)+)> {
+            #[inline]
+            fn serialize<Ser: Serializer>(value: &($($T,)+), serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+                let mut tuple = serializer.serialize_tuple($len)?;
+                $(tuple.serialize_element(&Ref::<$S, $T>(&value.$index, PhantomData))?;)+
+                tuple.end()
+            }
+
+            #[inline]
+            fn deserialize<'de, De: Deserializer<'de>>(deserializer: De) -> Result<($($T,)+), De::Error> {
+                let parts = <($(Wired<$S, $T>,)+)>::deserialize(deserializer)?;
+                Ok(($(parts.$index.into_inner(),)+))
+            }
+        }
+    )+};
+}
+
+tuples! {
+    1: S0 T0 0;
+    2: S0 T0 0 S1 T1 1;
+    3: S0 T0 0 S1 T1 1 S2 T2 2;
+    4: S0 T0 0 S1 T1 1 S2 T2 2 S3 T3 3;
+    5: S0 T0 0 S1 T1 1 S2 T2 2 S3 T3 3 S4 T4 4;
+    6: S0 T0 0 S1 T1 1 S2 T2 2 S3 T3 3 S4 T4 4 S5 T5 5;
+    7: S0 T0 0 S1 T1 1 S2 T2 2 S3 T3 3 S4 T4 4 S5 T5 5 S6 T6 6;
+    8: S0 T0 0 S1 T1 1 S2 T2 2 S3 T3 3 S4 T4 4 S5 T5 5 S6 T6 6 S7 T7 7;
+}
+
+/// A value and the shape that it travels in.
+pub struct Wired<S, T> {
+    value: T,
+    shape: PhantomData<fn() -> S>,
+}
+
+impl<S, T> Wired<S, T> {
+    /// Gives a value its shape.
+    #[inline]
+    pub const fn new(value: T) -> Self {
+        Wired { value, shape: PhantomData }
+    }
+
+    /// The value.
+    #[inline]
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
+impl<S, T> fmt::Debug for Wired<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wired")
+    }
+}
+
+impl<S: Shape<T>, T> Serialize for Wired<S, T> {
+    #[inline]
+    fn serialize<Ser: Serializer>(&self, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
+        S::serialize(&self.value, serializer)
+    }
+}
+
+impl<'de, S: Shape<T>, T> Deserialize<'de> for Wired<S, T> {
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        S::deserialize(deserializer).map(Wired::new)
+    }
+}
+
+/// What serde's `with` attribute is given for a field of a shape.
+#[derive(Debug)]
+pub struct Shaped<S>(PhantomData<S>);
+
+impl<S> Shaped<S> {
+    /// Serializes a field.
+    ///
+    /// # Errors
+    ///
+    /// As the serializer does.
+    pub fn serialize<T, Ser: Serializer>(value: &T, serializer: Ser) -> Result<Ser::Ok, Ser::Error>
+    where
+        S: Shape<T>,
+    {
+        S::serialize(value, serializer)
+    }
+
+    /// Deserializes a field.
+    ///
+    /// # Errors
+    ///
+    /// As the deserializer does.
+    pub fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
+    where
+        S: Shape<T>,
+    {
+        S::deserialize(deserializer)
+    }
+}
+
+/// The parts of a `Result`, also of one behind an alias.
+pub trait ResultParts {
+    /// What it is when all is well.
+    type Ok;
+    /// What it is otherwise.
+    type Err;
+
+    /// As the `Result` that it is.
+    #[allow(clippy::missing_errors_doc)]
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
+}
+
+impl<T, E> ResultParts for Result<T, E> {
+    type Ok = T;
+    type Err = E;
+
+    fn into_result(self) -> Result<T, E> {
+        self
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "bincode")]
+mod tests {
+    use super::*;
+    use crate::Codec;
+
+    fn there_and_back<S: Shape<T>, T>(value: T) -> (Vec<u8>, T) {
+        let mut bytes = Vec::new();
+        Codec::Bincode.encode(&Wired::<S, T>::new(value), &mut bytes).unwrap();
+        let back = Codec::Bincode.decode::<Wired<S, T>>(&bytes).unwrap().into_inner();
+        (bytes, back)
+    }
+
+    #[test]
+    fn a_block_is_its_length_and_its_bytes() {
+        let (bytes, back) = there_and_back::<Block, _>(vec![7u8, 8, 9]);
+        assert_eq!(bytes, [3, 0, 0, 0, 0, 0, 0, 0, 7, 8, 9]);
+        assert_eq!(back, [7, 8, 9]);
+    }
+
+    #[test]
+    fn shapes_nest() {
+        type Nested = Tup<(Opt<Block>, Plain, Res<Block, Plain>)>;
+        let value = (Some(vec![1u8]), 5u32, Ok::<_, String>(Bytes::from_static(b"x")));
+        let (_, back) = there_and_back::<Nested, _>(value.clone());
+        assert_eq!(back, value);
+        let value = (None::<Vec<u8>>, 5u32, Err::<Bytes, _>("no".to_owned()));
+        let (_, back) = there_and_back::<Nested, _>(value.clone());
+        assert_eq!(back, value);
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn text_formats_take_blocks_as_lists() {
+        let mut text = Vec::new();
+        Codec::Json.encode(&Wired::<Block, _>::new(vec![1u8, 2]), &mut text).unwrap();
+        assert_eq!(text, b"[1,2]");
+        assert_eq!(Codec::Json.decode::<Wired<Block, Vec<u8>>>(&text).unwrap().into_inner(), [1, 2]);
+    }
+}

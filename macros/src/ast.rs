@@ -1,0 +1,101 @@
+//! A service trait as the macro understands it.
+
+use std::time::Duration;
+
+use syn::{Attribute, Block, Generics, Ident, Token, TraitItem, Type, TypeParamBound, Visibility};
+
+/// A whole service trait.
+pub(crate) struct Service {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) trait_token: Token![trait],
+    pub(crate) ident: Ident,
+    pub(crate) generics: Generics,
+    pub(crate) supertraits: Vec<TypeParamBound>,
+    /// The name in the hello.
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) items: Vec<Item>,
+}
+
+/// An item of the trait, in the order of the source.
+pub(crate) enum Item {
+    Method(Box<Method>),
+    /// One that had an error: kept in the trait as it was, so that no second
+    /// error follows from its absence.
+    Inert(Box<TraitItem>),
+}
+
+/// A method that can be called from another process.
+pub(crate) struct Method {
+    /// All but the macro's own.
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) ident: Ident,
+    /// The name on the wire: without `r#`.
+    pub(crate) name: String,
+    /// The variant of the request and response enums.
+    pub(crate) variant: Ident,
+    pub(crate) args: Vec<Arg>,
+    pub(crate) output: Output,
+    pub(crate) oneway: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) default: Option<Block>,
+    /// What addresses the method on the wire.
+    pub(crate) hash: u64,
+}
+
+/// An argument.
+pub(crate) struct Arg {
+    pub(crate) mutable: bool,
+    pub(crate) ident: Ident,
+    pub(crate) ty: Type,
+}
+
+/// What a method returns.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Output {
+    /// No `Result`.
+    Plain(Type),
+    /// A `Result` with both its parts in sight.
+    Result { whole: Type, ok: Type, err: Type },
+    /// An alias of `Result`; what it is given first is what it is when all is
+    /// well.
+    Alias { whole: Type, ok: Option<Type> },
+}
+
+impl Output {
+    /// The type as it was written.
+    pub(crate) fn whole(&self) -> &Type {
+        match self {
+            Output::Plain(whole) | Output::Result { whole, .. } | Output::Alias { whole, .. } => whole,
+        }
+    }
+}
+
+impl Service {
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Method(method) => Some(&**method),
+            Item::Inert(_) => None,
+        })
+    }
+
+    /// The trait's type parameters.
+    pub(crate) fn params(&self) -> Vec<&Ident> {
+        self.generics.type_params().map(|param| &param.ident).collect()
+    }
+}
+
+impl Method {
+    /// The attributes that say under which configuration the method exists.
+    pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
+        self.attrs.iter().filter(|attr| attr.path().is_ident("cfg"))
+    }
+
+    /// The attributes that a caller should see.
+    pub(crate) fn callers_attrs(&self) -> impl Iterator<Item = &Attribute> {
+        self.attrs
+            .iter()
+            .filter(|attr| ["cfg", "doc", "deprecated"].iter().any(|name| attr.path().is_ident(name)))
+    }
+}

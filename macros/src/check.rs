@@ -1,0 +1,163 @@
+//! What is wrong with a trait: every error at once, each on its own token.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::{FnArg, GenericParam, Generics, Pat, ReceiverKind, ReturnType, Safety, TraitItemFn, Type};
+
+/// Errors, gathered.
+#[derive(Default)]
+pub(crate) struct Errors {
+    all: Vec<syn::Error>,
+}
+
+impl Errors {
+    pub(crate) fn at(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
+        self.all.push(syn::Error::new_spanned(tokens, message));
+    }
+
+    pub(crate) fn push(&mut self, error: syn::Error) {
+        self.all.push(error);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn into_tokens(self) -> TokenStream {
+        self.all.iter().map(syn::Error::to_compile_error).collect()
+    }
+}
+
+/// The most arguments that a method can have.
+const MOST_ARGS: usize = 16;
+
+/// Names that the generated trait and client need for themselves.
+const RESERVED: [(&str, &str); 6] = [
+    ("serve", "turns an implementation into a service"),
+    ("connect", "makes a client"),
+    ("over", "makes a client"),
+    ("local", "makes a client"),
+    ("with_timeout", "makes a client with a deadline"),
+    ("clone", "makes another handle of a client"),
+];
+
+/// The trait's own generics.
+pub(crate) fn generics(generics: &Generics, errors: &mut Errors) {
+    for param in &generics.params {
+        match param {
+            GenericParam::Type(_) => {}
+            GenericParam::Lifetime(lifetime) => {
+                errors.at(
+                    lifetime,
+                    "a service cannot borrow: what it says crosses to another process; own the data instead",
+                );
+            }
+            GenericParam::Const(constant) => errors.at(constant, "a service cannot have const parameters"),
+        }
+    }
+}
+
+/// A method's signature, its attributes aside.
+pub(crate) fn method(method: &TraitItemFn, errors: &mut Errors) {
+    let sig = &method.sig;
+    if sig.asyncness.is_none() {
+        errors.at(sig.fn_token, "a method of a service must be async: write `async fn`");
+    }
+    if let Some(constness) = &sig.constness {
+        errors.at(constness, "a method of a service cannot be const");
+    }
+    if !matches!(sig.safety, Safety::Default) {
+        errors.at(&sig.safety, "a method of a service is plain `async fn`, neither `safe` nor `unsafe`");
+    }
+    if let Some(abi) = &sig.abi {
+        errors.at(abi, "a method of a service cannot be extern");
+    }
+    if let Some(variadic) = &sig.variadic {
+        errors.at(variadic, "a method of a service has a fixed number of arguments");
+    }
+    if !sig.generics.params.is_empty() {
+        errors.at(
+            &sig.generics.params,
+            "a method of a service cannot be generic; put the parameter on the trait",
+        );
+    }
+    if let Some(clause) = &sig.generics.where_clause {
+        errors.at(clause, "a method of a service cannot have a where clause; put it on the trait");
+    }
+    let name = sig.ident.to_string();
+    if let Some((_, use_)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
+        errors.at(&sig.ident, format_args!("`{name}` {use_}; give the method another name"));
+    }
+    arguments(method, errors);
+    if let ReturnType::Type(_, ty) = &sig.output {
+        owned(ty, "a result", errors);
+    }
+}
+
+fn arguments(method: &TraitItemFn, errors: &mut Errors) {
+    let mut args = method.sig.inputs.iter();
+    match args.next() {
+        Some(FnArg::Receiver(receiver)) if is_shared_ref(receiver) => {}
+        Some(FnArg::Receiver(receiver)) => {
+            errors.at(receiver, "a method of a service takes `&self`: many calls run at once");
+        }
+        Some(FnArg::Typed(_)) | None => {
+            errors.at(&method.sig.ident, "a method of a service takes `&self` first");
+        }
+    }
+    for (index, arg) in method.sig.inputs.iter().enumerate() {
+        let FnArg::Typed(arg) = arg else { continue };
+        if index > MOST_ARGS {
+            errors.at(
+                arg,
+                format_args!("a method has at most {MOST_ARGS} arguments; put some of them into a struct"),
+            );
+        }
+        for attr in &arg.attrs {
+            errors.at(attr, "an argument of a service's method cannot have attributes");
+        }
+        match &*arg.pat {
+            Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => {}
+            other => errors.at(other, "an argument needs a plain name: callers see it"),
+        }
+        owned(&arg.ty, "an argument", errors);
+    }
+}
+
+fn is_shared_ref(receiver: &syn::Receiver) -> bool {
+    receiver.attrs.is_empty() && matches!(receiver.kind, ReceiverKind::Reference(_, None, None))
+}
+
+/// What crosses to another process owns its data and has a type.
+fn owned(ty: &Type, what: &str, errors: &mut Errors) {
+    struct Finder<'e> {
+        what: &'e str,
+        errors: &'e mut Errors,
+    }
+    impl<'ast> syn::visit::Visit<'ast> for Finder<'_> {
+        fn visit_type_reference(&mut self, node: &'ast syn::TypeReference) {
+            let hint = match node.elem.to_token_stream().to_string().as_str() {
+                "str" => "String".to_owned(),
+                "[u8]" => "Vec<u8>".to_owned(),
+                other => other.to_owned(),
+            };
+            self.errors.at(
+                node,
+                format_args!("{} cannot borrow, it crosses to another process; write `{hint}`", self.what),
+            );
+        }
+        fn visit_type_impl_trait(&mut self, node: &'ast syn::TypeImplTrait) {
+            self.errors.at(node, format_args!("{} needs a type of its own, not `impl Trait`", self.what));
+        }
+        fn visit_type_infer(&mut self, node: &'ast syn::TypeInfer) {
+            self.errors.at(node, format_args!("{} needs its type written out", self.what));
+        }
+        fn visit_lifetime(&mut self, node: &'ast syn::Lifetime) {
+            if node.ident != "static" {
+                self.errors
+                    .at(node, format_args!("{} cannot borrow, it crosses to another process", self.what));
+            }
+        }
+    }
+    syn::visit::Visit::visit_type(&mut Finder { what, errors }, ty);
+}

@@ -1,0 +1,159 @@
+//! From a service to its code: the trait as users implement it, the service
+//! that calls an implementation, the messages as values, the client.
+
+mod client;
+mod messages;
+mod service;
+mod service_trait;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Generics, Ident, Type};
+
+use crate::ast::{Method, Output, Service};
+use crate::shape::shape;
+
+/// All code of a service.
+pub(crate) fn service(service: &Service) -> TokenStream {
+    let names = Names::new(service);
+    let service_trait = service_trait::expand(service, &names);
+    let messages = messages::expand(service, &names);
+    let client = client::types(service, &names);
+    let service_type = service::types(service, &names);
+    let methods = service.methods().map(method_info(service));
+    let impls =
+        [messages::impls(service, &names), service::impls(service, &names), client::impls(service, &names)];
+    quote! {
+        #service_trait
+        #messages
+        #service_type
+        #client
+        // In a scope of their own the methods' names are nobody's.
+        #[allow(deprecated, unreachable_patterns, unused_qualifications, non_upper_case_globals)]
+        #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
+        const _: () = {
+            #(#methods)*
+            #(#impls)*
+        };
+    }
+}
+
+/// The names of what is generated, and the trait's generics in the forms needed.
+struct Names {
+    service: Ident,
+    client: Ident,
+    request: Ident,
+    response: Ident,
+    /// As the trait declares them.
+    generics: Generics,
+    /// With what a type argument needs to cross to another process.
+    wire: Generics,
+}
+
+impl Names {
+    fn new(service: &Service) -> Self {
+        let mut wire = service.generics.clone();
+        for param in wire.type_params_mut() {
+            param.bounds.push(syn::parse_quote!(::panpipe::__private::Wire));
+        }
+        Names {
+            service: format_ident!("{}Service", service.ident),
+            client: format_ident!("{}Client", service.ident),
+            request: format_ident!("{}Request", service.ident),
+            response: format_ident!("{}Response", service.ident),
+            generics: service.generics.clone(),
+            wire,
+        }
+    }
+
+    /// The generics of the service type: the implementation first.
+    fn with_implementation(&self, service: &Service) -> Generics {
+        let mut generics = self.wire.clone();
+        let trait_name = &service.ident;
+        let (_, arguments, _) = self.generics.split_for_impl();
+        generics.params.insert(0, syn::parse_quote!(__Implementation: #trait_name #arguments));
+        generics
+    }
+}
+
+/// The name of the static that says what is known of a method.
+fn info_name(method: &Method) -> Ident {
+    format_ident!("__METHOD_{}", method.variant)
+}
+
+fn method_info(service: &Service) -> impl Fn(&Method) -> TokenStream + '_ {
+    |method| {
+        let (cfgs, info, hash) = (method.cfgs(), info_name(method), method.hash);
+        let name = full_name(service, method);
+        let timeout = method.timeout.map(|timeout| {
+            let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            quote!(.with_timeout(::core::time::Duration::from_millis(#millis)))
+        });
+        quote! {
+            #(#cfgs)*
+            static #info: ::panpipe::__private::MethodInfo = ::panpipe::__private::MethodInfo::new(#name, #hash) #timeout;
+        }
+    }
+}
+
+/// `"Store.get"`.
+fn full_name(service: &Service, method: &Method) -> String {
+    format!("{}.{}", service.name, method.name)
+}
+
+/// A type in its shape. An error about the type stands where the type stands.
+fn wired(ty: &Type) -> TokenStream {
+    wired_as(&shape(ty), ty)
+}
+
+fn wired_as(shape: &TokenStream, ty: &impl ToTokens) -> TokenStream {
+    let ty = ty.to_token_stream();
+    quote_spanned!(ty.span()=> ::panpipe::__private::Wired<#shape, #ty>)
+}
+
+/// The tuple of a method's arguments as it travels.
+fn args_type(method: &Method) -> TokenStream {
+    let args = method.args.iter().map(|arg| wired(&arg.ty));
+    quote!((#(#args,)*))
+}
+
+/// What a method's caller gets, in two halves, each with its shape.
+struct Halves {
+    ok: TokenStream,
+    ok_shape: TokenStream,
+    err: TokenStream,
+    err_shape: TokenStream,
+}
+
+fn halves(output: &Output) -> Halves {
+    let plain = || quote!(::panpipe::__private::Plain);
+    match output {
+        Output::Plain(whole) => Halves {
+            ok: whole.to_token_stream(),
+            ok_shape: shape(whole),
+            err: quote!(::core::convert::Infallible),
+            err_shape: quote!(::panpipe::__private::Never),
+        },
+        Output::Result { ok, err, .. } => Halves {
+            ok: ok.to_token_stream(),
+            ok_shape: shape(ok),
+            err: err.to_token_stream(),
+            err_shape: shape(err),
+        },
+        Output::Alias { whole, ok } => Halves {
+            ok: quote!(<#whole as ::panpipe::__private::ResultParts>::Ok),
+            ok_shape: ok.as_ref().map_or_else(plain, shape),
+            err: quote!(<#whole as ::panpipe::__private::ResultParts>::Err),
+            err_shape: plain(),
+        },
+    }
+}
+
+/// The attributes of a generated type: its documentation, and no lints.
+fn item_attrs(doc: &str) -> TokenStream {
+    quote! {
+        #[doc = #doc]
+        #[allow(clippy::all, clippy::pedantic, clippy::nursery, missing_debug_implementations, unreachable_pub, dead_code)]
+    }
+}

@@ -1,0 +1,158 @@
+//! The service type: an implementation of the trait, called by the engine with
+//! bytes and by others with values.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+
+use super::{Names, args_type, full_name, halves, info_name, item_attrs, wired, wired_as};
+use crate::ast::{Method, Output, Service};
+
+pub(super) fn types(service: &Service, names: &Names) -> TokenStream {
+    let Service { vis, ident, .. } = service;
+    let service_type = &names.service;
+    let attrs = item_attrs(&format!(
+        "An implementation of [`{ident}`] as a service: what [`serve`]({ident}::serve) makes."
+    ));
+    let mut generics = names.generics.clone();
+    generics.params.insert(0, syn::parse_quote!(__Implementation));
+    let (_, _, where_clause) = names.generics.split_for_impl();
+    let params = service.params();
+    quote! {
+        #attrs
+        #vis struct #service_type #generics #where_clause {
+            implementation: __Implementation,
+            types: ::core::marker::PhantomData<fn() -> (#(#params,)*)>,
+        }
+    }
+}
+
+pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
+    let Names { service: service_type, request, response, .. } = names;
+    let generics = names.with_implementation(service);
+    let (impl_generics, arguments, where_clause) = generics.split_for_impl();
+    let (_, types, _) = names.generics.split_for_impl();
+    let dispatch = service.methods().map(|method| dispatch_arm(service, names, method));
+    let respond = service.methods().map(|method| respond_arm(service, names, method));
+    let never =
+        (!service.params().is_empty()).then(|| quote!(#request::__Types(_, never) => match never {},));
+    let info = info(service);
+    quote! {
+        #[automatically_derived]
+        impl #impl_generics ::panpipe::__private::ServiceImpl for #service_type #arguments #where_clause {
+            type Req = #request #types;
+            type Resp = #response #types;
+
+            fn info() -> ::panpipe::ServiceInfo {
+                #info
+            }
+
+            fn dispatch(
+                self: &::std::sync::Arc<Self>,
+                call: ::panpipe::__private::IncomingCall<'_>,
+            ) -> ::panpipe::__private::Dispatched {
+                match call.method() {
+                    #(#dispatch)*
+                    _ => call.unknown_method(),
+                }
+            }
+
+            async fn respond(self: ::std::sync::Arc<Self>, request: Self::Req) -> Self::Resp {
+                match request {
+                    #(#respond)*
+                    #never
+                }
+            }
+        }
+    }
+}
+
+/// The expression of the service's name and version.
+pub(super) fn info(service: &Service) -> TokenStream {
+    let (name, version, params) = (&service.name, service.version, service.params());
+    if params.is_empty() {
+        return quote!(::panpipe::ServiceInfo::new(#name, #version));
+    }
+    quote! {
+        ::panpipe::ServiceInfo::new(
+            ::panpipe::__private::generic_name(#name, &[#(::core::any::type_name::<#params>()),*]),
+            #version,
+        )
+    }
+}
+
+/// A call of the implementation's method with these arguments.
+fn invoke(
+    service: &Service,
+    names: &Names,
+    method: &Method,
+    of: &TokenStream,
+    args: &[TokenStream],
+) -> TokenStream {
+    let (trait_name, ident) = (&service.ident, &method.ident);
+    let (_, types, _) = names.generics.split_for_impl();
+    quote!(<__Implementation as #trait_name #types>::#ident(&#of.implementation, #(#args),*).await)
+}
+
+fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
+    let (cfgs, hash, info, args) = (method.cfgs(), method.hash, info_name(method), args_type(method));
+    let values: Vec<_> = (0..method.args.len())
+        .map(|index| {
+            let index = syn::Index::from(index);
+            quote!(args.#index.into_inner())
+        })
+        .collect();
+    let invoke = invoke(service, names, method, &quote!(this), &values);
+    let halves = halves(&method.output);
+    let body = match &method.output {
+        _ if method.oneway => {
+            quote!(call.oneway(&#info, move |args: #args| async move { #invoke; }))
+        }
+        Output::Plain(whole) => {
+            let (ok, err) = (wired(whole), wired_as(&halves.err_shape, &halves.err));
+            quote!(call.unary(&#info, move |args: #args| async move {
+                ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(#invoke))
+            }))
+        }
+        Output::Result { .. } | Output::Alias { .. } => {
+            let (ok, err) =
+                (wired_as(&halves.ok_shape, &halves.ok), wired_as(&halves.err_shape, &halves.err));
+            quote!(call.unary(&#info, move |args: #args| async move {
+                match ::panpipe::__private::ResultParts::into_result(#invoke) {
+                    ::core::result::Result::Ok(value) => {
+                        ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(value))
+                    }
+                    ::core::result::Result::Err(error) => {
+                        ::core::result::Result::Err(::panpipe::__private::Wired::new(error))
+                    }
+                }
+            }))
+        }
+    };
+    let name = full_name(service, method);
+    quote! {
+        #[doc = #name]
+        #(#cfgs)*
+        #hash => {
+            let this = ::std::sync::Arc::clone(self);
+            #body
+        }
+    }
+}
+
+fn respond_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
+    let Names { request, response, .. } = names;
+    let (cfgs, variant) = (method.cfgs(), &method.variant);
+    let fields = method.args.iter().map(|arg| &arg.ident);
+    let bindings: Vec<_> = (0..method.args.len()).map(|index| format_ident!("arg{index}")).collect();
+    let args: Vec<_> = bindings.iter().map(|binding| quote!(#binding)).collect();
+    let invoke = invoke(service, names, method, &quote!(self), &args);
+    let value = if method.oneway {
+        quote!({ #invoke; #response::#variant })
+    } else {
+        quote!(#response::#variant(#invoke))
+    };
+    quote! {
+        #(#cfgs)*
+        #request::#variant { #(#fields: #bindings),* } => #value,
+    }
+}

@@ -1,0 +1,338 @@
+//! From tokens to a service, as far as the trait makes sense.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::format_ident;
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{
+    Attribute, FnArg, Ident, ItemTrait, LitInt, LitStr, Pat, ReturnType, Token, TraitItem, TraitItemFn, Type,
+};
+
+use crate::ast::{Arg, Item, Method, Output, Service};
+use crate::check::{self, Errors};
+use crate::hash::{hash, signature};
+use crate::shape::type_args;
+
+/// The longest name that a hello takes.
+const LONGEST_NAME: usize = 255;
+
+/// Parses the attribute's options and its trait. `None` when there is nothing
+/// that could be expanded.
+pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Errors) -> Option<Service> {
+    let item: ItemTrait = match syn::parse2(item) {
+        Ok(item) => item,
+        Err(error) => {
+            errors.push(syn::Error::new(
+                error.span(),
+                "`#[panpipe::service]` goes on a trait whose methods are `async fn`s",
+            ));
+            return None;
+        }
+    };
+    let options = match syn::parse2::<Options>(options) {
+        Ok(options) => options,
+        Err(error) => {
+            errors.push(error);
+            Options::default()
+        }
+    };
+    if let Some(token) = &item.unsafety {
+        errors.at(token, "a service trait cannot be unsafe");
+    }
+    if let Err(error) = item.modifiers.require_empty() {
+        errors.push(error);
+    }
+    check::generics(&item.generics, errors);
+    let name = options.name.unwrap_or_else(|| item.ident.unraw().to_string());
+    let mut seen = BTreeMap::new();
+    let items = item
+        .items
+        .into_iter()
+        .map(|item| match item {
+            TraitItem::Fn(method) => parse_method(method, &mut seen, errors),
+            other => {
+                errors.at(&other, "a service trait has methods only");
+                Item::Inert(Box::new(other))
+            }
+        })
+        .collect();
+    Some(Service {
+        attrs: item.attrs,
+        vis: item.vis,
+        trait_token: item.trait_token,
+        ident: item.ident,
+        generics: item.generics,
+        supertraits: item.supertraits.into_iter().collect(),
+        name,
+        version: options.version.unwrap_or(1),
+        items,
+    })
+}
+
+/// `name = "…"` and `version = N`.
+#[derive(Default)]
+struct Options {
+    name: Option<String>,
+    version: Option<u32>,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut options = Options::default();
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            input.parse::<Token![=]>()?;
+            let twice = || syn::Error::new(key.span(), format!("`{key}` is given twice"));
+            match key.to_string().as_str() {
+                "name" => {
+                    let name: LitStr = input.parse()?;
+                    if name.value().is_empty() || name.value().len() > LONGEST_NAME {
+                        return Err(syn::Error::new(
+                            name.span(),
+                            format!("a service's name has 1 to {LONGEST_NAME} bytes"),
+                        ));
+                    }
+                    if options.name.replace(name.value()).is_some() {
+                        return Err(twice());
+                    }
+                }
+                "version" => {
+                    if options.version.replace(input.parse::<LitInt>()?.base10_parse()?).is_some() {
+                        return Err(twice());
+                    }
+                }
+                _ => {
+                    return Err(syn::Error::new(
+                        key.span(),
+                        "unknown option; there are `name = \"…\"` and `version = N`",
+                    ));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn parse_method(mut item: TraitItemFn, seen: &mut BTreeMap<u64, String>, errors: &mut Errors) -> Item {
+    let before = errors.count();
+    check::method(&item, errors);
+    let Own { oneway, timeout } = take_own_attrs(&mut item.attrs, errors);
+    let whole: Type = match &item.sig.output {
+        ReturnType::Default => syn::parse_quote!(()),
+        ReturnType::Type(arrow, ty) => {
+            if oneway.is_some() {
+                errors.at(arrow, "a one-way method gives nothing back");
+            }
+            (**ty).clone()
+        }
+    };
+    if let (Some(_), Some((attr, _))) = (&oneway, &timeout) {
+        errors.at(attr, "a one-way call is not waited for, it has no timeout");
+    }
+    let args: Vec<_> = item.sig.inputs.iter().filter_map(parse_arg).collect();
+    let name = item.sig.ident.unraw().to_string();
+    let output = (oneway.is_none()).then_some(&whole);
+    let signature = signature(&name, args.iter().map(|arg| &arg.ty), output);
+    let hash = hash(&signature);
+    match seen.get(&hash) {
+        // The same method under two configurations is one method.
+        Some(other) if *other == signature => {}
+        Some(other) => errors.at(
+            &item.sig.ident,
+            format_args!("`{signature}` and `{other}` have the same hash; rename one of them"),
+        ),
+        None => {
+            seen.insert(hash, signature.clone());
+        }
+    }
+    if errors.count() > before {
+        return Item::Inert(Box::new(TraitItem::Fn(item)));
+    }
+    Item::Method(Box::new(Method {
+        attrs: item.attrs,
+        variant: format_ident!("{}", camel_case(&name), span = item.sig.ident.span()),
+        ident: item.sig.ident,
+        name,
+        args,
+        output: parse_output(whole),
+        oneway: oneway.is_some(),
+        timeout: timeout.map(|(_, timeout)| timeout),
+        default: item.default,
+        hash,
+    }))
+}
+
+fn parse_arg(arg: &FnArg) -> Option<Arg> {
+    let FnArg::Typed(arg) = arg else { return None };
+    let Pat::Ident(pat) = &*arg.pat else {
+        return None;
+    };
+    Some(Arg { mutable: pat.mutability.is_some(), ident: pat.ident.clone(), ty: (*arg.ty).clone() })
+}
+
+fn parse_output(whole: Type) -> Output {
+    if let Type::Path(path) = &whole {
+        if let Some(last) = path.path.segments.last().filter(|last| last.ident == "Result") {
+            return match type_args(&last.arguments).as_slice() {
+                [ok, err] => Output::Result { ok: (*ok).clone(), err: (*err).clone(), whole: whole.clone() },
+                args => Output::Alias { ok: args.first().map(|ok| (*ok).clone()), whole: whole.clone() },
+            };
+        }
+    }
+    Output::Plain(whole)
+}
+
+/// The macro's own attributes on a method.
+struct Own {
+    oneway: Option<Attribute>,
+    timeout: Option<(Attribute, Duration)>,
+}
+
+fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
+    let mut own = Own { oneway: None, timeout: None };
+    attrs.retain(|attr| {
+        if attr.path().is_ident("oneway") {
+            if let Err(error) = attr.meta.require_path_only() {
+                errors.push(error);
+            }
+            if own.oneway.replace(attr.clone()).is_some() {
+                errors.at(attr, "`#[oneway]` is given twice");
+            }
+            false
+        } else if attr.path().is_ident("timeout") {
+            match attr.parse_args::<LitStr>().and_then(|text| parse_duration(&text)) {
+                Ok(timeout) => {
+                    if own.timeout.replace((attr.clone(), timeout)).is_some() {
+                        errors.at(attr, "`#[timeout(…)]` is given twice");
+                    }
+                }
+                Err(error) => errors.push(error),
+            }
+            false
+        } else {
+            true
+        }
+    });
+    own
+}
+
+/// `"250ms"`, `"30s"`, `"2m"`, `"1h"`.
+fn parse_duration(text: &LitStr) -> syn::Result<Duration> {
+    let value = text.value();
+    let unit = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(unit);
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let millis = millis.zip(number.parse::<u64>().ok()).and_then(|(unit, number)| number.checked_mul(unit));
+    match millis {
+        Some(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        _ => Err(syn::Error::new(
+            text.span(),
+            "a timeout is a whole number with its unit: \"250ms\", \"30s\", \"2m\" or \"1h\"",
+        )),
+    }
+}
+
+/// `get_all` as `GetAll`.
+fn camel_case(name: &str) -> String {
+    let mut out = String::new();
+    let mut up = true;
+    for c in name.chars() {
+        if c == '_' {
+            up = true;
+        } else if up {
+            out.extend(c.to_uppercase());
+            up = false;
+        } else {
+            out.push(c);
+        }
+    }
+    // Names that differ in their underscores alone must not become one variant.
+    if out.is_empty() || name.starts_with('_') || name.ends_with('_') || name.contains("__") {
+        format!("Method_{name}")
+    } else {
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    fn errors(item: TokenStream) -> String {
+        let mut errors = Errors::default();
+        service(TokenStream::new(), item, &mut errors);
+        errors.into_tokens().to_string()
+    }
+
+    #[test]
+    fn a_sound_trait_has_no_errors() {
+        let text = errors(quote! {
+            pub trait Store<T: Clone> {
+                /// Docs.
+                async fn get(&self, key: String) -> Result<Vec<u8>, T>;
+                #[oneway]
+                async fn touch(&self, mut key: String) { let _ = &mut key; }
+                #[timeout("30s")]
+                async fn r#type(&self);
+            }
+        });
+        assert_eq!(text, "");
+    }
+
+    #[test]
+    fn all_errors_come_at_once() {
+        let text = errors(quote! {
+            trait Bad<'a> {
+                type Item;
+                fn not_async(&self);
+                async fn borrows(&self, key: &str) -> &'static str;
+                async fn by_value(self);
+                async fn generic<T>(&self, x: T);
+                #[oneway]
+                async fn answers(&self) -> u8;
+                #[timeout("soon")]
+                async fn late(&self);
+                async fn serve(&self);
+            }
+        });
+        for part in [
+            "cannot borrow",
+            "methods only",
+            "must be async",
+            "write `String`",
+            "`&self`",
+            "cannot be generic",
+            "gives nothing back",
+            "whole number",
+            "another name",
+        ] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        let parse = |text| parse_duration(&LitStr::new(text, proc_macro2::Span::call_site())).ok();
+        assert_eq!(parse("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(parse("1h"), Some(Duration::from_secs(3600)));
+        for bad in ["", "30", "s", "0s", "1.5s", "-1s", "1 s", "99999999999999999999h"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}
