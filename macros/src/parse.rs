@@ -7,6 +7,7 @@ use proc_macro2::TokenStream;
 use quote::format_ident;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
+use syn::parse_quote;
 use syn::{
     Attribute, FnArg, Ident, ItemTrait, LitInt, LitStr, Pat, ReturnType, Token, TraitItem, TraitItemFn, Type,
 };
@@ -19,17 +20,24 @@ use crate::shape::type_args;
 /// The longest name that a hello takes.
 const LONGEST_NAME: usize = 255;
 
-/// Parses the attribute's options and its trait. `None` when there is nothing
-/// that could be expanded.
-pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Errors) -> Option<Service> {
-    let item: ItemTrait = match syn::parse2(item) {
+/// What there is to expand.
+pub(crate) enum Parsed {
+    Service(Service),
+    /// A trait that cannot be a service: it stays as it is.
+    Inert(ItemTrait),
+    Nothing,
+}
+
+/// Parses the attribute's options and its trait.
+pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Errors) -> Parsed {
+    let mut item: ItemTrait = match syn::parse2(item) {
         Ok(item) => item,
         Err(error) => {
             errors.push(syn::Error::new(
                 error.span(),
                 "`#[panpipe::service]` goes on a trait whose methods are `async fn`s",
             ));
-            return None;
+            return Parsed::Nothing;
         }
     };
     let options = match syn::parse2::<Options>(options) {
@@ -45,21 +53,34 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
     if let Err(error) = item.modifiers.require_empty() {
         errors.push(error);
     }
+    let before = errors.count();
     check::generics(&item.generics, errors);
+    let inert = errors.count() > before;
     let name = options.name.unwrap_or_else(|| item.ident.unraw().to_string());
-    let mut seen = BTreeMap::new();
+    let mut seen = Seen::default();
     let items = item
         .items
-        .into_iter()
-        .map(|item| match item {
+        .iter()
+        .cloned()
+        .filter_map(|item| match item {
             TraitItem::Fn(method) => parse_method(method, &mut seen, errors),
             other => {
                 errors.at(&other, "a service trait has methods only");
-                Item::Inert(Box::new(other))
+                Some(Item::Inert(Box::new(other)))
             }
         })
         .collect();
-    Some(Service {
+    if inert {
+        for item in &mut item.items {
+            if let TraitItem::Fn(method) = item {
+                // What is wrong with the attributes has been said above.
+                take_own_attrs(&mut method.attrs, &mut Errors::default());
+                hide_patterns(method);
+            }
+        }
+        return Parsed::Inert(item);
+    }
+    Parsed::Service(Service {
         attrs: item.attrs,
         vis: item.vis,
         trait_token: item.trait_token,
@@ -119,12 +140,46 @@ impl Parse for Options {
     }
 }
 
-fn parse_method(mut item: TraitItemFn, seen: &mut BTreeMap<u64, String>, errors: &mut Errors) -> Item {
+/// What the methods so far have taken.
+#[derive(Default)]
+struct Seen {
+    /// The text that each hash is of.
+    hashes: BTreeMap<u64, String>,
+    /// The methods' names, and whether each is there in every configuration.
+    names: BTreeMap<String, bool>,
+    /// The enums' variants, and whose they are.
+    variants: BTreeMap<String, String>,
+}
+
+impl Seen {
+    /// Takes a hash; gives the other method that has it.
+    fn take_hash(&mut self, hash: u64, signature: &str) -> Option<String> {
+        let owner = self.hashes.entry(hash).or_insert_with(|| signature.to_owned());
+        // The same method under two configurations is one method.
+        (owner != signature).then(|| owner.clone())
+    }
+
+    /// Takes a name. False: a method has it already, and both are always there.
+    fn take_name(&mut self, name: &str, always: bool) -> bool {
+        let before = self.names.insert(name.to_owned(), always);
+        !(always && before == Some(true))
+    }
+
+    /// The variant of a method: its name in camel case, unless another has that.
+    fn take_variant(&mut self, name: &str) -> String {
+        let variant = camel_case(name);
+        let owner = self.variants.entry(variant.clone()).or_insert_with(|| name.to_owned());
+        if owner == name { variant } else { format!("Method_{name}") }
+    }
+}
+
+/// `None` for a method that would only be in the way of another.
+fn parse_method(mut item: TraitItemFn, seen: &mut Seen, errors: &mut Errors) -> Option<Item> {
     let before = errors.count();
     check::method(&item, errors);
     let Own { oneway, timeout } = take_own_attrs(&mut item.attrs, errors);
     let whole: Type = match &item.sig.output {
-        ReturnType::Default => syn::parse_quote!(()),
+        ReturnType::Default => parse_quote!(()),
         ReturnType::Type(arrow, ty) => {
             if oneway.is_some() {
                 errors.at(arrow, "a one-way method gives nothing back");
@@ -140,23 +195,25 @@ fn parse_method(mut item: TraitItemFn, seen: &mut BTreeMap<u64, String>, errors:
     let output = (oneway.is_none()).then_some(&whole);
     let signature = signature(&name, args.iter().map(|arg| &arg.ty), output);
     let hash = hash(&signature);
-    match seen.get(&hash) {
-        // The same method under two configurations is one method.
-        Some(other) if *other == signature => {}
-        Some(other) => errors.at(
+    if let Some(other) = seen.take_hash(hash, &signature) {
+        let words = format!("`{signature}` and `{other}` have the same hash; rename one of them");
+        errors.at(&item.sig.ident, words);
+    }
+    let always = !item.attrs.iter().any(|attr| attr.path().is_ident("cfg"));
+    if !seen.take_name(&name, always) {
+        errors.at(
             &item.sig.ident,
-            format_args!("`{signature}` and `{other}` have the same hash; rename one of them"),
-        ),
-        None => {
-            seen.insert(hash, signature.clone());
-        }
+            format_args!("there is a method `{name}` already; methods have one name each"),
+        );
+        return None;
     }
     if errors.count() > before {
-        return Item::Inert(Box::new(TraitItem::Fn(item)));
+        hide_patterns(&mut item);
+        return Some(Item::Inert(Box::new(TraitItem::Fn(item))));
     }
-    Item::Method(Box::new(Method {
+    Some(Item::Method(Box::new(Method {
         attrs: item.attrs,
-        variant: format_ident!("{}", camel_case(&name), span = item.sig.ident.span()),
+        variant: format_ident!("{}", seen.take_variant(&name), span = item.sig.ident.span()),
         ident: item.sig.ident,
         name,
         args,
@@ -165,7 +222,18 @@ fn parse_method(mut item: TraitItemFn, seen: &mut BTreeMap<u64, String>, errors:
         timeout: timeout.map(|(_, timeout)| timeout),
         default: item.default,
         hash,
-    }))
+    })))
+}
+
+/// A method without a body has no patterns: the compiler would say so once more.
+fn hide_patterns(item: &mut TraitItemFn) {
+    for arg in &mut item.sig.inputs {
+        if let (FnArg::Typed(arg), None) = (arg, &item.default) {
+            if !matches!(*arg.pat, Pat::Ident(_)) {
+                *arg.pat = parse_quote!(_);
+            }
+        }
+    }
 }
 
 fn parse_arg(arg: &FnArg) -> Option<Arg> {
@@ -258,12 +326,7 @@ fn camel_case(name: &str) -> String {
             out.push(c);
         }
     }
-    // Names that differ in their underscores alone must not become one variant.
-    if out.is_empty() || name.starts_with('_') || name.ends_with('_') || name.contains("__") {
-        format!("Method_{name}")
-    } else {
-        out
-    }
+    out
 }
 
 #[cfg(test)]
@@ -322,6 +385,18 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn what_is_taken_twice_is_told_apart() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.take_hash(5, "a()->()"), None);
+        assert_eq!(seen.take_hash(5, "a()->()"), None);
+        assert_eq!(seen.take_hash(5, "b()->()"), Some("a()->()".to_owned()));
+        assert!(seen.take_name("a", true) && !seen.take_name("a", true));
+        assert!(seen.take_name("b", false) && seen.take_name("b", false));
+        let variants = ["get_all", "getAll", "_get_all", "get_all"].map(|name| seen.take_variant(name));
+        assert_eq!(variants, ["GetAll", "Method_getAll", "Method__get_all", "GetAll"]);
     }
 
     #[test]

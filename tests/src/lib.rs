@@ -1,1 +1,56 @@
-//! Shared by the tests of panpipe.
+//! What the tests across processes share: a service to call, processes to run,
+//! a peer written from PROTOCOL.md alone, and what the system says of a process.
+
+pub mod probe;
+pub mod process;
+pub mod raw;
+pub mod sys;
+pub mod system;
+pub mod worker;
+pub mod world;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Nothing in a test takes as long, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A name that no other test has.
+pub fn unique_name(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test.{what}.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether the proofs run with all their repetitions and their exact times. The
+/// ordinary run repeats less and bounds times only against hangs, so that it
+/// passes on a busy machine.
+pub fn is_full() -> bool {
+    std::env::var_os("PANPIPE_PROOFS").is_some_and(|value| value == "full")
+}
+
+/// How often a proof does its thing.
+pub fn times(quick: usize, full: usize) -> usize {
+    if is_full() { full } else { quick }
+}
+
+/// The longest that something may take: what is promised, or in the ordinary
+/// run what only a hang would pass.
+pub fn at_most(promised: Duration) -> Duration {
+    if is_full() { promised } else { promised.max(PATIENCE / 2) }
+}
+
+/// The time that 99 in 100 stay below.
+pub fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * 99 / 100).min(times.len() - 1)]
+}
+
+/// Waits until `done` says yes, which it must in time. For what another process
+/// or the kernel does, of which there is no event to wait for.
+pub async fn eventually(what: &str, within: Duration, mut done: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !done().await {
+        assert!(start.elapsed() < within, "{what}: not within {within:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

@@ -32,11 +32,11 @@ pub(crate) fn take_stdio() -> io::Result<(ReadHalf, WriteHalf)> {
     let output = private(fcntl_dupfd_cloexec(&stdout, FIRST_FREE)?, OFlags::WRONLY);
     let (read, write) = (ReadHalf::of_any(input)?, WriteHalf::of_any(output)?);
     let nothing = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    // Whatever this process has printed and not flushed must not get in between.
     let mut printing = stdout.lock();
-    io::Write::flush(&mut printing)?;
     dup2_stdout(io::stderr())?;
     dup2_stdin(nothing)?;
+    // What was printed and not written yet goes the new way, not in between.
+    io::Write::flush(&mut printing)?;
     *taken = true;
     Ok((read, write))
 }

@@ -1,0 +1,73 @@
+//! Deadlines: from the call on, across processes, into nested calls.
+
+use std::time::{Duration, Instant};
+
+use panpipe::CallError;
+use panpipe_tests::{PATIENCE, eventually};
+
+use crate::common::{client, server};
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_fails_and_its_handler_is_stopped() {
+    let (_server, name) = server(&[]);
+    let probe = client(&name).await;
+    let start = Instant::now();
+    let hasty = probe.with_timeout(Duration::from_millis(50));
+    assert_eq!(hasty.hang().await, Err(CallError::DeadlineExceeded));
+    assert!(start.elapsed() >= Duration::from_millis(50));
+    eventually("the handler is dropped", PATIENCE, async || probe.counts().await.unwrap().running == 0).await;
+    // Without a timeout it has all the time there is.
+    assert_eq!(probe.wait(100).await, Ok(100));
+}
+
+#[tokio::test]
+async fn a_methods_own_timeout_holds_for_every_caller() {
+    let (_server, name) = server(&[]);
+    let probe = client(&name).await;
+    assert_eq!(probe.impatient().await, Err(CallError::DeadlineExceeded));
+    // The nearer one counts.
+    let patient = probe.with_timeout(Duration::from_secs(100));
+    assert_eq!(patient.impatient().await, Err(CallError::DeadlineExceeded));
+}
+
+#[tokio::test]
+async fn a_deadline_runs_from_the_call_not_from_its_first_poll() {
+    let (_server, name) = server(&[]);
+    let probe = client(&name).await.with_timeout(Duration::from_millis(10));
+    let call = probe.add(1, 2);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(call.await, Err(CallError::DeadlineExceeded));
+}
+
+#[tokio::test]
+async fn the_deadline_travels_and_nested_calls_inherit_what_is_left() {
+    let (_one, name) = server(&[]);
+    let (_other, other_name) = server(&[]);
+    let probe = client(&name).await.with_timeout(Duration::from_secs(20));
+    let direct = probe.about_me().await.unwrap().left.expect("the deadline has come along");
+    assert!(direct <= 20_000 && direct > 10_000, "{direct}");
+    let nested = probe.relay(other_name).await.unwrap().expect("the other server answers");
+    let left = nested.left.expect("the deadline was inherited");
+    assert!(left <= 20_000 && left > 10_000, "{left}");
+}
+
+#[tokio::test]
+async fn a_timeout_past_the_end_of_the_clock_is_none() {
+    let (_server, name) = server(&[]);
+    let probe = client(&name).await.with_timeout(Duration::MAX);
+    assert_eq!(probe.about_me().await.unwrap().left, None);
+}
+
+#[tokio::test]
+async fn many_deadlines_at_once_each_end_their_own_call() {
+    let (_server, name) = server(&[]);
+    let probe = client(&name).await;
+    let calls = (0..500u64).map(|x| {
+        let probe = probe.with_timeout(Duration::from_millis(20 + x % 50));
+        async move { (probe.hang().await, probe.with_timeout(Duration::from_secs(60)).add(x, 1).await) }
+    });
+    for (x, (hung, sum)) in futures::future::join_all(calls).await.into_iter().enumerate() {
+        assert_eq!(hung, Err(CallError::DeadlineExceeded));
+        assert_eq!(sum, Ok(x as u64 + 1));
+    }
+}

@@ -1,0 +1,96 @@
+//! Both seams to tarpc: its services over our pipes, our services over its
+//! transports.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use futures::StreamExt;
+use panpipe::CallError;
+use panpipe::tarpc::Request;
+use panpipe_tests::probe::{Odd, Probe, ProbeClient, ProbeError, ProbeRequest, ProbeResponse, Prober};
+use panpipe_tests::unique_name;
+use panpipe_tests::world::WorldClient;
+use panpipe_transport::codec::Bincode;
+use panpipe_transport::{PipeStream, Transport, anonymous, connect};
+use tarpc::server::{BaseChannel, Channel};
+use tarpc::{client, context};
+
+fn world_over(stream: PipeStream) -> WorldClient {
+    WorldClient::new(client::Config::default(), Transport::new(stream, Bincode)).spawn()
+}
+
+async fn talks(world: WorldClient) {
+    let greeting = world.hello(context::current(), "Pan".to_owned()).await.unwrap();
+    assert!(greeting.contains("Pan"), "{greeting}");
+    let bytes = vec![3; 1_000_000];
+    assert_eq!(world.echo(context::current(), bytes.clone()).await.unwrap(), bytes);
+    let calls = (0..200).map(|x| world.hello(context::current(), x.to_string()));
+    for (x, greeting) in futures::future::join_all(calls).await.into_iter().enumerate() {
+        assert!(greeting.unwrap().contains(&x.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_tarpc_service_runs_unchanged_over_a_named_pipe() {
+    let name = unique_name("tarpc");
+    let mut server = panpipe_tests::process::Process::start(
+        Command::new(env!("CARGO_BIN_EXE_tarpc_server")).args(["name", &name]),
+    );
+    let stream = connect(&name).wait(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(stream.peer().pid, Some(server.id()));
+    talks(world_over(stream)).await;
+    assert!(tokio::task::spawn_blocking(move || server.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_tarpc_service_runs_unchanged_over_anonymous_pipes() {
+    let (stream, ends) = anonymous::for_child().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tarpc_server"));
+    command.args(["handles", &ends.handles()]).stdin(Stdio::null());
+    ends.pass_to(&mut command);
+    let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+    talks(world_over(stream)).await;
+    assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_panpipe_service_runs_on_tarpcs_tcp() {
+    use tarpc::serde_transport::tcp;
+    use tarpc::tokio_serde::formats::Json;
+    let mut listener = tcp::listen("localhost:0", Json::<_, tarpc::Response<_>>::default).await.unwrap();
+    let address = listener.local_addr();
+    let server = tokio::spawn(async move {
+        let transport = listener.next().await.unwrap().unwrap();
+        let channel = BaseChannel::with_defaults(transport).execute(Prober::default().serve());
+        channel
+            .for_each(|handler| async {
+                tokio::spawn(handler);
+            })
+            .await;
+    });
+    let transport = tcp::connect(address, Json::default).await.unwrap();
+    let config = client::Config::default();
+    let stub = client::new::<Request<ProbeRequest>, ProbeResponse, _>(config, transport).spawn();
+    let (probe, calls) = panpipe::tarpc::client::<ProbeClient, _>(stub);
+    let calls = tokio::spawn(calls);
+
+    assert_eq!(probe.add(1, 2).await, Ok(3));
+    assert_eq!(probe.echo(vec![1, 2]).await, Ok(vec![1, 2]));
+    let why = "why".to_owned();
+    assert_eq!(probe.fail(why.clone()).await, Err(CallError::App(ProbeError { why })));
+    assert_eq!(probe.panic(true).await, Err(CallError::Panicked));
+    assert_eq!(probe.odd(Odd::Fine).await, Ok(Odd::Fine));
+    let hasty = probe.with_timeout(Duration::from_millis(50));
+    assert_eq!(hasty.hang().await, Err(CallError::DeadlineExceeded));
+    let about = probe.about_me().await.unwrap();
+    assert_eq!((about.pid, about.method.as_deref()), (None, Some("Probe.about_me")));
+    probe.note(3).await.unwrap();
+    panpipe_tests::eventually("it is noted", panpipe_tests::PATIENCE, async || {
+        probe.notes().await.unwrap() == [3]
+    })
+    .await;
+
+    drop((probe, hasty));
+    calls.await.unwrap();
+    server.await.unwrap();
+}

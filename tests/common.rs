@@ -1,0 +1,45 @@
+//! The programs of this package, started for a test.
+
+use std::process::Command;
+use std::time::Duration;
+
+use panpipe_tests::probe::ProbeClient;
+use panpipe_tests::process::Process;
+use panpipe_tests::unique_name;
+
+/// A server of the probe in a process of its own, ready for clients.
+pub(crate) fn server(settings: &[&str]) -> (Process, String) {
+    let name = unique_name("probe");
+    (server_at(&name, settings), name)
+}
+
+/// The same under a name.
+pub(crate) fn server_at(name: &str, settings: &[&str]) -> Process {
+    let process = Process::start(&mut server_command(name, settings)).serving(name);
+    process.wait_for("ready");
+    process
+}
+
+/// The server that is not running yet.
+pub(crate) fn server_command(name: &str, settings: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.arg(name).args(settings);
+    command
+}
+
+/// A client of a server.
+pub(crate) async fn client(name: &str) -> ProbeClient {
+    ProbeClient::connect(name).wait(Duration::from_secs(10)).await.expect("the server listens")
+}
+
+/// A client in a process of its own.
+pub(crate) fn client_process(name: &str, what: &str) -> Process {
+    Process::start(Command::new(env!("CARGO_BIN_EXE_client")).args([name, what]))
+}
+
+/// A child that is not running yet.
+pub(crate) fn child_command(what: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_child"));
+    command.arg(what);
+    command
+}

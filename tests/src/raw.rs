@@ -1,0 +1,203 @@
+//! A peer written from PROTOCOL.md alone, for bytes that panpipe's own client
+//! would never send. It shares no code with what it tests.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What each direction begins with.
+pub const MAGIC: &[u8; 8] = b"\x89panpipe";
+
+/// The kinds of frames.
+pub mod kind {
+    /// Hello.
+    pub const HELLO: u8 = 1;
+    /// Refuse.
+    pub const REFUSE: u8 = 2;
+    /// Call.
+    pub const CALL: u8 = 3;
+    /// Oneway.
+    pub const ONEWAY: u8 = 4;
+    /// Reply.
+    pub const REPLY: u8 = 5;
+    /// Cancel.
+    pub const CANCEL: u8 = 6;
+    /// Goodbye.
+    pub const GOODBYE: u8 = 7;
+    /// Close.
+    pub const CLOSE: u8 = 8;
+}
+
+/// Where the socket of a plain name is.
+pub fn path_of(name: &str) -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) => PathBuf::from(runtime).join("panpipe").join(name),
+        None => PathBuf::from(format!("/tmp/panpipe-{}", rustix::process::geteuid().as_raw())).join(name),
+    }
+}
+
+/// A varint.
+pub fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+/// A string.
+pub fn string(text: &str) -> Vec<u8> {
+    [varint(text.len() as u64), text.as_bytes().to_vec()].concat()
+}
+
+/// A frame.
+pub fn frame(kind: u8, id: u64, body: &[u8]) -> Vec<u8> {
+    let inside = [vec![kind, 0], varint(id), body.to_vec()].concat();
+    [(inside.len() as u32).to_le_bytes().to_vec(), inside].concat()
+}
+
+/// A hello that asks for a service, in bincode.
+pub fn hello(wants: &str, version: u64) -> Vec<u8> {
+    let mut body = [varint(1), varint(1), varint(0)].concat();
+    body.extend([varint(16 << 20), varint(1024), varint(64 << 20)].concat());
+    body.extend([string(wants), varint(version), string(""), varint(0)].concat());
+    frame(kind::HELLO, 0, &body)
+}
+
+/// A hello that offers a service, as a server says it.
+pub fn server_hello(offers: &str) -> Vec<u8> {
+    let mut body = [varint(1), varint(1), varint(0)].concat();
+    body.extend([varint(16 << 20), varint(1024), varint(64 << 20)].concat());
+    body.extend([string(""), varint(0), string(offers), varint(1)].concat());
+    frame(kind::HELLO, 0, &body)
+}
+
+/// The hash that addresses a method.
+pub fn method(signature: &str) -> u64 {
+    let mut hash: u64 = 14_695_981_039_346_656_037;
+    for byte in signature.bytes() {
+        hash ^= u64::from(byte);
+        hash = hash.wrapping_mul(1_099_511_628_211);
+    }
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}
+
+/// A call, its deadline as it stands on the wire: 0 for none, else one more than
+/// the microseconds left.
+pub fn call(id: u64, signature: &str, deadline: u64, args: &[u8]) -> Vec<u8> {
+    let body = [method(signature).to_le_bytes().to_vec(), varint(deadline), args.to_vec()].concat();
+    frame(kind::CALL, id, &body)
+}
+
+/// The arguments of `echo`: one block of bytes, in bincode.
+pub fn block(bytes: &[u8]) -> Vec<u8> {
+    [(bytes.len() as u64).to_le_bytes().to_vec(), bytes.to_vec()].concat()
+}
+
+/// A frame that came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What it is.
+    pub kind: u8,
+    /// Which call it is about.
+    pub id: u64,
+    /// The rest.
+    pub body: Vec<u8>,
+}
+
+impl Frame {
+    /// The words that a Close or, after its reason, a Refuse carries.
+    pub fn words(&self) -> String {
+        let body = if self.kind == kind::REFUSE { &self.body[1..] } else { &self.body[..] };
+        let (len, rest) = take_varint(body);
+        String::from_utf8(rest[..len as usize].to_vec()).expect("words are UTF-8")
+    }
+}
+
+fn take_varint(bytes: &[u8]) -> (u64, &[u8]) {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return (value, &bytes[index + 1..]);
+        }
+    }
+    panic!("a varint is cut off");
+}
+
+/// A connection of raw bytes.
+#[derive(Debug)]
+pub struct Raw {
+    /// The socket.
+    pub socket: UnixStream,
+}
+
+impl Raw {
+    /// Connects and says nothing.
+    pub fn connect(name: &str) -> Raw {
+        let socket = UnixStream::connect(path_of(name)).expect("the server listens");
+        Raw::over(socket)
+    }
+
+    /// Over a socket.
+    pub fn over(socket: UnixStream) -> Raw {
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("the time is not nought");
+        Raw { socket }
+    }
+
+    /// Connects and says hello, which the server answers.
+    pub fn greeted(name: &str, service: &str) -> Raw {
+        let mut raw = Raw::connect(name);
+        raw.send(MAGIC);
+        raw.send(&hello(service, 1));
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, kind::HELLO);
+        raw
+    }
+
+    /// Sends bytes; that the other side has gone is no matter.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes);
+    }
+
+    /// Reads the magic.
+    pub fn expect_magic(&mut self) {
+        let mut magic = [0; 8];
+        self.socket.read_exact(&mut magic).expect("the other side sends its magic");
+        assert_eq!(&magic, MAGIC);
+    }
+
+    /// Reads a frame; `None` at the end of the stream.
+    pub fn try_frame(&mut self) -> io::Result<Option<Frame>> {
+        let mut head = [0; 4];
+        match self.socket.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let mut body = vec![0; u32::from_le_bytes(head) as usize];
+        self.socket.read_exact(&mut body)?;
+        let (port, rest) = take_varint(&body[1..]);
+        assert_eq!(port, 0);
+        let (id, rest) = take_varint(rest);
+        Ok(Some(Frame { kind: body[0], id, body: rest.to_vec() }))
+    }
+
+    /// Reads a frame, which must come.
+    pub fn frame(&mut self) -> Frame {
+        self.try_frame().expect("a frame can be read").expect("a frame comes before the end")
+    }
+
+    /// Reads until the end of the stream; gives the frames before it.
+    pub fn to_the_end(&mut self) -> Vec<Frame> {
+        std::iter::from_fn(|| self.try_frame().expect("frames can be read to the end")).collect()
+    }
+}

@@ -1,0 +1,17 @@
+//! What the tests need of the system that only unsafe code can do.
+
+/// Gives SIGPIPE its default action, which ends the process.
+pub fn die_of_sigpipe() {
+    // SAFETY: SIG_DFL is a valid disposition, and no other thread runs yet.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    assert_ne!(before, libc::SIG_ERR);
+}
+
+/// The processor time that this process has used, in microseconds.
+pub fn cpu_micros() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of this frame.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}

@@ -1,0 +1,31 @@
+//! What the system says of a process.
+
+use std::fs;
+
+/// The memory that is resident, in KiB.
+pub fn rss_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("every process has an RSS");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("an RSS is a number")
+}
+
+/// How many file descriptors are open.
+pub fn fds(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
+}
+
+/// The numbers of the open file descriptors of this process, the one that
+/// reading them takes left out.
+pub fn own_fds() -> Vec<u32> {
+    let listing = fs::read_dir("/proc/self/fd").expect("a process can see its own descriptors");
+    let mut fds: Vec<(u32, String)> = listing
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let target = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+            Some((entry.file_name().to_str()?.parse().ok()?, target))
+        })
+        .collect();
+    fds.retain(|(_, target)| !target.contains("/fd"));
+    fds.sort_unstable();
+    fds.into_iter().map(|(fd, _)| fd).collect()
+}
