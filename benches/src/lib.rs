@@ -1,1 +1,10 @@
-//! Shared by the benches of panpipe.
+//! The same work done by panpipe, by its peers and on the bare kernel, always
+//! between two processes.
+//!
+//! `cargo bench -p panpipe-benches` runs all of it and prints one table.
+
+pub mod job;
+pub mod peers;
+pub mod pin;
+pub mod stats;
+pub mod work;

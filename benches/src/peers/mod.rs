@@ -1,0 +1,5 @@
+//! Those who do the work.
+
+pub mod panpipe;
+pub mod raw;
+pub mod tarpc;

@@ -1,0 +1,138 @@
+//! Stock tarpc, over its own Unix transport and over ours.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::ready;
+use panpipe_transport::codec::Bincode;
+use panpipe_transport::{Listener, Transport, connect};
+use tarpc::serde_transport::unix;
+use tarpc::server::{BaseChannel, Channel};
+use tarpc::tokio_serde::formats::Bincode as TarpcBincode;
+use tarpc::{ClientMessage, Response, client, context};
+
+use crate::work;
+
+/// An echo with a `Vec<u8>`.
+#[tarpc::service]
+pub trait EchoVec {
+    /// Gives its argument back.
+    async fn echo(bytes: Vec<u8>) -> Vec<u8>;
+}
+
+/// An echo with a bytes type.
+#[tarpc::service]
+pub trait EchoBytes {
+    /// Gives its argument back.
+    async fn echo(bytes: Bytes) -> Bytes;
+}
+
+/// The implementation.
+#[derive(Debug, Clone)]
+pub struct Echoes;
+
+impl EchoVec for Echoes {
+    async fn echo(self, _: context::Context, bytes: Vec<u8>) -> Vec<u8> {
+        bytes
+    }
+}
+
+impl EchoBytes for Echoes {
+    async fn echo(self, _: context::Context, bytes: Bytes) -> Bytes {
+        bytes
+    }
+}
+
+impl work::Echo for EchoVecClient {
+    async fn echo(&self, size: usize) -> usize {
+        EchoVecClient::echo(self, context::current(), vec![7; size]).await.expect("the server answers").len()
+    }
+}
+
+impl work::Echo for EchoBytesClient {
+    async fn echo(&self, size: usize) -> usize {
+        let bytes = Bytes::from(vec![7; size]);
+        EchoBytesClient::echo(self, context::current(), bytes).await.expect("the server answers").len()
+    }
+}
+
+/// Runs a connection's handlers as tarpc's own examples do: each in a task.
+macro_rules! serve_each {
+    ($transport:expr, $serve:expr) => {
+        tokio::spawn(BaseChannel::with_defaults($transport).execute($serve).for_each(|handler| {
+            tokio::spawn(handler);
+            ready(())
+        }))
+    };
+}
+
+/// Serves `Vec<u8>` over tarpc's own transport.
+pub async fn serve_vec(path: &str) {
+    let mut listener = unix::listen(path, TarpcBincode::default).await.expect("the path is free");
+    listener.config_mut().max_frame_length(usize::MAX);
+    println!("ready");
+    while let Some(Ok(transport)) = listener.next().await {
+        serve_each!(transport, EchoVec::serve(Echoes));
+    }
+}
+
+/// Serves `Bytes` over tarpc's own transport.
+pub async fn serve_bytes(path: &str) {
+    let mut listener = unix::listen(path, TarpcBincode::default).await.expect("the path is free");
+    listener.config_mut().max_frame_length(usize::MAX);
+    println!("ready");
+    while let Some(Ok(transport)) = listener.next().await {
+        serve_each!(transport, EchoBytes::serve(Echoes));
+    }
+}
+
+/// Serves `Vec<u8>` over our transport.
+pub async fn serve_vec_over_pipe(name: &str) {
+    let listener = Listener::bind(name).expect("the name is free");
+    println!("ready");
+    while let Ok(stream) = listener.accept().await {
+        let transport = Transport::<_, ClientMessage<EchoVecRequest>, Response<EchoVecResponse>, _>::new(stream, Bincode);
+        serve_each!(transport, EchoVec::serve(Echoes));
+    }
+}
+
+/// Serves `Bytes` over our transport.
+pub async fn serve_bytes_over_pipe(name: &str) {
+    let listener = Listener::bind(name).expect("the name is free");
+    println!("ready");
+    while let Ok(stream) = listener.accept().await {
+        let transport = Transport::<_, ClientMessage<EchoBytesRequest>, Response<EchoBytesResponse>, _>::new(stream, Bincode);
+        serve_each!(transport, EchoBytes::serve(Echoes));
+    }
+}
+
+/// A client of [`serve_vec`].
+pub fn connect_vec(path: &str) -> impl Future<Output = EchoVecClient> {
+    let transport = unix::connect(path, TarpcBincode::default);
+    async {
+        let transport = transport.await.expect("the server listens");
+        EchoVecClient::new(client::Config::default(), transport).spawn()
+    }
+}
+
+/// A client of [`serve_bytes`].
+pub fn connect_bytes(path: &str) -> impl Future<Output = EchoBytesClient> {
+    let transport = unix::connect(path, TarpcBincode::default);
+    async {
+        let transport = transport.await.expect("the server listens");
+        EchoBytesClient::new(client::Config::default(), transport).spawn()
+    }
+}
+
+/// A client of [`serve_vec_over_pipe`].
+pub async fn connect_vec_over_pipe(name: &str) -> EchoVecClient {
+    let stream = connect(name).await.expect("the server listens");
+    EchoVecClient::new(client::Config::default(), Transport::new(stream, Bincode)).spawn()
+}
+
+/// A client of [`serve_bytes_over_pipe`].
+pub async fn connect_bytes_over_pipe(name: &str) -> EchoBytesClient {
+    let stream = connect(name).await.expect("the server listens");
+    EchoBytesClient::new(client::Config::default(), Transport::new(stream, Bincode)).spawn()
+}
