@@ -103,8 +103,8 @@ fn run(peer: Peer, name: &str, work: Work, work_name: &str, place: &str, pinned:
     let mut client = command(client_program).arg(server_program).stdin(Stdio::piped()).spawn();
     let client = client.as_mut().expect("the client runs");
     let mut line = String::new();
-    let stdout = client.stdout.take().expect("it is piped");
-    BufReader::new(stdout).read_line(&mut line).expect("the client prints");
+    let mut stdout = BufReader::new(client.stdout.take().expect("it is piped"));
+    stdout.read_line(&mut line).expect("the client prints");
     let figures = if work == Work::Idle {
         assert_eq!(line, "idle\n");
         let after = server.as_ref().map_or(0.0, |server| rss_kib(server.0.id()));
