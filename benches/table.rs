@@ -81,7 +81,8 @@ fn main() {
 }
 
 fn run(peer: Peer, name: &str, work: Work, work_name: &str, place: &str, pinned: bool) -> Vec<f64> {
-    let (server_program, client_program) = (env!("CARGO_BIN_EXE_bench_server"), env!("CARGO_BIN_EXE_bench_client"));
+    let (server_program, client_program) =
+        (env!("CARGO_BIN_EXE_bench_server"), env!("CARGO_BIN_EXE_bench_client"));
     let command = |program: &str| {
         let mut command = Command::new(program);
         command.args([name, work_name, place]).stdout(Stdio::piped());

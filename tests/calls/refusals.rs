@@ -1,10 +1,14 @@
 //! Who cannot talk with each other hear why, on both sides.
 
 use std::os::unix::net::UnixListener;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use panpipe::{CallError, CloseReason, RefusalReason, ServiceClient};
+use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::raw::{self, MAGIC, Raw, kind};
 use panpipe_tests::unique_name;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::common::{client, server};
 
@@ -43,6 +47,20 @@ async fn another_version_is_refused_by_number() {
     let Err(CallError::Refused(refusal)) = probe.add(1, 2).await else { panic!("it was served") };
     assert_eq!(refusal.reason, RefusalReason::ServiceVersion);
     assert!(refusal.message.contains("version 2") && refusal.message.contains("version 1"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_heard_however_the_two_meet() {
+    // It is said before the client's hello has come, and the stream is closed.
+    let (_server, name) = server(&["max_clients=0"]);
+    for _ in 0..1000 {
+        let probe = client(&name).await;
+        let error = probe.add(1, 2).await.unwrap_err();
+        assert!(
+            matches!(&error, CallError::Refused(refusal) if refusal.reason == RefusalReason::Overloaded),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -119,4 +137,47 @@ fn what_cannot_be_parsed_closes_its_connection_with_the_reason() {
         assert_eq!(close.kind, kind::CLOSE, "{close:?}");
         assert!(close.words().contains(words), "{words:?} is not in {:?}", close.words());
     }
+}
+
+/// A peer that has refused and gone: writing fails, and its words come a moment later.
+struct Gone {
+    words: std::io::Cursor<Vec<u8>>,
+    polled: bool,
+}
+
+impl AsyncRead for Gone {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if !std::mem::replace(&mut self.polled, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.words).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Gone {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_after_writing_failed_is_heard() {
+    let refuse = raw::frame(kind::REFUSE, 0, &[&[6][..], &raw::string("there are too many")].concat());
+    let words = [&MAGIC[..], &refuse].concat();
+    let probe = ProbeClient::over(Gone { words: std::io::Cursor::new(words), polled: false });
+    let Err(CallError::Refused(refusal)) = probe.add(1, 2).await else { panic!("it was not heard") };
+    assert_eq!((refusal.reason, refusal.message.as_str()), (RefusalReason::Overloaded, "there are too many"));
 }

@@ -1,1 +1,28 @@
-//! Proofs.
+//! What panpipe promises under fault, load and bad input, each promise with its
+//! figure. Hostile peers are raw bytes on real pipes, servers are processes.
+//!
+//! The ordinary run repeats less and bounds times against hangs only;
+//! `PANPIPE_PROOFS=full cargo test -p panpipe-tests --release --test proofs -- --test-threads=1`
+//! does all repetitions and holds every figure.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common.rs"]
+mod common;
+
+mod cancel_storm;
+mod claims;
+mod codec_bombs;
+mod deadlines_off_the_wire;
+mod dropped_futures;
+mod full_pipes;
+mod killed_clients;
+mod killed_servers;
+mod malformed_frames;
+mod names_and_races;
+mod never_reads;
+mod panics;
+mod sigpipe;
+mod slow_hellos;
+mod strangers;
+mod truncation;

@@ -6,6 +6,7 @@ pub mod process;
 pub mod raw;
 pub mod sys;
 pub mod system;
+pub use sys::counting;
 pub mod worker;
 pub mod world;
 

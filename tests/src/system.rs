@@ -29,3 +29,11 @@ pub fn own_fds() -> Vec<u32> {
     fds.sort_unstable();
     fds.into_iter().map(|(fd, _)| fd).collect()
 }
+
+/// Whether every thread of a process is stopped by a signal.
+pub fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    threads
+        .filter_map(Result::ok)
+        .all(|thread| fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
+}

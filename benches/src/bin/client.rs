@@ -22,7 +22,8 @@ fn main() {
     let figures = match peer {
         Peer::RawSocket => raw::run(work, place),
         Peer::RawPipes => {
-            let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server runs");
+            let mut child =
+                child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server runs");
             let mut write = child.stdin.take().expect("it is piped");
             let mut read = child.stdout.take().expect("it is piped");
             let figures = raw::run_one(work, &mut read, &mut write);
@@ -40,7 +41,9 @@ fn main() {
         Peer::TarpcVec => runtime.block_on(work::run(work, || tarpc::connect_vec(place))),
         Peer::TarpcBytes => runtime.block_on(work::run(work, || tarpc::connect_bytes(place))),
         Peer::TarpcVecOverPipe => runtime.block_on(work::run(work, || tarpc::connect_vec_over_pipe(place))),
-        Peer::TarpcBytesOverPipe => runtime.block_on(work::run(work, || tarpc::connect_bytes_over_pipe(place))),
+        Peer::TarpcBytesOverPipe => {
+            runtime.block_on(work::run(work, || tarpc::connect_bytes_over_pipe(place)))
+        }
     };
     let figures: Vec<_> = figures.iter().map(ToString::to_string).collect();
     println!("{}", figures.join(" "));

@@ -18,7 +18,9 @@ fn main() {
             let stdin = std::io::stdin();
             let stdout = std::io::stdout();
             use std::os::fd::AsFd;
-            let clone = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().expect("a pipe can be cloned").into();
+            let clone = |fd: std::os::fd::BorrowedFd<'_>| {
+                fd.try_clone_to_owned().expect("a pipe can be cloned").into()
+            };
             raw::serve_pipes(clone(stdin.as_fd()), clone(stdout.as_fd()), work.size());
         }
         Peer::Panpipe => runtime.block_on(panpipe::serve(place)),

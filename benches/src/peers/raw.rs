@@ -33,8 +33,13 @@ pub fn serve(path: &str, size: usize) {
                 let (connection, _) = listener.accept().expect("a client comes");
                 connections.push(Some(connection));
                 let data = epoll::EventData::new_u64(connections.len() as u64);
-                epoll::add(&poll, connections[connections.len() - 1].as_ref().expect("it was just put there"), data, flags)
-                    .expect("it can be watched");
+                epoll::add(
+                    &poll,
+                    connections[connections.len() - 1].as_ref().expect("it was just put there"),
+                    data,
+                    flags,
+                )
+                .expect("it can be watched");
             } else if let Some(connection) = &mut connections[key - 1] {
                 if !echo_once(connection, &mut buffer, size) {
                     connections[key - 1] = None;

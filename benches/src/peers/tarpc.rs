@@ -92,7 +92,8 @@ pub async fn serve_vec_over_pipe(name: &str) {
     let listener = Listener::bind(name).expect("the name is free");
     println!("ready");
     while let Ok(stream) = listener.accept().await {
-        let transport = Transport::<_, ClientMessage<EchoVecRequest>, Response<EchoVecResponse>, _>::new(stream, Bincode);
+        let transport =
+            Transport::<_, ClientMessage<EchoVecRequest>, Response<EchoVecResponse>, _>::new(stream, Bincode);
         serve_each!(transport, EchoVec::serve(Echoes));
     }
 }
@@ -102,7 +103,9 @@ pub async fn serve_bytes_over_pipe(name: &str) {
     let listener = Listener::bind(name).expect("the name is free");
     println!("ready");
     while let Ok(stream) = listener.accept().await {
-        let transport = Transport::<_, ClientMessage<EchoBytesRequest>, Response<EchoBytesResponse>, _>::new(stream, Bincode);
+        let transport = Transport::<_, ClientMessage<EchoBytesRequest>, Response<EchoBytesResponse>, _>::new(
+            stream, Bincode,
+        );
         serve_each!(transport, EchoBytes::serve(Echoes));
     }
 }

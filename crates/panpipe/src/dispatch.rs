@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::call::CallContext;
 use crate::codec::Codec;
 use crate::service::{AnyService, MethodInfo};
-use crate::session::{Failure, Session, Stop, put_status};
+use crate::session::{Failure, Session, put_status};
 
 /// One call of the peer's, before its handler runs.
 pub struct IncomingCall<'a> {
@@ -201,10 +201,7 @@ impl Future for Running {
         };
         if let Some(id) = this.id {
             if let Some(stop) = this.session.poll_stop(id, cx.waker()) {
-                this.end(match stop {
-                    Stop::DeadlineExceeded => Failure::DeadlineExceeded,
-                    Stop::Cancelled | Stop::Disconnected => Failure::Cancelled,
-                });
+                this.end(stop.into());
                 return Poll::Ready(());
             }
         }

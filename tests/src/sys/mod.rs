@@ -1,5 +1,7 @@
 //! What the tests need of the system that only unsafe code can do.
 
+pub mod counting;
+
 /// Gives SIGPIPE its default action, which ends the process.
 pub fn die_of_sigpipe() {
     // SAFETY: SIG_DFL is a valid disposition, and no other thread runs yet.

@@ -598,7 +598,9 @@ impl Core {
         self.grant();
     }
 
-    fn has_queue_room(&self) -> bool {
+    /// Whether less waits to be sent than may wait. Where it does not, no handler
+    /// is to start: its reply would wait in memory too.
+    pub(crate) fn has_queue_room(&self) -> bool {
         self.outbox.pending().len() < self.limits.queued_bytes
     }
 

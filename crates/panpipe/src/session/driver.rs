@@ -1,20 +1,23 @@
 //! Moves a session's bytes: reads, hands frames to the core and calls to
 //! their handlers, writes what is queued, keeps the one timer.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use panpipe_transport::buffer::{Inbox, Prefix};
 use tokio::time::{Sleep, sleep_until};
 
 use super::close::CloseReason;
+use super::core::Incoming;
 use super::message::{Kind, MAGIC, parse_header};
 use super::outlet::Inlet;
 use super::{Session, State};
+use crate::codec::Codec;
 use crate::dispatch::{IncomingCall, dispatch};
 use crate::limits;
 use crate::service::AnyService;
@@ -27,6 +30,9 @@ pub(crate) struct Driver {
     service: Option<Arc<dyn AnyService>>,
     inlet: Inlet,
     inbox: Inbox,
+    /// Calls whose handlers wait to be started until the peer reads its replies.
+    /// How many, and of how many bytes, is bounded as for calls that run.
+    parked: VecDeque<Parked>,
     magic_seen: bool,
     /// What the stream ended or failed with; nothing more is read.
     read_end: Option<CloseReason>,
@@ -45,6 +51,7 @@ impl Driver {
             service: None,
             inlet,
             inbox: Inbox::default(),
+            parked: VecDeque::new(),
             magic_seen: false,
             read_end: None,
             write_end: None,
@@ -91,7 +98,7 @@ impl Driver {
 
     /// Deals with every whole frame in the inbox. False: it has to wait.
     fn take_frames(&mut self) -> bool {
-        let Driver { session, service, inbox, magic_seen, .. } = self;
+        let Driver { session, service, inbox, parked, magic_seen, .. } = self;
         let mut now = Instant::now;
         loop {
             // One lock for all that the core deals with alone; a call leaves it.
@@ -137,7 +144,10 @@ impl Driver {
                         continue;
                     }
                     if let Some(incoming) = core.receive(header, frame, &mut now) {
-                        return Step::Call(incoming, core.codec());
+                        // One-way calls have no reply to wait with.
+                        let parks = incoming.id.is_some() && !(parked.is_empty() && core.has_queue_room());
+                        let codec = core.codec();
+                        return if parks { Step::Park(incoming, codec) } else { Step::Call(incoming, codec) };
                     }
                     inbox.consume_frame();
                 }
@@ -146,19 +156,27 @@ impl Driver {
                 Step::Wait => return false,
                 Step::Done => return true,
                 Step::Call(incoming, codec) => {
-                    let frame = inbox.peeked();
-                    let call = IncomingCall {
-                        session,
-                        id: incoming.id,
-                        method: incoming.method,
-                        deadline: incoming.deadline,
-                        peer: session.peer,
-                        codec,
-                        args: &frame[incoming.args..],
-                    };
-                    dispatch(service.as_ref(), call);
+                    let args = &inbox.peeked()[incoming.args..];
+                    dispatch(service.as_ref(), incoming.call(session, codec, args));
                     inbox.consume_frame();
                 }
+                Step::Park(incoming, codec) => {
+                    let args = inbox.peeked()[incoming.args..].into();
+                    parked.push_back(Parked { incoming, codec, args });
+                    inbox.consume_frame();
+                }
+            }
+        }
+    }
+
+    /// Starts the handlers that wait, as long as there is room for replies.
+    fn start_parked(&mut self) {
+        while !self.parked.is_empty() && self.session.with(|state| state.core.has_queue_room()) {
+            let Some(Parked { incoming, codec, args }) = self.parked.pop_front() else { return };
+            let stop = incoming.id.and_then(|id| Some((id, self.session.poll_stop(id, Waker::noop())?)));
+            match stop {
+                Some((id, stop)) => self.session.fail(id, stop.into()),
+                None => dispatch(self.service.as_ref(), incoming.call(&self.session, codec, &args)),
             }
         }
     }
@@ -240,8 +258,23 @@ impl Driver {
     }
 }
 
+/// A call that was let in and whose handler has not been started.
+struct Parked {
+    incoming: Incoming,
+    codec: Codec,
+    args: Box<[u8]>,
+}
+
+impl Incoming {
+    fn call<'a>(self, session: &'a Arc<Session>, codec: Codec, args: &'a [u8]) -> IncomingCall<'a> {
+        let Incoming { id, method, deadline, .. } = self;
+        IncomingCall { session, id, method, deadline, peer: session.peer, codec, args }
+    }
+}
+
 enum Step {
-    Call(super::core::Incoming, crate::codec::Codec),
+    Call(Incoming, Codec),
+    Park(Incoming, Codec),
     Done,
     Wait,
 }
@@ -253,9 +286,10 @@ impl Future for Driver {
         let this = self.get_mut();
         this.session.with(|state| state.core.driver_starts());
         this.poll_timer(cx);
+        this.start_parked();
         let read = this.poll_read(cx);
         let session = Arc::clone(&this.session);
-        let (finished, over, next) = session.with(|state| {
+        let (finished, over, next, room) = session.with(|state| {
             Self::write(state, cx, &mut this.write_end, &mut this.unflushed);
             let core = &mut state.core;
             let next = core.next_timeout();
@@ -264,7 +298,12 @@ impl Future for Driver {
                 (armed, next) => armed.or(next),
             };
             core.driver_waits(cx.waker(), armed);
-            (core.is_finished() && !this.unflushed, core.is_over() || core.is_closing(), next)
+            (
+                core.is_finished() && !this.unflushed,
+                core.is_over() || core.is_closing(),
+                next,
+                core.has_queue_room(),
+            )
         });
         if let Poll::Ready(end) = read {
             return this.finish(cx, end);
@@ -272,12 +311,14 @@ impl Future for Driver {
         if finished {
             return this.finish(cx, CloseReason::Local);
         }
-        // What could be read has been read: it may have told why writing fails.
-        if let Some(end) = this.write_end.take() {
+        // A peer that has gone may have said why: its words, or its end, are on
+        // their way where writing fails already.
+        if (over || this.write_end.is_some()) && this.has_lingered(cx) {
+            let end = this.write_end.take().unwrap_or(CloseReason::Local);
             return this.finish(cx, end);
         }
-        if over && this.has_lingered(cx) {
-            return this.finish(cx, CloseReason::Local);
+        if room && !this.parked.is_empty() {
+            cx.waker().wake_by_ref();
         }
         this.arm(cx, next);
         Poll::Pending

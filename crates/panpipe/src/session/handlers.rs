@@ -17,6 +17,15 @@ pub(crate) enum Stop {
     Disconnected,
 }
 
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Failure {
+        match stop {
+            Stop::DeadlineExceeded => Failure::DeadlineExceeded,
+            Stop::Cancelled | Stop::Disconnected => Failure::Cancelled,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Handler {
     bytes: usize,

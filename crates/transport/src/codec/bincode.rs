@@ -37,7 +37,7 @@ impl Codec for Bincode {
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
         let guard = Guard::new(message.len());
         let (value, taken) = bincode::serde::seed_decode_from_slice(guard.seed::<T>(), message, CONFIG)
-            .map_err(|error| DecodeError(error.to_string()))?;
+            .map_err(|error| guard.explain(error))?;
         whole(value, message.len() - taken)
     }
 }

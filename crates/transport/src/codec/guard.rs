@@ -11,6 +11,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use super::DecodeError;
 use crate::limits::{FREE_ELEMENTS, MAX_DEPTH, PREALLOCATED};
 
 /// What a message may still do.
@@ -18,6 +19,23 @@ pub(super) struct Guard {
     depth: Cell<u32>,
     elements: Cell<usize>,
     preallocated: Cell<usize>,
+    /// What the message went too far with.
+    broken: Cell<Option<Broken>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Broken {
+    Depth,
+    Elements,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Depth => write!(f, "the value nests more than {MAX_DEPTH} deep"),
+            Broken::Elements => f.write_str("the message has more elements than its bytes allow"),
+        }
+    }
 }
 
 impl Guard {
@@ -28,7 +46,23 @@ impl Guard {
             depth: Cell::new(MAX_DEPTH),
             elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
             preallocated: Cell::new(PREALLOCATED),
+            broken: Cell::new(None),
         }
+    }
+
+    /// The codec's error, in the guard's own words where it was the guard that
+    /// refused: not every codec keeps them.
+    pub(super) fn explain(&self, error: impl fmt::Display) -> DecodeError {
+        DecodeError(match self.broken.get() {
+            Some(broken) => broken.to_string(),
+            None => error.to_string(),
+        })
+    }
+
+    #[cold]
+    fn refuse<E: Error>(&self, broken: Broken) -> E {
+        self.broken.set(Some(broken));
+        E::custom(broken)
     }
 
     /// Deserializes a `T` under this guard.
@@ -41,7 +75,7 @@ impl Guard {
     fn nested<R, E: Error>(&self, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let left = self.depth.get();
         if left == 0 {
-            return Err(E::custom(format_args!("the value nests more than {MAX_DEPTH} deep")));
+            return Err(self.refuse(Broken::Depth));
         }
         self.depth.set(left - 1);
         let result = decode();
@@ -52,7 +86,7 @@ impl Guard {
     #[inline]
     fn element<E: Error>(&self) -> Result<(), E> {
         let Some(left) = self.elements.get().checked_sub(1) else {
-            return Err(E::custom("the message has more elements than its bytes allow"));
+            return Err(self.refuse(Broken::Elements));
         };
         self.elements.set(left);
         Ok(())

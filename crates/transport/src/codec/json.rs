@@ -16,8 +16,8 @@ impl Codec for Json {
     }
 
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
-        let error = |error: serde_json::Error| DecodeError(error.to_string());
         let guard = Guard::new(message.len());
+        let error = |error: serde_json::Error| guard.explain(error);
         let mut deserializer = serde_json::Deserializer::from_slice(message);
         let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(error)?;
         deserializer.end().map_err(error)?;

@@ -20,10 +20,7 @@ impl Codec for MessagePack {
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
         let guard = Guard::new(message.len());
         let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(message));
-        let value = guard
-            .seed::<T>()
-            .deserialize(&mut deserializer)
-            .map_err(|error| DecodeError(error.to_string()))?;
+        let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(|error| guard.explain(error))?;
         let taken = usize::try_from(deserializer.position()).unwrap_or(usize::MAX);
         whole(value, message.len().saturating_sub(taken))
     }

@@ -37,8 +37,8 @@ impl Codec for Postcard {
     }
 
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
-        let error = |error: postcard::Error| DecodeError(error.to_string());
         let guard = Guard::new(message.len());
+        let error = |error: postcard::Error| guard.explain(error);
         let mut deserializer = postcard::Deserializer::from_bytes(message);
         let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(error)?;
         let rest = deserializer.finalize().map_err(error)?;

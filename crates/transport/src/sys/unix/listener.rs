@@ -28,7 +28,8 @@ pub(crate) struct NamedListener {
     path: PathBuf,
     /// The socket's device and inode: what is ours to remove.
     inode: (u64, u64),
-    lock: NameLock,
+    /// Given up after the socket is gone.
+    _lock: NameLock,
 }
 
 impl NamedListener {
@@ -51,7 +52,7 @@ impl NamedListener {
         let inode = inode(path).map_err(|e| io(e.into()))?;
         listen(&socket, BACKLOG as i32).map_err(|e| io(e.into()))?;
         let socket = watch(Arc::new(socket), Interest::READABLE).map_err(io)?;
-        Ok(NamedListener { socket, path: path.to_owned(), inode, lock })
+        Ok(NamedListener { socket, path: path.to_owned(), inode, _lock: lock })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Peer)> {
@@ -78,7 +79,6 @@ impl Drop for NamedListener {
         if inode(&self.path).is_ok_and(|there| there == self.inode) {
             let _ = unlink(&self.path);
         }
-        self.lock.remove();
     }
 }
 
@@ -159,9 +159,11 @@ impl NameLock {
             }
         }
     }
+}
 
-    /// Removes the file, still locked: who has it open finds it gone and tries again.
-    fn remove(&self) {
+impl Drop for NameLock {
+    fn drop(&mut self) {
+        // Still locked: who has it open finds it gone and tries again.
         let _ = unlink(&self.path);
     }
 }
