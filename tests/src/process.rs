@@ -20,6 +20,8 @@ impl Process {
     /// Runs a program, whose standard error is nobody's.
     pub fn start(command: &mut Command) -> Process {
         let mut child = command
+            // Where many are to panic, the traces would be most of the time.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(if std::env::var_os("PANPIPE_TEST_STDERR").is_some() {
