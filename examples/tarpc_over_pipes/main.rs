@@ -78,9 +78,9 @@ async fn anonymous() -> Result<(), Box<dyn Error>> {
     let (stream, ends) = anonymous::for_child()?;
     let mut command = Command::new(env::current_exe()?);
     command.args(["serve-handles", &ends.handles()]).stdin(Stdio::null());
-    ends.pass_to(command.as_std_mut());
+    let passed = ends.pass_to(command.as_std_mut())?;
     let mut child = command.spawn()?;
-    drop(command);
+    drop(passed);
     println!("over anonymous pipes: {}", ask(stream, "Syrinx").await?);
     println!("the child: {}", child.wait().await?);
     Ok(())

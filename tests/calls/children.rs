@@ -103,8 +103,11 @@ async fn children_inherit_their_own_ends_and_nothing_else() {
         let handles = ends.handles();
         let mut command = child_command("fds");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        ends.pass_to(&mut command);
+        let passed = ends.pass_to(&mut command).unwrap();
         let child = command.spawn().unwrap();
+        drop(passed);
+        // The command is good for one child.
+        assert!(command.spawn().is_err());
         streams.push(stream);
         outputs.push((handles, child));
     }

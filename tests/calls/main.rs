@@ -14,6 +14,7 @@ mod failures;
 mod limits;
 mod names;
 mod other_carriers;
+mod protocol_text;
 mod refusals;
 mod server_end;
 mod stock_tarpc;

@@ -47,8 +47,9 @@ async fn a_tarpc_service_runs_unchanged_over_anonymous_pipes() {
     let (stream, ends) = anonymous::for_child().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tarpc_server"));
     command.args(["handles", &ends.handles()]).stdin(Stdio::null());
-    ends.pass_to(&mut command);
+    let passed = ends.pass_to(&mut command).unwrap();
     let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+    drop(passed);
     talks(world_over(stream)).await;
     assert!(child.wait().await.unwrap().success());
 }

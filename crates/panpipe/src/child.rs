@@ -85,12 +85,12 @@ impl Spawn {
         let program = command.get_program().to_string_lossy().into_owned();
         let (stream, ends) = anonymous::for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
-        ends.pass_to(&mut command);
+        let passed = ends.pass_to(&mut command).map_err(SpawnError::Pipe)?;
         let mut command = tokio::process::Command::from(command);
         let process =
             command.kill_on_drop(true).spawn().map_err(|source| SpawnError::Program { program, source })?;
-        // The child's ends live in the command: closed here, so that its end is seen.
-        drop(command);
+        // With our copies of the child's ends closed, its end is seen.
+        drop(passed);
         let mut peer = Peer::this_process();
         peer.pid = process.id();
         let (info, service) = offers.map(|offer| (offer.info, offer.service)).unzip();

@@ -101,9 +101,40 @@ impl ChildEnds {
     }
 
     /// Sees to it that the child that `command` starts, and no other, has the
-    /// handles. Drop the command after it has spawned: this process's copies of
-    /// the ends close with it, and only then is the child's end seen.
-    pub fn pass_to(self, command: &mut Command) {
-        sys::pass_to(self.ends, command);
+    /// handles. Keep what this gives until the child has been spawned, and drop it
+    /// then: this process's copies of the ends close with it, and only then is the
+    /// child's end seen.
+    ///
+    /// ```no_run
+    /// use std::process::Command;
+    ///
+    /// use panpipe_transport::anonymous;
+    ///
+    /// # async fn run() -> std::io::Result<()> {
+    /// let (stream, ends) = anonymous::for_child()?;
+    /// let mut command = Command::new("worker");
+    /// command.arg(ends.handles());
+    /// let passed = ends.pass_to(&mut command)?;
+    /// let child = command.spawn()?;
+    /// drop(passed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// On Windows a child that another thread starts meanwhile has them too.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not let a handle be passed on.
+    pub fn pass_to(self, command: &mut Command) -> io::Result<PassedEnds> {
+        sys::pass_to(self.ends, command).map(|passed| PassedEnds { _passed: passed })
     }
+}
+
+/// This process's copies of a child's ends. A child that is spawned after they
+/// are dropped fails to start.
+#[derive(Debug)]
+#[must_use = "the ends are closed when this is dropped, which must be after the child was spawned"]
+pub struct PassedEnds {
+    _passed: sys::Passed,
 }

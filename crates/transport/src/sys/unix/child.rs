@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -17,19 +18,45 @@ pub(crate) fn handle_number(handle: &Handle) -> String {
     handle.as_raw_fd().to_string()
 }
 
+/// Descriptors that are kept for a child, and closed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    _handles: Vec<Handle>,
+    numbers: Arc<[AtomicI32]>,
+}
+
+/// Stands for a descriptor that has been closed.
+const CLOSED: RawFd = -1;
+
 /// Lets the child that `command` starts, and no other, keep the handles.
-pub(crate) fn pass_to(handles: Vec<Handle>, command: &mut Command) {
+pub(crate) fn pass_to(handles: Vec<Handle>, command: &mut Command) -> io::Result<Passed> {
+    let numbers: Arc<[_]> = handles.iter().map(|handle| AtomicI32::new(handle.as_raw_fd())).collect();
+    let passed = Passed { _handles: handles, numbers: Arc::clone(&numbers) };
     let inherit = move || {
-        for handle in &handles {
+        for number in &*numbers {
+            let number = number.load(Ordering::SeqCst);
+            if number == CLOSED {
+                return Err(rustix::io::Errno::BADF.into());
+            }
+            // SAFETY: `Passed` has the descriptor open as long as its number is
+            // here; the fork has copied both.
+            let handle = unsafe { BorrowedFd::borrow_raw(number) };
             // After the fork, so that it is the child's flag alone that is cleared.
             fcntl_setfd(handle, FdFlags::empty())?;
         }
         Ok(())
     };
-    // SAFETY: between fork and exec the closure only makes fcntl calls, on
-    // descriptors that it owns and that the fork has copied.
+    // SAFETY: between fork and exec the closure loads numbers and makes fcntl
+    // calls; it allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(inherit);
+    }
+    Ok(passed)
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        self.numbers.iter().for_each(|number| number.store(CLOSED, Ordering::SeqCst));
     }
 }
 

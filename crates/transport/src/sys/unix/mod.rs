@@ -14,7 +14,7 @@ mod register;
 mod sigpipe;
 mod stdio;
 
-pub(crate) use child::{handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
+pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use listener::{NamedListener, connect};
 pub(crate) use place::Place;

@@ -1,0 +1,86 @@
+//! Pipes with a name: taking the name, accepting, connecting.
+
+use std::io;
+use std::mem::replace;
+use std::os::windows::io::AsRawHandle;
+
+use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer, ServerOptions};
+use tokio::sync::Mutex;
+use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY, HANDLE};
+use windows_sys::Win32::Storage::FileSystem::SECURITY_IDENTIFICATION;
+use windows_sys::Win32::System::Pipes::{GetNamedPipeClientProcessId, GetNamedPipeServerProcessId};
+use windows_sys::core::BOOL;
+
+use super::half::{Pipe, of_pipe};
+use super::security::OwnerOnly;
+use super::{Place, ReadHalf, WriteHalf};
+use crate::error::{BindError, ConnectError};
+use crate::peer::Peer;
+
+/// A name, and the instance of it that waits for a client.
+#[derive(Debug)]
+pub(crate) struct NamedListener {
+    place: Place,
+    waiting: Mutex<NamedPipeServer>,
+}
+
+impl NamedListener {
+    pub(crate) fn bind(place: &Place) -> Result<Self, BindError> {
+        let path = || place.to_string();
+        let waiting = create(place, true).map_err(|source| match code(&source) {
+            // The first instance is refused where another has the name.
+            Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => BindError::InUse { path: path() },
+            _ => BindError::Io { path: path(), source },
+        })?;
+        Ok(NamedListener { place: place.clone(), waiting: Mutex::new(waiting) })
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Peer)> {
+        let mut waiting = self.waiting.lock().await;
+        // Cancelled or failed from here on, the instance stays, with its client if it has one.
+        waiting.connect().await?;
+        let next = create(&self.place, false)?;
+        let connected = replace(&mut *waiting, next);
+        let peer = Peer { pid: peer_id(&connected, GetNamedPipeClientProcessId), uid: None, gid: None };
+        let (read, write) = of_pipe(Pipe::Server(connected));
+        Ok((read, write, peer))
+    }
+}
+
+fn create(place: &Place, first: bool) -> io::Result<NamedPipeServer> {
+    let security = OwnerOnly::new()?;
+    let mut options = ServerOptions::new();
+    options.first_pipe_instance(first).reject_remote_clients(true);
+    // SAFETY: the attributes and their descriptor live until the call is over,
+    // and the system copies them.
+    unsafe { options.create_with_security_attributes_raw(place.path(), security.as_raw()) }
+}
+
+/// Tries once to connect; never waits.
+pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
+    let path = || place.to_string();
+    // The server may learn who this is, and may not act in its name.
+    let opened = ClientOptions::new().security_qos_flags(SECURITY_IDENTIFICATION).open(place.path());
+    let pipe = opened.map_err(|source| match code(&source) {
+        Some(ERROR_FILE_NOT_FOUND) => ConnectError::NotFound { path: path() },
+        Some(ERROR_PIPE_BUSY) => ConnectError::Busy { path: path() },
+        Some(ERROR_ACCESS_DENIED) => ConnectError::Denied { path: path() },
+        _ => ConnectError::Io { path: path(), source },
+    })?;
+    let peer = Peer { pid: peer_id(&pipe, GetNamedPipeServerProcessId), uid: None, gid: None };
+    let (read, write) = of_pipe(Pipe::Client(pipe));
+    Ok((read, write, peer))
+}
+
+/// The process at the other end, if the system tells.
+fn peer_id(pipe: &impl AsRawHandle, ask: unsafe extern "system" fn(HANDLE, *mut u32) -> BOOL) -> Option<u32> {
+    let mut pid = 0;
+    // SAFETY: the handle is open as long as `pipe` is borrowed, and the place for
+    // the answer is this frame's.
+    let told = unsafe { ask(pipe.as_raw_handle(), &mut pid) };
+    (told != 0).then_some(pid)
+}
+
+fn code(error: &io::Error) -> Option<u32> {
+    error.raw_os_error().map(|code| code as u32)
+}

@@ -1,0 +1,43 @@
+//! Windows: named pipes throughout, by way of tokio.
+//!
+//! Not on interprocess: its way in is asynchronous where `connect` here must not
+//! wait, it writes only from within a task, and what it adds to tokio's pipes, a
+//! security descriptor, is the one call in `security.rs`. Anonymous pipes are
+//! named ones that nobody else can name, because the system's own cannot be
+//! waited for by an event loop.
+//!
+//! Type-checked, and run under Wine. Wine enforces no pipe's security.
+
+mod child;
+mod half;
+mod listener;
+mod pipe;
+mod place;
+mod security;
+
+pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
+pub(crate) use half::{ReadHalf, WriteHalf};
+pub(crate) use listener::{NamedListener, connect};
+pub(crate) use pipe::pipe;
+pub(crate) use place::Place;
+
+use std::io;
+use std::os::windows::io::OwnedHandle;
+
+use crate::peer::Peer;
+
+/// An open pipe.
+pub(crate) type Handle = OwnedHandle;
+
+/// This process.
+pub(crate) fn this_process() -> Peer {
+    Peer { pid: Some(std::process::id()), uid: None, gid: None }
+}
+
+/// The standard streams cannot be waited for: they are not opened for it.
+pub(crate) fn take_stdio() -> io::Result<(ReadHalf, WriteHalf)> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the standard streams as a transport are not there on Windows; start the program with pipes of its own",
+    ))
+}
