@@ -3,6 +3,7 @@
 //! Every codec decodes through one guard: nesting is bounded, and neither memory
 //! nor time goes further than the bytes that are there.
 
+#[cfg(any(feature = "bincode", feature = "json", feature = "messagepack", feature = "postcard"))]
 mod guard;
 
 #[cfg(feature = "bincode")]
@@ -55,6 +56,7 @@ pub trait Codec {
 }
 
 /// Cuts `out` back when encoding fails.
+#[cfg(any(feature = "bincode", feature = "json", feature = "messagepack", feature = "postcard"))]
 fn or_cut_back<E: std::fmt::Display>(
     out: &mut Vec<u8>,
     encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -67,6 +69,7 @@ fn or_cut_back<E: std::fmt::Display>(
 }
 
 /// The value, if its encoding was all of the message.
+#[cfg(any(feature = "bincode", feature = "messagepack", feature = "postcard"))]
 fn whole<T>(value: T, left: usize) -> Result<T, DecodeError> {
     if left == 0 { Ok(value) } else { Err(DecodeError(format!("{left} bytes are left after the value"))) }
 }
