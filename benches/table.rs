@@ -1,7 +1,8 @@
 //! Runs every peer at every work, in turn, and prints one table.
 //!
 //! `cargo bench -p panpipe-benches` takes about four minutes. Arguments choose:
-//! `cargo bench -p panpipe-benches -- w1 w2 rounds=9 panpipe tarpc-vec`.
+//! `cargo bench -p panpipe-benches -- w1 w2 rounds=9 panpipe tarpc-vec`. With
+//! `BENCH_THREADS=many` in the environment the runtimes have many threads.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -5,6 +5,6 @@
 
 pub mod job;
 pub mod peers;
-pub mod pin;
+pub mod setting;
 pub mod stats;
 pub mod work;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use panpipe_benches::job::{Peer, Work};
 use panpipe_benches::peers::{panpipe, raw, tarpc};
-use panpipe_benches::pin::pin_as_told;
+use panpipe_benches::setting::{pin_as_told, runtime_as_told};
 use panpipe_benches::work;
 
 fn main() {
@@ -15,8 +15,7 @@ fn main() {
     let (peer_word, work_word) = (peer, work);
     let peer: Peer = peer.parse().expect("a peer");
     let work: Work = work.parse().expect("a work");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("there is an event loop");
+    let runtime = runtime_as_told();
     let mut child = Command::new(server);
     child.args([peer_word, work_word, "-"]);
     let figures = match peer {

@@ -2,7 +2,7 @@
 
 use panpipe_benches::job::{Peer, Work};
 use panpipe_benches::peers::{panpipe, raw, tarpc};
-use panpipe_benches::pin::pin_as_told;
+use panpipe_benches::setting::{pin_as_told, runtime_as_told};
 
 fn main() {
     pin_as_told();
@@ -10,8 +10,7 @@ fn main() {
     let [peer, work, place] = args.as_slice() else { panic!("bench_server PEER WORK PLACE") };
     let peer: Peer = peer.parse().expect("a peer");
     let work: Work = work.parse().expect("a work");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("there is an event loop");
+    let runtime = runtime_as_told();
     match peer {
         Peer::RawSocket => raw::serve(place, work.size()),
         Peer::RawPipes => {

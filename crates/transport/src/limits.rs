@@ -28,6 +28,19 @@ pub const POOL_BUFFER: usize = 4 << 20;
 /// How many queued bytes a transport's sink takes before it writes.
 pub const SINK_QUEUE: usize = 64 << 10;
 
+// ---- waiting ----
+
+/// How long a connection waits for bytes before it lets its thread sleep.
+pub const SPIN: Duration = Duration::from_micros(100);
+/// How often in a row it may wait so in vain.
+pub const SPIN_MISSES: u32 = 4;
+/// How many times it then sleeps at once, at most, before it tries again.
+pub const SPIN_SKIPS: u32 = 1024;
+/// How many other connections of its thread may begin to wait meanwhile.
+pub const SPIN_CROWD: u32 = 8;
+/// For how long nobody begins to wait so after there were more.
+pub const SPIN_CROWDED: Duration = Duration::from_millis(1);
+
 // ---- names ----
 
 /// The first pause between two tries to connect.

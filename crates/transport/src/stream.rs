@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::peer::Peer;
+use crate::spin::Spin;
 use crate::sys;
 
 /// A duplex stream of bytes: a connected named pipe, or two anonymous ones.
@@ -19,7 +20,7 @@ pub struct PipeStream {
 
 impl PipeStream {
     pub(crate) fn new(read: sys::ReadHalf, write: sys::WriteHalf, peer: Peer) -> Self {
-        PipeStream { reader: PipeReader(read), writer: PipeWriter(write), peer }
+        PipeStream { reader: PipeReader::new(read), writer: PipeWriter(write), peer }
     }
 
     /// Takes up the stream whose handles a parent has passed on, as
@@ -62,11 +63,14 @@ impl PipeStream {
 
 /// The end of a pipe that is read.
 #[derive(Debug)]
-pub struct PipeReader(sys::ReadHalf);
+pub struct PipeReader {
+    half: sys::ReadHalf,
+    spin: Spin,
+}
 
 impl PipeReader {
     pub(crate) fn new(half: sys::ReadHalf) -> Self {
-        PipeReader(half)
+        PipeReader { half, spin: Spin::new() }
     }
 
     /// Takes up the reading end whose handle a parent has passed on.
@@ -75,7 +79,7 @@ impl PipeReader {
     ///
     /// As [`PipeStream::from_handles`].
     pub fn from_handle(handle: &str) -> io::Result<Self> {
-        sys::take_read_handle(handle).map(PipeReader)
+        sys::take_read_handle(handle).map(PipeReader::new)
     }
 }
 
@@ -113,7 +117,13 @@ impl AsyncRead for PipeReader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.poll_read(cx, buf)
+        let this = &mut *self;
+        let read = this.half.poll_read(cx, buf);
+        match read {
+            Poll::Ready(_) => this.spin.arrived(),
+            Poll::Pending => this.spin.wait(cx),
+        }
+        read
     }
 }
 

@@ -1,0 +1,217 @@
+//! Waiting a moment for bytes that are about to come, before the thread sleeps:
+//! waking a processor that sleeps costs more than most calls.
+//!
+//! The wait blocks nobody. The reading task yields to the runtime, which runs
+//! what else there is, looks at its events, and polls the task again.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::Context;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::limits::{SPIN, SPIN_CROWD, SPIN_CROWDED, SPIN_MISSES, SPIN_SKIPS};
+
+/// How long a connection spins, in nanoseconds.
+static TIME: AtomicU64 = AtomicU64::new(SPIN.as_nanos() as u64);
+
+thread_local! {
+    static HERE: Cell<Here> = const { Cell::new(Here { spinner: None, others: 0, crowded: None }) };
+}
+
+/// The spinning on one thread.
+#[derive(Debug, Clone, Copy)]
+struct Here {
+    /// Who spins, and until when at most.
+    spinner: Option<(u32, Instant)>,
+    /// How many waits of others began meanwhile: where there are many the thread
+    /// does not sleep anyway.
+    others: u32,
+    /// Until when nobody begins to spin, because there were too many.
+    crowded: Option<Instant>,
+}
+
+impl Here {
+    /// Whether `id` may begin to spin.
+    fn has_room(&mut self, id: u32, now: Instant) -> bool {
+        if self.crowded.is_some_and(|until| now < until) {
+            return false;
+        }
+        let Some((spinner, until)) = self.spinner else { return true };
+        if spinner == id || now >= until {
+            return true;
+        }
+        self.others += 1;
+        if self.others > SPIN_CROWD {
+            *self = Here { spinner: None, others: 0, crowded: now.checked_add(SPIN_CROWDED) };
+        }
+        false
+    }
+}
+
+/// Sets for how long the connections of this process wait for the next bytes
+/// before they let their thread sleep; zero for not at all.
+///
+/// It is 100 µs unless set, which makes a call between two processors several
+/// times quicker. A connection that waits in vain a few times in a row stops for a
+/// while, one connection a thread waits at a time, and where the process has one
+/// processor none does.
+///
+/// Connections that stand already go on as they were.
+pub fn spin_for(time: Duration) {
+    TIME.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// The time that a connection spins that is made here and now.
+fn time() -> Duration {
+    let alone_on_thread = Handle::try_current()
+        .is_ok_and(|runtime| matches!(runtime.runtime_flavor(), RuntimeFlavor::CurrentThread));
+    if !alone_on_thread {
+        return Duration::ZERO;
+    }
+    static ALONE: OnceLock<bool> = OnceLock::new();
+    let alone = *ALONE.get_or_init(|| available_parallelism().map_or(1, usize::from) == 1);
+    if alone { Duration::ZERO } else { Duration::from_nanos(TIME.load(Ordering::Relaxed)) }
+}
+
+/// The spinning of one connection.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    id: u32,
+    time: Duration,
+    /// While it spins: when it gives up.
+    until: Option<Instant>,
+    /// How often in a row nothing came in time.
+    misses: u32,
+    /// How many waits are still to be slept through.
+    skip: u32,
+}
+
+impl Spin {
+    pub(crate) fn new() -> Self {
+        Spin::with_time(time())
+    }
+
+    fn with_time(time: Duration) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Spin { id, time, until: None, misses: 0, skip: 0 }
+    }
+
+    /// Bytes have come.
+    #[inline]
+    pub(crate) fn arrived(&mut self) {
+        if self.until.take().is_some() {
+            self.misses = 0;
+            HERE.set(Here { spinner: None, others: 0, ..HERE.get() });
+        }
+    }
+
+    /// Nothing has come yet: has the task polled again soon, unless it is time to
+    /// sleep.
+    #[inline]
+    pub(crate) fn wait(&mut self, cx: &mut Context<'_>) {
+        if !self.time.is_zero() && self.goes_on(Instant::now()) {
+            // Ready at its second poll, which is the next one of this task.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
+    }
+
+    fn goes_on(&mut self, now: Instant) -> bool {
+        match self.until {
+            Some(until) if now < until && HERE.get().crowded.is_none_or(|until| now >= until) => true,
+            Some(until) => {
+                self.until = None;
+                if now < until {
+                    return false;
+                }
+                self.misses += 1;
+                let patience_over = self.misses.saturating_sub(SPIN_MISSES);
+                if patience_over > 0 {
+                    self.skip =
+                        1u32.checked_shl(patience_over).map_or(SPIN_SKIPS, |skip| skip.min(SPIN_SKIPS));
+                }
+                false
+            }
+            None if self.skip > 0 => {
+                self.skip -= 1;
+                false
+            }
+            None => {
+                let mut here = HERE.get();
+                let begins = here.has_room(self.id, now);
+                // A time past the end of the clock never comes to its end.
+                self.until = now.checked_add(self.time).filter(|_| begins);
+                if let Some(until) = self.until {
+                    (here.spinner, here.others) = (Some((self.id, until)), 0);
+                }
+                HERE.set(here);
+                begins
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn it_spins_for_its_time_and_then_sleeps() {
+        let (mut spin, start) = (Spin::with_time(TIME), Instant::now());
+        assert!(spin.goes_on(start) && spin.goes_on(start + TIME / 2));
+        assert!(!spin.goes_on(start + TIME));
+    }
+
+    #[test]
+    fn waiting_in_vain_is_given_up_for_longer_and_longer() {
+        let (mut spin, mut now) = (Spin::with_time(TIME), Instant::now());
+        let mut slept_through = Vec::new();
+        for _ in 0..30 {
+            let mut slept = 0;
+            while !spin.goes_on(now) {
+                slept += 1;
+            }
+            slept_through.push(slept);
+            now += TIME;
+            assert!(!spin.goes_on(now));
+        }
+        assert!(slept_through[..=SPIN_MISSES as usize].iter().all(|slept| *slept == 0), "{slept_through:?}");
+        assert!(slept_through.is_sorted(), "{slept_through:?}");
+        assert_eq!(slept_through.last(), Some(&SPIN_SKIPS));
+        // Bytes in time, and all is as at first.
+        while !spin.goes_on(now) {}
+        spin.arrived();
+        assert!(spin.goes_on(now));
+        assert!(!spin.goes_on(now + TIME) && spin.goes_on(now + TIME));
+    }
+
+    #[test]
+    fn one_connection_a_thread_spins_at_a_time() {
+        let (mut one, mut other, now) = (Spin::with_time(TIME), Spin::with_time(TIME), Instant::now());
+        assert!(one.goes_on(now) && !other.goes_on(now));
+        one.arrived();
+        assert!(other.goes_on(now) && !one.goes_on(now));
+        // Who has gone without a word holds nobody up for longer than its time.
+        drop(other);
+        assert!(one.goes_on(now + TIME));
+    }
+
+    #[test]
+    fn where_many_wait_nobody_spins_for_a_while() {
+        let (mut one, now) = (Spin::with_time(TIME), Instant::now());
+        assert!(one.goes_on(now));
+        for _ in 0..=SPIN_CROWD {
+            assert!(one.goes_on(now) && !Spin::with_time(TIME).goes_on(now));
+        }
+        assert!(!one.goes_on(now) && !Spin::with_time(TIME).goes_on(now));
+        assert!(one.goes_on(now + SPIN_CROWDED));
+    }
+}
