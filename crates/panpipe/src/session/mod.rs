@@ -21,12 +21,12 @@ use panpipe_transport::Peer;
 
 pub use self::close::CloseReason;
 use self::core::Core;
-pub(crate) use self::core::{Config, Deadline, Encode, Role, put_status};
+pub(crate) use self::core::{Config, Deadline, Encode, Role};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;
 pub(crate) use self::outlet::{Inlet, Outlet, of_pipe, of_stream};
-pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply};
+pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
 

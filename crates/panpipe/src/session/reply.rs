@@ -23,6 +23,11 @@ pub(crate) enum Failure {
     NotRun,
 }
 
+/// The status byte of a reply that carries the method's own value or error.
+pub(crate) fn put_status(out: &mut Vec<u8>, is_value: bool) {
+    out.push(if is_value { Status::Value } else { Status::AppError } as u8);
+}
+
 /// Appends the body of a reply that says how the call failed.
 pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
     let status = match failure {

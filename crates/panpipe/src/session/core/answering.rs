@@ -1,0 +1,136 @@
+//! The calls that the peer makes.
+
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use panpipe_transport::varint;
+
+use super::{Core, Encode, FrameInProgress, Incoming};
+use crate::limits;
+use crate::session::deadlines::Due;
+use crate::session::handlers::Stop;
+use crate::session::message::{Header, Kind, ROOT_PORT, put_header, take_u64};
+use crate::session::reply::{Failure, put_failure};
+
+impl Core {
+    pub(super) fn on_call(
+        &mut self,
+        header: Header,
+        frame: &[u8],
+        now: &mut dyn FnMut() -> Instant,
+    ) -> Option<Incoming> {
+        let mut rest = &frame[header.body..];
+        if header.port != ROOT_PORT {
+            self.violation("a call is for a port that is not open");
+            return None;
+        }
+        let method = take_u64(&mut rest);
+        let left = if header.kind == Kind::Call { varint::take(&mut rest) } else { Some(0) };
+        let (Some(method), Some(left)) = (method, left) else {
+            self.violation("the head of a call cannot be read");
+            return None;
+        };
+        let args = frame.len() - rest.len();
+        if header.kind == Kind::Oneway {
+            if self.draining {
+                return None;
+            }
+            self.handlers.oneway_started();
+            return Some(Incoming { id: None, method, deadline: None, args });
+        }
+        let too_many = header.id >= u64::from(self.limits.max_calls)
+            || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes);
+        if too_many {
+            self.overloaded(header.id);
+            return None;
+        }
+        let id = u32::try_from(header.id).expect("the id is below a u32 limit");
+        // Clamped before any arithmetic: a deadline years away is as good as any.
+        let deadline =
+            (left > 0).then(|| now() + Duration::from_micros(left - 1).min(limits::LONGEST_DEADLINE));
+        let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
+        if !self.handlers.add(id, frame.len(), ticket) {
+            self.violation("a call uses the id of another that still runs");
+            return None;
+        }
+        if self.draining {
+            self.fail(id, Failure::NotRun);
+            return None;
+        }
+        Some(Incoming { id: Some(id), method, deadline, args })
+    }
+
+    pub(super) fn overloaded(&mut self, id: u64) {
+        if self.has_queue_room() {
+            self.put_frame(Kind::Reply, id, |out| put_failure(out, &Failure::Overloaded));
+        } else {
+            // A peer over its limit that does not read its replies either.
+            self.violation("more calls came than this side accepts, and their replies are not read");
+        }
+    }
+
+    /// Answers a call with what `encode` appends, status byte included.
+    /// Pending when the outgoing queue is full.
+    pub(crate) fn poll_answer(&mut self, id: u32, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
+        if !self.handlers.contains(id) || self.is_over() {
+            self.settle(id);
+            return Poll::Ready(());
+        }
+        if !self.has_queue_room() {
+            self.reply_waiters.push(waker.clone());
+            return Poll::Pending;
+        }
+        match self.put_answer(id, encode) {
+            Ok(()) => self.settle(id),
+            Err(failure) => self.fail(id, failure),
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn put_answer(&mut self, id: u32, encode: &mut Encode<'_>) -> Result<(), Failure> {
+        let codec = self.codec;
+        let mut frame = FrameInProgress::begin(&mut self.outbox);
+        put_header(frame.out(), Kind::Reply, ROOT_PORT, u64::from(id));
+        encode(codec, frame.out())
+            .map_err(|why| Failure::Malformed(format!("the reply cannot be encoded: {why}")))?;
+        frame.finish(self.max_message).map_err(|(size, limit)| Failure::TooLarge { size, limit })?;
+        Ok(())
+    }
+
+    /// Answers a call with a failure, at once or as soon as there is room.
+    pub(crate) fn fail(&mut self, id: u32, failure: Failure) {
+        if self.is_over() {
+            self.settle(id);
+        } else if self.has_queue_room() {
+            self.put_frame(Kind::Reply, u64::from(id), |out| put_failure(out, &failure));
+            self.settle(id);
+        } else {
+            self.handlers.defer(id, failure);
+        }
+    }
+
+    /// The call has been answered; its id is the peer's again.
+    pub(super) fn settle(&mut self, id: u32) {
+        if let Some(Some(ticket)) = self.handlers.remove(id) {
+            self.deadlines.remove(ticket);
+        }
+    }
+
+    /// Whether the handler of `id` has to stop.
+    pub(crate) fn poll_stop(&mut self, id: u32, waker: &Waker) -> Option<Stop> {
+        self.handlers.stopped(id, waker)
+    }
+
+    pub(crate) fn oneway_ended(&mut self) {
+        let was_full = self.is_full_of_oneways();
+        self.handlers.oneway_ended();
+        if was_full || self.draining {
+            self.wake_driver();
+        }
+    }
+
+    /// Whether so many one-way calls run that no more may be read.
+    pub(crate) fn is_full_of_oneways(&self) -> bool {
+        self.handlers.oneways() >= self.limits.max_calls as usize
+    }
+}

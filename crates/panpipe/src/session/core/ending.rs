@@ -1,0 +1,95 @@
+//! How a session ends.
+
+use super::{Core, Phase};
+use crate::session::calls::CallState;
+use crate::session::close::CloseReason;
+use crate::session::handlers::Stop;
+use crate::session::message::Kind;
+
+impl Core {
+    /// Lets running handlers finish, takes no new calls, then ends.
+    pub(crate) fn drain(&mut self) {
+        if !self.draining && !self.is_over() {
+            self.draining = true;
+            match self.phase {
+                Phase::Open => self.put_frame(Kind::Goodbye, 0, |_| ()),
+                _ => self.end(CloseReason::Local),
+            }
+            self.wake_driver();
+        }
+    }
+
+    /// Nobody on this side needs the connection any more.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+        self.wake_driver();
+    }
+
+    /// Whether all is said: the connection may be closed.
+    pub(crate) fn is_finished(&self) -> bool {
+        let quiet = self.outbox.pending().is_empty();
+        match self.phase {
+            Phase::Ended(_) => true,
+            Phase::Ending(_) => quiet,
+            _ if self.closing => quiet,
+            _ => self.draining && quiet && self.handlers.active() == 0 && self.handlers.oneways() == 0,
+        }
+    }
+
+    /// Ends as soon as what is queued has gone out.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        if !self.is_over() {
+            self.phase = Phase::Ending(reason.clone());
+            self.fail_everything(&reason);
+            self.wake_driver();
+        }
+    }
+
+    /// The connection is gone: every call that is left ends now.
+    pub(crate) fn ended(&mut self, reason: CloseReason) {
+        let reason = match &self.phase {
+            Phase::Ended(_) => return,
+            Phase::Ending(first) => first.clone(),
+            _ => reason,
+        };
+        self.fail_everything(&reason);
+        self.phase = Phase::Ended(reason);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_) | Phase::Ended(_))
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
+        match &self.phase {
+            Phase::Ending(reason) | Phase::Ended(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    pub(super) fn fail_everything(&mut self, reason: &CloseReason) {
+        let written = self.outbox.written_total();
+        for key in self.calls.keys() {
+            let error = match self.calls.get_mut(key).state {
+                CallState::Done(_) => continue,
+                CallState::Sent { end, .. } if end <= written => reason.sent(),
+                _ => reason.unsent(),
+            };
+            self.calls.finish(key, Err(error), &mut self.wakes);
+            if let Some(ticket) = self.calls.get_mut(key).deadline.take() {
+                self.deadlines.remove(ticket);
+            }
+        }
+        self.handlers.stop_all(Stop::Disconnected, &mut self.wakes);
+        self.deadlines.clear();
+        self.wake_reply_waiters();
+    }
+
+    pub(super) fn wake_reply_waiters(&mut self) {
+        self.wakes.append(&mut self.reply_waiters);
+    }
+}

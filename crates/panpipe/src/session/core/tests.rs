@@ -1,0 +1,370 @@
+//! Two cores whose bytes are carried by hand: no pipe, no clock, no task.
+
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use panpipe_transport::buffer::{FrameBuf, Inbox, Prefix};
+
+use super::*;
+use crate::session::close::CloseReason;
+use crate::session::handlers::Stop;
+use crate::session::hello::ServiceInfo;
+use crate::session::message::{MAGIC, parse_header};
+use crate::session::reply::{Failure, ReplyBody, parse, put_status};
+
+/// One side: its core, what has come in, the calls that it was asked to answer.
+struct Side {
+    core: Core,
+    inbox: Inbox,
+    magic: bool,
+    asked: Vec<Incoming>,
+    now: Instant,
+}
+
+impl Side {
+    fn new(role: Role, limits: Limits) -> Side {
+        let store = || Some(ServiceInfo::new("Store", 1));
+        let (wants, offers) = match role {
+            Role::Dialer => (store(), None),
+            Role::Acceptor => (None, store()),
+        };
+        let mut core = Core::new(Config { role, codec: Codec::default(), limits, wants, offers });
+        let now = Instant::now();
+        core.begin(now);
+        Side { core, inbox: Inbox::default(), magic: false, asked: Vec::new(), now }
+    }
+
+    fn call(&mut self, body: &[u8]) -> (Option<usize>, Poll<Result<(), CallError>>) {
+        self.call_by(None, body)
+    }
+
+    fn call_by(
+        &mut self,
+        left: Option<Duration>,
+        body: &[u8],
+    ) -> (Option<usize>, Poll<Result<(), CallError>>) {
+        let deadline = left.map(|left| Deadline { at: self.now + left, left });
+        let mut key = None;
+        let polled = self.core.poll_call(&mut key, 7, deadline, Waker::noop(), &mut |_, out| {
+            out.extend_from_slice(body);
+            Ok(())
+        });
+        (key, polled)
+    }
+
+    /// A call that goes out at once.
+    fn started(&mut self, body: &[u8]) -> Option<usize> {
+        let (key, polled) = self.call(body);
+        assert_eq!(polled, Poll::Ready(Ok(())));
+        key
+    }
+
+    fn again(&mut self, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
+        self.core.poll_call(key, 7, None, Waker::noop(), &mut |_, out| {
+            out.extend_from_slice(body);
+            Ok(())
+        })
+    }
+
+    fn reply(&mut self, key: &mut Option<usize>) -> Poll<Result<FrameBuf, CallError>> {
+        self.core.poll_reply(key, Waker::noop())
+    }
+
+    fn answer(&mut self, id: u32, body: &[u8]) -> Poll<()> {
+        self.core.poll_answer(id, Waker::noop(), &mut |_, out| {
+            put_status(out, true);
+            out.extend_from_slice(body);
+            Ok(())
+        })
+    }
+
+    /// What is to go out, taken as if it had gone.
+    fn sends(&mut self) -> Vec<u8> {
+        let bytes = self.core.outgoing().pending().to_vec();
+        self.core.outgoing().advance(bytes.len());
+        self.core.after_write();
+        bytes
+    }
+
+    fn hears(&mut self, mut bytes: &[u8]) {
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        while !bytes.is_empty() {
+            assert!(self.inbox.poll_fill(&mut cx, std::pin::Pin::new(&mut bytes)).is_ready());
+        }
+        if !self.magic {
+            assert_eq!(self.inbox.strip_prefix(&MAGIC), Prefix::Stripped);
+            self.magic = true;
+        }
+        while let Some(frame) = self.inbox.peek_frame(self.core.max_frame_in()).unwrap() {
+            let header = parse_header(frame).unwrap();
+            if header.kind == Kind::Reply {
+                let mut reply = self.inbox.take_frame();
+                reply.advance(header.body);
+                self.core.receive_reply(header.id, reply);
+            } else {
+                let now = self.now;
+                self.asked.extend(self.core.receive(header, frame, &mut || now));
+                self.inbox.consume_frame();
+            }
+        }
+    }
+
+    fn kinds(bytes: &[u8]) -> Vec<Kind> {
+        let mut rest = bytes.strip_prefix(&MAGIC).unwrap_or(bytes);
+        let mut kinds = Vec::new();
+        while let Some((body, taken)) = frame::split(rest, usize::MAX).unwrap() {
+            kinds.push(parse_header(body).unwrap().kind);
+            rest = &rest[taken..];
+        }
+        kinds
+    }
+}
+
+fn pair(dialer: Limits, acceptor: Limits) -> (Side, Side) {
+    (Side::new(Role::Dialer, dialer), Side::new(Role::Acceptor, acceptor))
+}
+
+/// A pair that has said hello, with a first call that was answered.
+fn greeted(dialer: Limits, acceptor: Limits) -> (Side, Side) {
+    let (mut ours, mut theirs) = pair(dialer, acceptor);
+    let mut key = ours.started(b"");
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.answer(0, b""), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    assert!(matches!(ours.reply(&mut key), Poll::Ready(Ok(_))));
+    theirs.asked.clear();
+    (ours, theirs)
+}
+
+fn calls(max_calls: u32) -> Limits {
+    Limits { max_calls, ..Limits::default() }
+}
+
+#[test]
+fn the_hello_goes_with_the_first_call_and_one_call_waits_for_its_answer() {
+    let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
+    assert!(ours.sends().is_empty());
+    let mut first = ours.started(b"1");
+    let (mut second, polled) = ours.call(b"2");
+    assert!(polled.is_pending());
+    let sent = ours.sends();
+    assert_eq!(Side::kinds(&sent), [Kind::Hello, Kind::Call]);
+    theirs.hears(&sent);
+    assert_eq!(theirs.asked.len(), 1);
+    assert_eq!(theirs.answer(0, b"one"), Poll::Ready(()));
+    let answer = theirs.sends();
+    assert_eq!(Side::kinds(&answer), [Kind::Hello, Kind::Reply]);
+    ours.hears(&answer);
+    let Poll::Ready(Ok(reply)) = ours.reply(&mut first) else { panic!("no reply") };
+    assert_eq!(parse(&reply), ReplyBody::Value(b"one"));
+    assert_eq!(ours.again(&mut second, b"2"), Poll::Ready(Ok(())));
+    assert_eq!(Side::kinds(&ours.sends()), [Kind::Call]);
+}
+
+#[test]
+fn a_first_call_that_is_large_waits_for_the_peers_limit() {
+    let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
+    let large = vec![0; limits::FIRST_MESSAGE];
+    let (mut key, polled) = ours.call(&large);
+    assert!(polled.is_pending());
+    let sent = ours.sends();
+    assert_eq!(Side::kinds(&sent), [Kind::Hello]);
+    theirs.hears(&sent);
+    ours.hears(&theirs.sends());
+    assert_eq!(ours.again(&mut key, &large), Poll::Ready(Ok(())));
+    // And what is over the peer's own limit fails by its size, and leaves nothing.
+    let small = Limits { max_message: 100_000, ..Limits::default() };
+    let (mut ours, _) = greeted(Limits::default(), small);
+    let (key, polled) = ours.call(&vec![0; 100_000]);
+    assert!(matches!(polled, Poll::Ready(Err(CallError::TooLarge { limit: 100_000, .. }))), "{polled:?}");
+    assert_eq!(key, None);
+    assert!(ours.sends().is_empty());
+}
+
+#[test]
+fn an_id_is_used_again_only_after_its_reply_a_dropped_calls_too() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), calls(2));
+    let (dropped, mut kept) = (ours.started(b"a"), ours.started(b"b"));
+    ours.core.drop_call(dropped.unwrap());
+    let (mut third, polled) = ours.call(b"c");
+    assert!(polled.is_pending(), "both ids are in use still");
+    let sent = ours.sends();
+    assert_eq!(Side::kinds(&sent), [Kind::Call, Kind::Call, Kind::Cancel]);
+    theirs.hears(&sent);
+    let ids: Vec<_> = theirs.asked.drain(..).map(|call| call.id.unwrap()).collect();
+    assert_eq!(theirs.core.poll_stop(ids[0], Waker::noop()), Some(Stop::Cancelled));
+    assert_eq!(theirs.core.poll_stop(ids[1], Waker::noop()), None);
+    theirs.core.fail(ids[0], Failure::Cancelled);
+    ours.hears(&theirs.sends());
+    assert_eq!(ours.again(&mut third, b"c"), Poll::Ready(Ok(())));
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.asked[0].id, Some(ids[0]));
+    // Each gets its own, in whatever order they come.
+    assert_eq!(theirs.answer(ids[0], b"third"), Poll::Ready(()));
+    assert_eq!(theirs.answer(ids[1], b"second"), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    for (key, value) in [(&mut kept, &b"second"[..]), (&mut third, b"third")] {
+        let Poll::Ready(Ok(reply)) = ours.reply(key) else { panic!("no reply") };
+        assert_eq!(parse(&reply), ReplyBody::Value(value));
+    }
+}
+
+#[test]
+fn a_deadline_ends_the_call_here_and_the_handler_there() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), calls(8));
+    let left = Duration::from_millis(50);
+    let (mut key, polled) = ours.call_by(Some(left), b"x");
+    assert!(polled.is_ready());
+    theirs.hears(&ours.sends());
+    let deadline = theirs.asked[0].deadline.unwrap();
+    assert_eq!(deadline, theirs.now + left);
+    assert_eq!(theirs.core.next_timeout(), Some(deadline));
+    theirs.core.on_timeout(deadline);
+    let id = theirs.asked[0].id.unwrap();
+    assert_eq!(theirs.core.poll_stop(id, Waker::noop()), Some(Stop::DeadlineExceeded));
+    assert!(ours.reply(&mut key).is_pending());
+    ours.core.on_timeout(ours.now + left);
+    assert!(matches!(ours.reply(&mut key), Poll::Ready(Err(CallError::DeadlineExceeded))));
+    assert_eq!(Side::kinds(&ours.sends()), [Kind::Cancel]);
+    assert_eq!(ours.core.next_timeout(), None);
+}
+
+#[test]
+fn an_absurd_deadline_off_the_wire_is_clamped() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), calls(8));
+    let (_, polled) = ours.call_by(Some(Duration::from_secs(1)), b"x");
+    assert!(polled.is_ready());
+    let mut call = ours.sends();
+    // The deadline stands after the head, 4 and 3, and the method, 8; it is one
+    // second as a varint of three bytes, and becomes one of ten.
+    let absurd = [[0xff; 9].as_slice(), &[1]].concat();
+    call.splice(15..18, absurd);
+    call[0] += 7;
+    theirs.hears(&call);
+    assert_eq!(theirs.asked[0].deadline, Some(theirs.now + limits::LONGEST_DEADLINE));
+}
+
+#[test]
+fn sent_is_what_the_system_has_taken_to_the_last_byte() {
+    let (mut ours, _theirs) = greeted(Limits::default(), calls(8));
+    let mut keys = [(); 3].map(|()| ours.started(&[0; 100]));
+    let frame = ours.core.outgoing().pending().len() / 3;
+    ours.core.outgoing().advance(2 * frame - 1);
+    ours.core.ended(CloseReason::Closed);
+    for (key, sent) in keys.iter_mut().zip([true, false, false]) {
+        let Poll::Ready(Err(error)) = ours.reply(key) else { panic!("no error") };
+        assert_eq!(error, CallError::Disconnected { sent });
+    }
+    let (_, polled) = ours.call(b"later");
+    assert_eq!(polled, Poll::Ready(Err(CallError::Disconnected { sent: false })));
+}
+
+#[test]
+fn with_a_full_queue_calls_and_answers_wait_and_failures_are_kept() {
+    let full = Limits { queued_bytes: 1000, ..Limits::default() };
+    let (mut ours, mut theirs) = greeted(full.clone(), full);
+    let mut keys: Vec<_> = (0..4).map(|_| ours.started(&[0; 200])).collect();
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.answer(0, &[0; 1000]), Poll::Ready(()));
+    assert!(!theirs.core.has_queue_room());
+    assert!(theirs.answer(1, b"later").is_pending());
+    theirs.core.fail(2, Failure::Panicked);
+    let sent = theirs.sends();
+    assert_eq!(Side::kinds(&sent), [Kind::Reply], "the failure waited as well");
+    ours.hears(&sent);
+    assert_eq!(theirs.answer(1, b"later"), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    assert!(ours.reply(&mut keys[1]).is_ready());
+    let Poll::Ready(Ok(reply)) = ours.reply(&mut keys[2]) else { panic!("the failure was lost") };
+    assert_eq!(parse(&reply), ReplyBody::Failed(CallError::Panicked));
+    // A caller waits too, and its turn comes.
+    assert_eq!(ours.call(&[0; 2000]).1, Poll::Ready(Ok(())));
+    let (mut waiting, polled) = ours.call(b"x");
+    assert!(polled.is_pending());
+    theirs.hears(&ours.sends());
+    assert_eq!(ours.again(&mut waiting, b"x"), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn a_side_that_drains_finishes_what_runs_and_runs_nothing_new() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), calls(8));
+    let mut running = ours.started(b"runs");
+    theirs.hears(&ours.sends());
+    theirs.core.drain();
+    let goodbye = theirs.sends();
+    assert_eq!(Side::kinds(&goodbye), [Kind::Goodbye]);
+    // One that was on its way when the goodbye was said.
+    let mut crossing = ours.started(b"crosses");
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.asked.len(), 1);
+    ours.hears(&goodbye);
+    assert_eq!(ours.call(b"new").1, Poll::Ready(Err(CallError::Disconnected { sent: false })));
+    assert!(!theirs.core.is_finished());
+    let id = theirs.asked[0].id.unwrap();
+    assert_eq!(theirs.answer(id, b"done"), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    assert!(theirs.core.is_finished());
+    let Poll::Ready(Ok(reply)) = ours.reply(&mut running) else { panic!("it was not finished") };
+    assert_eq!(parse(&reply), ReplyBody::Value(b"done"));
+    let Poll::Ready(Ok(reply)) = ours.reply(&mut crossing) else { panic!("it was not answered") };
+    assert_eq!(parse(&reply), ReplyBody::Failed(CallError::Disconnected { sent: false }));
+}
+
+#[test]
+fn who_says_nothing_is_dropped_and_who_has_nothing_to_say_says_hello() {
+    let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
+    let first = theirs.core.next_timeout().unwrap();
+    assert_eq!(first, theirs.now + limits::HANDSHAKE_TIMEOUT);
+    theirs.core.on_timeout(first);
+    assert_eq!(theirs.core.close_reason(), Some(&CloseReason::Protocol("no hello came in time".to_owned())));
+    assert_eq!(Side::kinds(&theirs.sends()), [Kind::Close]);
+    ours.core.on_timeout(ours.now + limits::HELLO_DELAY);
+    assert_eq!(Side::kinds(&ours.sends()), [Kind::Hello]);
+}
+
+#[test]
+fn calls_over_the_limit_are_answered_while_their_replies_are_read() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), calls(1));
+    ours.started(b"x");
+    let call = ours.sends();
+    theirs.hears(&call);
+    // The same under an id that there is not.
+    let mut over = call.clone();
+    over[6] = 1;
+    theirs.hears(&over);
+    assert_eq!(Side::kinds(&theirs.sends()), [Kind::Reply]);
+    assert_eq!(theirs.core.close_reason(), None);
+    // Under one that is in use.
+    theirs.hears(&call);
+    assert!(matches!(theirs.core.close_reason(), Some(CloseReason::Protocol(_))));
+}
+
+#[test]
+fn a_reply_that_nobody_waits_for_breaks_the_protocol() {
+    let (mut ours, _) = greeted(Limits::default(), calls(8));
+    let mut reply = Vec::new();
+    let start = frame::begin(&mut reply);
+    put_header(&mut reply, Kind::Reply, ROOT_PORT, 5);
+    put_status(&mut reply, true);
+    frame::finish(&mut reply, start, 100).unwrap();
+    ours.hears(&reply);
+    assert!(matches!(ours.core.close_reason(), Some(CloseReason::Protocol(_))));
+    assert_eq!(Side::kinds(&ours.sends()), [Kind::Close]);
+    assert!(ours.core.is_finished());
+}
+
+#[test]
+fn a_serialize_that_panics_leaves_nothing_behind() {
+    let (mut ours, _) = greeted(Limits::default(), calls(8));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let encode: &mut Encode<'_> = &mut |_, out| {
+            out.push(1);
+            panic!("as it was asked to");
+        };
+        ours.core.poll_call(&mut None, 7, None, Waker::noop(), encode)
+    }));
+    assert!(panicked.is_err());
+    assert!(ours.sends().is_empty());
+    ours.started(b"x");
+    assert_eq!(Side::kinds(&ours.sends()), [Kind::Call]);
+}
