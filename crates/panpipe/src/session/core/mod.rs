@@ -16,7 +16,7 @@ use panpipe_transport::frame;
 
 use super::calls::{Calls, Room};
 use super::close::CloseReason;
-use super::deadlines::{Deadlines, Due};
+use super::deadlines::{Deadlines, Due, Ticket};
 use super::handlers::{Handlers, Stop};
 use super::hello::{Hello, ServiceInfo};
 use super::message::{Kind, ROOT_PORT, put_header};
@@ -91,6 +91,8 @@ pub(crate) struct Core {
     calls: Calls,
     handlers: Handlers,
     deadlines: Deadlines,
+    /// Until a hello has passed: when it has to have.
+    greeting: Option<Ticket>,
     reply_waiters: Vec<Waker>,
     wakes: Vec<Waker>,
     driver: Option<Waker>,
@@ -118,6 +120,7 @@ impl Core {
             calls: Calls::default(),
             handlers: Handlers::default(),
             deadlines: Deadlines::default(),
+            greeting: None,
             reply_waiters: Vec::new(),
             wakes: Vec::new(),
             driver: None,
@@ -132,10 +135,12 @@ impl Core {
     /// Starts the clock of the handshake: the acceptor's for the peer's hello,
     /// the dialer's for saying hello without a call.
     pub(crate) fn begin(&mut self, now: Instant) {
-        match self.role {
-            Role::Acceptor => self.deadlines.insert(now + self.limits.handshake_timeout, Due::Handshake),
-            Role::Dialer => self.deadlines.insert(now + limits::HELLO_DELAY, Due::Hello),
+        let (within, due) = match self.role {
+            Role::Acceptor => (self.limits.handshake_timeout, Due::Handshake),
+            Role::Dialer => (limits::HELLO_DELAY, Due::Hello),
         };
+        // A time past the end of the clock is all the time there is.
+        self.greeting = now.checked_add(within).map(|at| self.deadlines.insert(at, due));
     }
 
     // ---- bytes out ----
@@ -207,11 +212,14 @@ impl Core {
                 Due::Handler(id) => {
                     self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.wakes)
                 }
-                Due::Hello => self.say_hello(),
-                Due::Handshake if self.phase == Phase::Quiet => {
+                Due::Hello => {
+                    self.greeting = None;
+                    self.say_hello();
+                }
+                Due::Handshake => {
+                    self.greeting = None;
                     self.violation("no hello came in time");
                 }
-                Due::Handshake => {}
             }
         }
     }

@@ -23,6 +23,9 @@ impl Core {
     }
 
     pub(super) fn put_hello(&mut self) {
+        if let Some(ticket) = self.greeting.take() {
+            self.deadlines.remove(ticket);
+        }
         self.outbox.append().extend_from_slice(&MAGIC);
         let hello = self.hello.clone();
         self.put_frame(Kind::Hello, 0, |out| hello.encode(out));
