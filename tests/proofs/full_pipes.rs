@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join;
-use panpipe_tests::at_most;
 use panpipe_tests::probe::{Probe, Prober};
 use panpipe_tests::worker::WorkerClient;
+use panpipe_tests::{PATIENCE, at_most};
 use panpipe_transport::anonymous;
 
 use crate::common::child_command;
@@ -23,7 +23,8 @@ async fn proof_11_64_mib_both_ways_at_once_over_pipes_of_4_kib() {
         let call = child.client().echo(sent.clone());
         async move { assert_eq!(call.await.unwrap(), sent) }
     }));
-    let (_, theirs) = join(ours, child.client().echo_all(32, 1 << 20)).await;
+    let both = join(ours, child.client().echo_all(32, 1 << 20));
+    let (_, theirs) = tokio::time::timeout(PATIENCE, both).await.expect("no deadlock");
     assert_eq!(theirs, Ok(32));
     let took = start.elapsed();
     println!("64 MiB each way over pipes of 4 KiB: {took:?}");

@@ -52,7 +52,7 @@ async fn proof_16_what_never_left_is_told_as_unsent() {
                 other => panic!("{other:?}"),
             }
         }
-        // A socket holds a few hundred KiB of the six MB.
-        assert!((1..20).contains(&sent) && unsent > 40, "{sent} sent, {unsent} unsent");
+        // A socket holds some 200 KB of the six MB; another MB was queued here.
+        assert!((1..=4).contains(&sent) && unsent > 50, "{sent} sent, {unsent} unsent");
     }
 }

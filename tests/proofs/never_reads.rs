@@ -29,7 +29,7 @@ async fn proof_09_a_client_that_never_reads_holds_up_itself_alone() {
     let calls = times(100_000, 100_000) as u64;
     let kinds = [
         // Replies that nobody reads.
-        ("large(usize)->Vec<u8>", 30_000u64.to_le_bytes().to_vec()),
+        ("large(usize)->Vec<u8>", 200_000u64.to_le_bytes().to_vec()),
         ("echo(Vec<u8>)->Vec<u8>", raw::block(&[7; 1000])),
         // Handlers that never end: over the cap they are answered, and nobody reads that.
         ("hang()->()", Vec::new()),
