@@ -1,11 +1,11 @@
 //! The programs of this package, started for a test.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::process::Process;
-use panpipe_tests::unique_name;
+use panpipe_tests::{p99, unique_name};
 
 /// A server of the probe in a process of its own, ready for clients.
 pub(crate) fn server(settings: &[&str]) -> (Process, String) {
@@ -42,4 +42,16 @@ pub(crate) fn child_command(what: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_child"));
     command.arg(what);
     command
+}
+
+/// The p99 of small calls that are made one after the other until `until`.
+#[allow(dead_code, reason = "not every test program has neighbours")]
+pub(crate) async fn p99_of_calls(probe: &ProbeClient, until: impl Fn() -> bool) -> Duration {
+    let mut times = Vec::new();
+    while !until() || times.len() < 500 {
+        let start = Instant::now();
+        assert_eq!(probe.add(1, 2).await, Ok(3));
+        times.push(start.elapsed());
+    }
+    p99(times)
 }

@@ -1,29 +1,16 @@
 //! Proof 12: calls that are dropped as soon as they are made.
 
-use std::time::{Duration, Instant};
-
 use futures::FutureExt;
-use panpipe_tests::probe::ProbeClient;
-use panpipe_tests::{PATIENCE, eventually, p99, p99_bound, times};
+use panpipe_tests::{PATIENCE, eventually, p99_bound, times};
 
-use crate::common::{client, server};
-
-async fn measure(probe: &ProbeClient, until: impl Fn() -> bool) -> Duration {
-    let mut all = Vec::new();
-    while !until() || all.len() < 500 {
-        let start = Instant::now();
-        assert_eq!(probe.add(1, 2).await, Ok(3));
-        all.push(start.elapsed());
-    }
-    p99(all)
-}
+use crate::common::{client, p99_of_calls, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proof_12_a_storm_of_calls_and_cancels_stays_under_the_cap() {
     let (_server, name) = server(&["max_calls=64"]);
     let (stormy, neighbour) = (client(&name).await, client(&name).await);
     stormy.add(1, 1).await.unwrap();
-    let before = measure(&neighbour, || true).await;
+    let before = p99_of_calls(&neighbour, || true).await;
     let storm = tokio::spawn(async move {
         for index in 0..times(30_000, 100_000) {
             // Polled once and dropped; now and then one is waited for.
@@ -33,7 +20,7 @@ async fn proof_12_a_storm_of_calls_and_cancels_stays_under_the_cap() {
             }
         }
     });
-    let during = measure(&neighbour, || storm.is_finished()).await;
+    let during = p99_of_calls(&neighbour, || storm.is_finished()).await;
     storm.await.unwrap();
     let counts = neighbour.counts().await.unwrap();
     println!("p99 of a neighbour: {before:?} before, {during:?} meanwhile; {counts:?}");

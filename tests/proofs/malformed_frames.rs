@@ -1,14 +1,11 @@
 //! Proof 2: malformed frames, while others call.
 
+use panpipe_tests::raw::{self, Raw, kind};
+use panpipe_tests::{p99_bound, times};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use panpipe_tests::probe::ProbeClient;
-use panpipe_tests::raw::{self, Raw, kind};
-use panpipe_tests::{p99, p99_bound, times};
-
-use crate::common::{client, server};
+use crate::common::{client, p99_of_calls, server};
 
 /// Bytes that look random and are the same every time.
 struct Noise(u64);
@@ -45,21 +42,11 @@ fn malformed(noise: &mut Noise) -> Vec<u8> {
     }
 }
 
-async fn measure(probe: &ProbeClient, until: impl Fn() -> bool) -> Duration {
-    let mut all = Vec::new();
-    while !until() || all.len() < 200 {
-        let start = Instant::now();
-        assert_eq!(probe.add(1, 2).await, Ok(3));
-        all.push(start.elapsed());
-    }
-    p99(all)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proof_02_malformed_frames_close_their_own_connections_only() {
     let (server, name) = server(&[]);
     let probe = client(&name).await;
-    let before = measure(&probe, || true).await;
+    let before = p99_of_calls(&probe, || true).await;
     let over = Arc::new(AtomicBool::new(false));
     let hostile = std::thread::spawn({
         let (name, over) = (name.clone(), Arc::clone(&over));
@@ -80,7 +67,7 @@ async fn proof_02_malformed_frames_close_their_own_connections_only() {
             over.store(true, Ordering::SeqCst);
         }
     });
-    let during = measure(&probe, || over.load(Ordering::SeqCst)).await;
+    let during = p99_of_calls(&probe, || over.load(Ordering::SeqCst)).await;
     hostile.join().unwrap();
     println!("p99 of a healthy client: {before:?} before, {during:?} meanwhile");
     assert!(during < p99_bound(before, 2), "{during:?} against {before:?}");

@@ -11,10 +11,10 @@ use panpipe_transport::{Peer, PipeStream, anonymous};
 use thiserror::Error;
 
 use crate::client::{Client, ServiceClient};
-use crate::connection::{Connection, Setup, over_pipe};
+use crate::connection::{Connection, over_pipe};
 use crate::limits::Limits;
 use crate::service::{AnyService, Serve, ServiceImpl};
-use crate::session::CloseReason;
+use crate::session::{CloseReason, Config};
 
 /// The environment variable that tells a child the handles of its pipes.
 const HANDLES: &str = "PANPIPE_HANDLES";
@@ -94,8 +94,8 @@ impl Spawn {
         let mut peer = Peer::this_process();
         peer.pid = process.id();
         let (info, service) = offers.map(|offer| (offer.info, offer.service)).unzip();
-        let setup = Setup { limits, offers: info, ..Setup::dialer(C::info()) };
-        let connection = over_pipe(stream.with_peer(peer), setup).with_service(service).start();
+        let config = Config { limits, offers: info, ..Config::dialer(C::info()) };
+        let connection = over_pipe(stream.with_peer(peer), config).with_service(service).start();
         // The child may want to call first, and cannot before it has our hello.
         connection.say_hello();
         let client = C::from_inner(Client::of_connection(Arc::clone(&connection)));
@@ -233,8 +233,8 @@ where
     C: ServiceClient,
     I: ServiceImpl,
 {
-    let setup = Setup { offers: Some(I::info()), wants: C::info().or_none(), ..Setup::acceptor(None) };
-    let (connection, mut driver) = over_pipe(parent()?, setup).into_parts();
+    let config = Config { offers: Some(I::info()), wants: C::info().or_none(), ..Config::acceptor(None) };
+    let (connection, mut driver) = over_pipe(parent()?, config).into_parts();
     // Held to the end: a child that does not call its parent serves it all the same.
     let service = make(C::from_inner(Client::of_connection(Arc::clone(&connection))));
     driver.set_service(Arc::new(service));

@@ -11,10 +11,10 @@ use panpipe_transport::Peer;
 use serde::Serialize;
 
 use crate::call;
-use crate::connection::{Connection, PendingCall, Setup, over_stream};
+use crate::connection::{Connection, PendingCall, over_stream};
 use crate::error::CallError;
 use crate::service::MethodInfo;
-use crate::session::{CloseReason, Deadline, ReplyBody, ServiceInfo, parse_reply};
+use crate::session::{CloseReason, Config, Deadline, ReplyBody, ServiceInfo, parse_reply};
 use crate::shape::{Shape, Wired};
 
 /// A generated client, for code that works with any.
@@ -246,6 +246,6 @@ impl ServiceClient for NoService {
 pub(crate) fn over<C: ServiceClient>(
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
 ) -> C {
-    let connection = over_stream(io, Setup::dialer(C::info())).start();
+    let connection = over_stream(io, Config::dialer(C::info())).start();
     C::from_inner(Client::of_connection(connection))
 }

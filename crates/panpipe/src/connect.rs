@@ -10,9 +10,10 @@ use panpipe_transport::{ConnectError, NameError, PipeName};
 
 use crate::client::{Client, ServiceClient};
 use crate::codec::Codec;
-use crate::connection::{Setup, over_pipe};
+use crate::connection::over_pipe;
 use crate::limits::Limits;
 use crate::service::{AnyService, Serve, ServiceImpl};
+use crate::session::Config;
 
 /// A connection to be made, made by awaiting it.
 ///
@@ -25,7 +26,7 @@ use crate::service::{AnyService, Serve, ServiceImpl};
 pub struct Connect<C> {
     name: Result<PipeName, NameError>,
     wait: Option<Duration>,
-    setup: Setup,
+    config: Config,
     service: Option<Arc<dyn AnyService>>,
     client: PhantomData<fn() -> C>,
 }
@@ -41,7 +42,7 @@ impl<C: ServiceClient> Connect<C> {
         Connect {
             name: name.try_into().map_err(Into::into),
             wait: None,
-            setup: Setup::dialer(C::info()),
+            config: Config::dialer(C::info()),
             service: None,
             client: PhantomData,
         }
@@ -56,19 +57,19 @@ impl<C: ServiceClient> Connect<C> {
 
     /// What this side accepts from the server.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.setup.limits = limits;
+        self.config.limits = limits;
         self
     }
 
     /// Encodes with another codec than the default one.
     pub fn codec(mut self, codec: Codec) -> Self {
-        self.setup.codec = codec;
+        self.config.codec = codec;
         self
     }
 
     /// Lets the server call this service.
     pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
-        self.setup.offers = Some(I::info());
+        self.config.offers = Some(I::info());
         self.service = Some(Arc::new(service));
         self
     }
@@ -86,7 +87,7 @@ impl<C: ServiceClient> IntoFuture for Connect<C> {
                 Some(wait) => connect.wait(wait).await?,
                 None => connect.await?,
             };
-            let connection = over_pipe(stream, self.setup).with_service(self.service).start();
+            let connection = over_pipe(stream, self.config).with_service(self.service).start();
             Ok(C::from_inner(Client::of_connection(connection)))
         })
     }

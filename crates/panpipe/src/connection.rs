@@ -12,44 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::codec::Codec;
 use crate::error::CallError;
-use crate::limits::Limits;
 use crate::service::AnyService;
-use crate::session::{
-    Config, Deadline, Driver, Encode, Inlet, Outlet, Role, ServiceInfo, Session, of_pipe, of_stream,
-};
-
-/// What a connection is made with.
-pub(crate) struct Setup {
-    pub(crate) role: Role,
-    pub(crate) codec: Codec,
-    pub(crate) limits: Limits,
-    pub(crate) wants: Option<ServiceInfo>,
-    pub(crate) offers: Option<ServiceInfo>,
-}
-
-impl Setup {
-    /// The side that connects, with the defaults.
-    pub(crate) fn dialer(wants: ServiceInfo) -> Self {
-        Setup {
-            role: Role::Dialer,
-            codec: Codec::default(),
-            limits: Limits::default(),
-            wants: wants.or_none(),
-            offers: None,
-        }
-    }
-
-    /// The side that was connected to, with the defaults.
-    pub(crate) fn acceptor(offers: Option<ServiceInfo>) -> Self {
-        Setup {
-            role: Role::Acceptor,
-            codec: Codec::default(),
-            limits: Limits::default(),
-            wants: None,
-            offers,
-        }
-    }
-}
+use crate::session::{Config, Deadline, Driver, Encode, Inlet, Outlet, Session, of_pipe, of_stream};
 
 /// Closes the session when the last holder lets go.
 #[derive(Debug)]
@@ -78,14 +42,14 @@ pub(crate) struct Prepared {
 }
 
 /// Prepares a session over a pipe.
-pub(crate) fn over_pipe(stream: PipeStream, setup: Setup) -> Prepared {
+pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
     let peer = stream.peer();
     let (inlet, outlet) = of_pipe(stream);
-    prepare(setup, peer, inlet, outlet)
+    prepare(config, peer, inlet, outlet)
 }
 
 /// Prepares a session over any stream of bytes.
-pub(crate) fn over_stream<Io>(io: Io, setup: Setup) -> Prepared
+pub(crate) fn over_stream<Io>(io: Io, config: Config) -> Prepared
 where
     Io: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -93,20 +57,13 @@ where
     let any: &mut dyn Any = &mut io;
     // A pipe knows its peer, and callers can write to it without the driver.
     if let Some(pipe) = any.downcast_mut::<Option<PipeStream>>().and_then(Option::take) {
-        return over_pipe(pipe, setup);
+        return over_pipe(pipe, config);
     }
     let (inlet, outlet) = of_stream(io.expect("it was not taken: it is no pipe"));
-    prepare(setup, Peer::unknown(), inlet, outlet)
+    prepare(config, Peer::unknown(), inlet, outlet)
 }
 
-fn prepare(setup: Setup, peer: Peer, inlet: Inlet, outlet: Outlet) -> Prepared {
-    let config = Config {
-        role: setup.role,
-        codec: setup.codec,
-        limits: setup.limits,
-        wants: setup.wants,
-        offers: setup.offers,
-    };
+fn prepare(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> Prepared {
     let (session, driver) = Session::new(config, peer, inlet, outlet);
     Prepared { connection: Arc::new(Connection { session }), driver }
 }

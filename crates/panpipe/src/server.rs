@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::connection::{Setup, over_pipe, over_stream};
+use crate::connection::{over_pipe, over_stream};
 use crate::error::{Refusal, RefusalReason};
 use crate::limits::{self, Limits};
 use crate::service::{AnyService, Serve, ServiceImpl};
-use crate::session::{CloseReason, ServiceInfo};
+use crate::session::{CloseReason, Config, ServiceInfo};
 
 /// Serves `service` under `name` until ctrl-c, then lets running calls finish.
 ///
@@ -53,7 +53,7 @@ where
     I: ServiceImpl,
 {
     let (connection, driver) =
-        over_stream(io, Setup::acceptor(Some(I::info()))).with_service(Some(Arc::new(service))).into_parts();
+        over_stream(io, Config::acceptor(Some(I::info()))).with_service(Some(Arc::new(service))).into_parts();
     let reason = driver.await;
     drop(connection);
     reason
@@ -301,8 +301,8 @@ struct ClientSetup {
 impl ClientSetup {
     async fn serve(self, stream: PipeStream, refusal: Option<Refusal>, mut draining: watch::Receiver<bool>) {
         let peer = stream.peer();
-        let setup = Setup { limits: self.limits, ..Setup::acceptor(Some(self.info)) };
-        let (connection, driver) = over_pipe(stream, setup).with_service(Some(self.service)).into_parts();
+        let config = Config { limits: self.limits, ..Config::acceptor(Some(self.info)) };
+        let (connection, driver) = over_pipe(stream, config).with_service(Some(self.service)).into_parts();
         if let Some(refusal) = refusal {
             connection.refuse(refusal);
         }

@@ -21,7 +21,7 @@ use panpipe_transport::Peer;
 
 pub use self::close::CloseReason;
 use self::core::Core;
-pub(crate) use self::core::{Config, Deadline, Encode, Role};
+pub(crate) use self::core::{Config, Deadline, Encode};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;

@@ -43,6 +43,19 @@ pub(crate) struct Config {
     pub(crate) offers: Option<ServiceInfo>,
 }
 
+impl Config {
+    /// The side that connects, with the defaults.
+    pub(crate) fn dialer(wants: ServiceInfo) -> Self {
+        Config { role: Role::Dialer, wants: wants.or_none(), ..Config::acceptor(None) }
+    }
+
+    /// The side that was connected to, with the defaults.
+    pub(crate) fn acceptor(offers: Option<ServiceInfo>) -> Self {
+        let (codec, limits) = (Codec::default(), Limits::default());
+        Config { role: Role::Acceptor, codec, limits, wants: None, offers }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     /// No hello has passed.

@@ -23,12 +23,12 @@ struct Side {
 
 impl Side {
     fn new(role: Role, limits: Limits) -> Side {
-        let store = || Some(ServiceInfo::new("Store", 1));
-        let (wants, offers) = match role {
-            Role::Dialer => (store(), None),
-            Role::Acceptor => (None, store()),
+        let store = ServiceInfo::new("Store", 1);
+        let config = match role {
+            Role::Dialer => Config::dialer(store),
+            Role::Acceptor => Config::acceptor(Some(store)),
         };
-        let mut core = Core::new(Config { role, codec: Codec::default(), limits, wants, offers });
+        let mut core = Core::new(Config { limits, ..config });
         let now = Instant::now();
         core.begin(now);
         Side { core, inbox: Inbox::default(), magic: false, asked: Vec::new(), now }
