@@ -12,7 +12,8 @@ use proc_macro::TokenStream;
 
 use parse::Parsed;
 
-/// Makes a service of a trait: its client, and what a server needs of it.
+// Documented where it is re-exported: an example needs the other crates.
+#[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
     service_tokens(options.into(), item.into()).into()

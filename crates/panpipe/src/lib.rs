@@ -1,4 +1,55 @@
 //! RPC over pipes: a trait becomes typed calls between processes.
+//!
+//! A trait marked with [`service`] gives a client to those who call and a service
+//! to those who implement it:
+//!
+//! ```
+//! use panpipe::{CallError, Server};
+//!
+//! /// Divides numbers.
+//! #[panpipe::service]
+//! pub trait Divider {
+//!     /// The quotient; without one the dividend comes back.
+//!     async fn divide(&self, a: u32, b: u32) -> Result<u32, u32>;
+//! }
+//!
+//! struct Cpu;
+//!
+//! impl Divider for Cpu {
+//!     async fn divide(&self, a: u32, b: u32) -> Result<u32, u32> {
+//!         println!("{} divides", panpipe::call::peer());
+//!         a.checked_div(b).ok_or(a)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let name = format!("doc.divider.{}", std::process::id());
+//! // In one process; `panpipe::serve(name, Cpu.serve()).await` serves until ctrl-c.
+//! let server = Server::bind(&name).service(Cpu.serve()).start()?;
+//!
+//! // In the others.
+//! let divider = DividerClient::connect(&name).await?;
+//! assert_eq!(divider.divide(42, 6).await, Ok(7));
+//! assert_eq!(divider.divide(42, 0).await, Err(CallError::App(42)));
+//! # server.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - To serve: [`serve`], or [`Server`] for a choice of limits and of when to end;
+//!   [`serve_stream`] for one client over any stream of bytes.
+//! - To call: the generated client's `connect`, `over` and `local`; what can go
+//!   wrong is [`CallError`].
+//! - In a handler: [`call`] knows who calls, as what, and until when.
+//! - Children: [`spawn`] and [`serve_parent`].
+//! - tarpc: the module [`tarpc`](mod@tarpc), with the feature of that name, which is
+//!   on by default.
+//! - Other codecs than bincode: the features `postcard`, `messagepack` and `json`,
+//!   and [`Connect::codec`].
+//!
+//! All of it needs a tokio runtime, of either kind. A runtime of one thread is the
+//! quicker one for few clients: see [`spin_for`].
 
 #[cfg(feature = "tarpc")]
 pub mod tarpc;
@@ -19,8 +70,60 @@ mod shape;
 
 pub mod call;
 
+/// Makes a service of a trait.
+///
+/// The trait's methods are `async fn`s that take `&self` and owned arguments. Of a
+/// trait `Store` it makes
+///
+/// - the trait itself, to be implemented with plain `async fn`s, with a method
+///   `serve` that makes a service of an implementation;
+/// - `StoreClient`, with the same methods: one that returns `Result<T, E>` gives
+///   the caller `Result<T, CallError<E>>`, any other `Result<T, CallError>`;
+/// - `StoreRequest`, `StoreResponse` and `StoreService`, which `tarpc` and the rest
+///   of panpipe need.
+///
+/// What crosses must be serde's `Serialize` and `Deserialize`, and `Send`. `Vec<u8>`
+/// and `Bytes` travel as one block, also inside `Option`, `Result` and tuples, as far
+/// as the trait's own text shows them. A `Result` behind an alias is taken for one if
+/// the alias is called `Result`, and by any other name for a value like others.
+///
+/// | on the trait | |
+/// |---|---|
+/// | `#[panpipe::service(name = "acme.store")]` | the name that both sides must agree on; the trait's own, if not given |
+/// | `#[panpipe::service(version = 2)]` | the version that they must agree on; 1, if not given |
+///
+/// | on a method | |
+/// |---|---|
+/// | a body | what implementations do that do not say otherwise |
+/// | `#[oneway]` | nothing comes back: the call is ready when it is on its way |
+/// | `#[timeout("30s")]` | every call of it ends within `ms`, `s`, `m` or `h` |
+/// | `#[cfg(…)]` | as everywhere |
+///
+/// Methods are known on the wire by a hash of their name and their types as they are
+/// written: they may be added and moved, and one whose signature has changed is an
+/// unknown method, never misread. A type whose *fields* change is not seen by that:
+/// give the trait another `version`.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// /// Counts words.
+/// #[panpipe::service(name = "acme.words", version = 2)]
+/// pub trait Words {
+///     /// How often each word is in the text.
+///     #[timeout("10s")]
+///     async fn count(&self, text: String) -> BTreeMap<String, usize>;
+///     /// Forgets everything.
+///     #[oneway]
+///     async fn reset(&self);
+///     /// How many there are of one.
+///     async fn count_one(&self, text: String, word: String) -> usize {
+///         self.count(text).await.get(&word).copied().unwrap_or(0)
+///     }
+/// }
+/// ```
 pub use panpipe_macros::service;
-pub use panpipe_transport::{BindError, ConnectError, NameError, Peer, PipeName};
+pub use panpipe_transport::{BindError, ConnectError, NameError, Peer, PipeName, spin_for};
 
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
 pub use client::{NoService, ServiceClient};
