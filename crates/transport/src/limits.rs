@@ -36,6 +36,8 @@ pub const SPIN: Duration = Duration::from_micros(100);
 pub const SPIN_MISSES: u32 = 4;
 /// How many times it then sleeps at once, at most, before it tries again.
 pub const SPIN_SKIPS: u32 = 1024;
+/// Bytes that come sooner after it has given up were held up by it.
+pub const SPIN_HELD_UP: Duration = Duration::from_micros(60);
 /// How many other connections of its thread may begin to wait meanwhile.
 pub const SPIN_CROWD: u32 = 8;
 /// For how long nobody begins to wait so after there were more.

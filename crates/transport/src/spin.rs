@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::limits::{SPIN, SPIN_CROWD, SPIN_CROWDED, SPIN_MISSES, SPIN_SKIPS};
+use crate::limits::{SPIN, SPIN_CROWD, SPIN_CROWDED, SPIN_HELD_UP, SPIN_MISSES, SPIN_SKIPS};
 
 /// How long a connection spins, in nanoseconds.
 static TIME: AtomicU64 = AtomicU64::new(SPIN.as_nanos() as u64);
@@ -88,8 +88,12 @@ pub(crate) struct Spin {
     until: Option<Instant>,
     /// How often in a row nothing came in time.
     misses: u32,
-    /// How many waits are still to be slept through.
+    /// How many more times bytes have to come before it spins again.
     skip: u32,
+    /// Whether bytes have come since it last spun: only then may more be near.
+    fresh: bool,
+    /// When it last gave up, until bytes come.
+    gave_up: Option<Instant>,
 }
 
 impl Spin {
@@ -100,12 +104,17 @@ impl Spin {
     fn with_time(time: Duration) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Spin { id, time, until: None, misses: 0, skip: 0 }
+        Spin { id, time, until: None, misses: 0, skip: 0, fresh: true, gave_up: None }
     }
 
     /// Bytes have come.
     #[inline]
     pub(crate) fn arrived(&mut self) {
+        if let Some(gave_up) = self.gave_up.take() {
+            self.came_after(gave_up.elapsed());
+        }
+        self.fresh = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
         if self.until.take().is_some() {
             self.misses = 0;
             HERE.set(Here { spinner: None, others: 0, ..HERE.get() });
@@ -122,6 +131,14 @@ impl Spin {
         }
     }
 
+    /// Bytes that come as soon as the thread sleeps were held up by its spinning: the
+    /// other process has no other processor to run on.
+    fn came_after(&mut self, sleep: Duration) {
+        if sleep < SPIN_HELD_UP {
+            self.skip = SPIN_SKIPS;
+        }
+    }
+
     fn goes_on(&mut self, now: Instant) -> bool {
         match self.until {
             Some(until) if now < until && HERE.get().crowded.is_none_or(|until| now >= until) => true,
@@ -131,6 +148,7 @@ impl Spin {
                     return false;
                 }
                 self.misses += 1;
+                self.gave_up = Some(now);
                 let patience_over = self.misses.saturating_sub(SPIN_MISSES);
                 if patience_over > 0 {
                     self.skip =
@@ -138,16 +156,14 @@ impl Spin {
                 }
                 false
             }
-            None if self.skip > 0 => {
-                self.skip -= 1;
-                false
-            }
+            None if !self.fresh => false,
             None => {
                 let mut here = HERE.get();
                 let begins = here.has_room(self.id, now);
                 // A time past the end of the clock never comes to its end.
                 self.until = now.checked_add(self.time).filter(|_| begins);
                 if let Some(until) = self.until {
+                    self.fresh = false;
                     (here.spinner, here.others) = (Some((self.id, until)), 0);
                 }
                 HERE.set(here);
@@ -170,27 +186,42 @@ mod tests {
         assert!(!spin.goes_on(start + TIME));
     }
 
+    /// Bytes come, long after it has given up, until it spins; how often they came.
+    fn comes_until_it_spins(spin: &mut Spin, now: Instant) -> u32 {
+        let mut times = 0;
+        while !spin.goes_on(now) {
+            spin.gave_up = None;
+            spin.arrived();
+            times += 1;
+        }
+        times
+    }
+
+    #[test]
+    fn without_bytes_it_does_not_spin_again() {
+        let (mut spin, now) = (Spin::with_time(TIME), Instant::now());
+        assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
+        assert!(!spin.goes_on(now + TIME * 2) && !spin.goes_on(now + TIME * 3));
+        assert_eq!(comes_until_it_spins(&mut spin, now), 1);
+    }
+
     #[test]
     fn waiting_in_vain_is_given_up_for_longer_and_longer() {
         let (mut spin, mut now) = (Spin::with_time(TIME), Instant::now());
         let mut slept_through = Vec::new();
+        assert!(spin.goes_on(now));
         for _ in 0..30 {
-            let mut slept = 0;
-            while !spin.goes_on(now) {
-                slept += 1;
-            }
-            slept_through.push(slept);
             now += TIME;
             assert!(!spin.goes_on(now));
+            slept_through.push(comes_until_it_spins(&mut spin, now) - 1);
         }
-        assert!(slept_through[..=SPIN_MISSES as usize].iter().all(|slept| *slept == 0), "{slept_through:?}");
+        assert!(slept_through[..SPIN_MISSES as usize].iter().all(|slept| *slept == 0), "{slept_through:?}");
         assert!(slept_through.is_sorted(), "{slept_through:?}");
         assert_eq!(slept_through.last(), Some(&SPIN_SKIPS));
         // Bytes in time, and all is as at first.
-        while !spin.goes_on(now) {}
         spin.arrived();
-        assert!(spin.goes_on(now));
-        assert!(!spin.goes_on(now + TIME) && spin.goes_on(now + TIME));
+        assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
+        assert_eq!(comes_until_it_spins(&mut spin, now), 1);
     }
 
     #[test]
@@ -204,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn who_was_held_up_by_it_is_not_again() {
+        let (mut spin, now) = (Spin::with_time(TIME), Instant::now());
+        assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
+        spin.came_after(SPIN_HELD_UP);
+        assert_eq!(comes_until_it_spins(&mut spin, now), 1);
+        assert!(!spin.goes_on(now + TIME));
+        spin.came_after(SPIN_HELD_UP / 2);
+        assert_eq!(comes_until_it_spins(&mut spin, now), SPIN_SKIPS + 1);
+    }
+
+    #[test]
     fn where_many_wait_nobody_spins_for_a_while() {
         let (mut one, now) = (Spin::with_time(TIME), Instant::now());
         assert!(one.goes_on(now));
@@ -211,6 +253,7 @@ mod tests {
             assert!(one.goes_on(now) && !Spin::with_time(TIME).goes_on(now));
         }
         assert!(!one.goes_on(now) && !Spin::with_time(TIME).goes_on(now));
+        one.arrived();
         assert!(one.goes_on(now + SPIN_CROWDED));
     }
 }
