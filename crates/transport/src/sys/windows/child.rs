@@ -67,8 +67,7 @@ fn parse(handle: &str) -> io::Result<RawHandle> {
     let number = number.filter(|number| number % 4 == 0);
     let number = number.ok_or_else(|| invalid(format!("{handle:?} is not the number of a handle")))?;
     let handle = number as RawHandle;
-    let standard =
-        [io::stdin().as_raw_handle(), io::stdout().as_raw_handle(), io::stderr().as_raw_handle()];
+    let standard = [io::stdin().as_raw_handle(), io::stdout().as_raw_handle(), io::stderr().as_raw_handle()];
     if standard.contains(&handle) {
         return Err(invalid(format!("{number} is a standard stream, which cannot be taken up")));
     }
