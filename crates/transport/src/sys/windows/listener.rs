@@ -5,7 +5,7 @@ use std::io;
 use std::os::windows::io::AsRawHandle;
 use std::task::Poll;
 
-use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer, ServerOptions};
+use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions};
 use tokio::sync::Mutex;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY, HANDLE};
 use windows_sys::Win32::Storage::FileSystem::SECURITY_IDENTIFICATION;
@@ -13,7 +13,7 @@ use windows_sys::Win32::System::Pipes::{GetNamedPipeClientProcessId, GetNamedPip
 use windows_sys::core::BOOL;
 
 use super::half::{Pipe, of_pipe};
-use super::security::OwnerOnly;
+use super::security::{OwnerOnly, owner_of, this_user};
 use super::{Place, ReadHalf, WriteHalf};
 use crate::error::{BindError, ConnectError};
 use crate::limits::WAITING_INSTANCES;
@@ -90,9 +90,21 @@ pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), Conn
         Some(ERROR_ACCESS_DENIED) => ConnectError::Denied { path: path() },
         _ => ConnectError::Io { path: path(), source },
     })?;
+    // Anybody can take a name that is free: who serves it is asked before a byte is sent.
+    check_owner(&pipe).map_err(|source| ConnectError::Io { path: path(), source })?;
     let peer = Peer { pid: peer_id(&pipe, GetNamedPipeServerProcessId), uid: None, gid: None };
     let (read, write) = of_pipe(Pipe::Client(pipe));
     Ok((read, write, peer))
+}
+
+fn check_owner(pipe: &NamedPipeClient) -> io::Result<()> {
+    let (ours, theirs) = (this_user()?, owner_of(pipe)?);
+    if ours == theirs {
+        return Ok(());
+    }
+    let why =
+        format!("the server belongs to user {theirs}, not to this user, {ours}; nothing was sent to it");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 /// The process at the other end, if the system tells.

@@ -8,10 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::windows::named_pipe::{ClientOptions, ServerOptions};
 use tokio::time::timeout;
 
+use super::security::{OwnerOnly, owner_of, this_user};
 use super::{NamedListener, Place, connect, handle_number, pass_to, pipe, take_read_handle};
-use crate::error::NameError;
+use crate::error::{ConnectError, NameError};
 use crate::stream::{PipeReader, PipeStream, PipeWriter};
 use crate::{Peer, anonymous};
 
@@ -177,4 +179,31 @@ async fn only_the_number_itself_stands_for_a_handle() {
     let (_, write) = pipe().expect("a pipe");
     let other = write.into_raw_handle() as usize;
     assert!(take_read_handle(&other.to_string()).is_err(), "it is this process's own");
+}
+
+/// Wine lets anybody be owner, so that a stranger's pipe can be had.
+#[tokio::test]
+async fn a_strangers_pipe_is_not_talked_to() {
+    let place = place("stranger");
+    let administrators = "S-1-5-32-544";
+    let security = OwnerOnly::of(&format!("O:{administrators}D:(A;;GA;;;WD)")).expect("a descriptor");
+    // SAFETY: the attributes live until the call is over.
+    let server =
+        unsafe { ServerOptions::new().create_with_security_attributes_raw(place.path(), security.as_raw()) };
+    let server = server.expect("made");
+    assert_eq!(owner_of(&server).expect("an owner"), administrators);
+    let refused = connect(&place).expect_err("it is another's");
+    let ConnectError::Io { source, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+    assert!(refused.to_string().contains(administrators), "{refused}");
+}
+
+#[tokio::test]
+async fn a_pipe_is_its_users() {
+    assert!(this_user().expect("a user").starts_with("S-1-5-"));
+    let place = place("owner");
+    let _listener = NamedListener::bind(&place).expect("free");
+    let pipe = ClientOptions::new().open(place.path()).expect("a server waits");
+    assert_eq!(owner_of(&pipe).expect("an owner"), this_user().expect("a user"));
+    assert!(matches!(connect(&self::place("nobody")), Err(ConnectError::NotFound { .. })));
 }
