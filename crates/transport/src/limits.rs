@@ -51,6 +51,8 @@ pub const CONNECT_PAUSE: Duration = Duration::from_millis(1);
 pub const CONNECT_PAUSE_MOST: Duration = Duration::from_millis(100);
 /// How many clients may wait to be accepted.
 pub const BACKLOG: u32 = 1024;
+/// The same on Windows, where each takes an instance of the pipe.
+pub const WAITING_INSTANCES: usize = 16;
 
 // ---- sessions ----
 

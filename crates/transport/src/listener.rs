@@ -9,7 +9,8 @@ use crate::sys;
 
 /// Listens on a name.
 ///
-/// Only processes of the same user reach it. Dropping it frees the name.
+/// Only processes of the same user reach it. Dropping it frees the name; on Windows
+/// the connections that it accepted hold the name too, until they have ended.
 #[derive(Debug)]
 pub struct Listener {
     name: PipeName,

@@ -199,6 +199,8 @@ impl Driver {
                 Poll::Pending => break,
             }
         }
+        // Callers write for themselves, and do not flush.
+        *unflushed |= end.is_none() && core.is_finished();
         if *unflushed && end.is_none() {
             match outlet.poll_flush(cx) {
                 Poll::Ready(Ok(())) => *unflushed = false,
@@ -251,7 +253,7 @@ impl Driver {
         let reason = self.session.with(|state| {
             state.core.ended(reason);
             // The other side sees the end even if it never reads; errors no longer matter.
-            let _ = state.outlet.poll_shutdown(cx);
+            state.outlet.shut_down(cx);
             state.core.close_reason().cloned().unwrap_or(CloseReason::Local)
         });
         Poll::Ready(reason)

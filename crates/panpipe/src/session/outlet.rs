@@ -25,6 +25,8 @@ pub(crate) enum Outlet {
     Pipe(PipeWriter),
     /// Can only be written to by the driver: its waker is the only one.
     Stream(WriteHalf<Pin<Box<dyn Io>>>),
+    /// Nowhere any more.
+    Closed,
 }
 
 pub(crate) fn of_pipe(stream: PipeStream) -> (Inlet, Outlet) {
@@ -53,6 +55,7 @@ impl Outlet {
         match self {
             Outlet::Pipe(writer) => writer.try_write(bytes),
             Outlet::Stream(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Outlet::Closed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
@@ -60,21 +63,33 @@ impl Outlet {
         match self {
             Outlet::Pipe(writer) => Pin::new(writer).poll_write(cx, bytes),
             Outlet::Stream(writer) => Pin::new(writer).poll_write(cx, bytes),
+            Outlet::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
-    /// Pushes written bytes through whatever buffers a user's stream has.
+    /// Pushes written bytes through whatever buffers a user's stream, or the event
+    /// loop, has.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Outlet::Pipe(_) => Poll::Ready(Ok(())),
+            Outlet::Pipe(writer) => Pin::new(writer).poll_flush(cx),
             Outlet::Stream(writer) => Pin::new(writer).poll_flush(cx),
+            Outlet::Closed => Poll::Ready(Ok(())),
         }
     }
 
-    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ends the stream, as far as that can be done without waiting. A pipe is
+    /// closed in any case.
+    pub(crate) fn shut_down(&mut self, cx: &mut Context<'_>) {
         match self {
-            Outlet::Pipe(writer) => Pin::new(writer).poll_shutdown(cx),
-            Outlet::Stream(writer) => Pin::new(writer).poll_shutdown(cx),
+            Outlet::Pipe(writer) => {
+                if Pin::new(writer).poll_shutdown(cx).is_pending() {
+                    *self = Outlet::Closed;
+                }
+            }
+            Outlet::Stream(writer) => {
+                let _ = Pin::new(writer).poll_shutdown(cx);
+            }
+            Outlet::Closed => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle, RawHandle};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use windows_sys::Win32::Foundation::{GetHandleInformation, HANDLE_FLAG_INHERIT, SetHandleInformation};
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_PIPE, GetFileType};
@@ -32,6 +33,9 @@ pub(crate) fn pass_to(handles: Vec<Handle>, _: &mut Command) -> io::Result<Passe
     Ok(Passed { _handles: handles })
 }
 
+/// Held from looking at a handle to owning it.
+static TAKING: Mutex<()> = Mutex::new(());
+
 /// Takes up `"READ,WRITE"`, or one handle that is both.
 pub(crate) fn take_handles(handles: &str) -> io::Result<(ReadHalf, WriteHalf)> {
     match handles.split_once(',') {
@@ -59,8 +63,15 @@ pub(crate) fn take_write_handle(handle: &str) -> io::Result<WriteHalf> {
 fn parse(handle: &str) -> io::Result<RawHandle> {
     let decimal = !handle.is_empty() && handle.bytes().all(|byte| byte.is_ascii_digit());
     let number = handle.parse::<usize>().ok().filter(|_| decimal);
+    // The system leaves the two lowest bits out, by which one handle had four numbers.
+    let number = number.filter(|number| number % 4 == 0);
     let number = number.ok_or_else(|| invalid(format!("{handle:?} is not the number of a handle")))?;
-    Ok(number as RawHandle)
+    let handle = number as RawHandle;
+    let standard = [io::stdin().as_raw_handle(), io::stdout().as_raw_handle(), io::stderr().as_raw_handle()];
+    if standard.contains(&handle) {
+        return Err(invalid(format!("{number} is a standard stream, which cannot be taken up")));
+    }
+    Ok(handle)
 }
 
 /// Whether the handle is one that a parent has passed on: a pipe, inheritable.
@@ -85,11 +96,13 @@ fn look(handle: RawHandle) -> io::Result<()> {
 
 fn take(handle: &str) -> io::Result<OwnedHandle> {
     let handle = parse(handle)?;
+    let _alone = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
     look(handle)?;
     // From here on it looks taken to everybody else, and no child inherits it.
     set_inheritable(handle, false)?;
     // SAFETY: it is open and was inherited: the parent passed it to this process
-    // to be owned by whoever takes it up, who is the first, as was just seen.
+    // to be owned by whoever takes it up, who is the first, as was just seen
+    // under the lock.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 

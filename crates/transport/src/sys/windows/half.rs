@@ -6,9 +6,13 @@ use std::os::windows::io::{IntoRawHandle, OwnedHandle};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
 use windows_sys::Win32::Foundation::{ERROR_BROKEN_PIPE, ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED};
+
+/// The most that one write takes. The event loop keeps a copy of it until the
+/// system has it.
+const AT_ONCE: usize = 64 << 10;
 
 /// A pipe, whichever end of it.
 #[derive(Debug)]
@@ -83,18 +87,26 @@ impl WriteHalf {
     }
 
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let pipe = self.pipe.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        either!(&**pipe, pipe => pipe.try_write(bytes)).map_err(gone_or)
+        self.pipe.as_ref().ok_or(io::ErrorKind::BrokenPipe)?.write(bytes)
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let pipe = self.pipe.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
         loop {
-            ready!(either!(&**pipe, pipe => pipe.poll_write_ready(cx))).map_err(gone_or)?;
-            match either!(&**pipe, pipe => pipe.try_write(bytes)) {
+            ready!(pipe.poll_written(cx))?;
+            match pipe.write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other.map_err(gone_or)),
+                other => return Poll::Ready(other),
             }
+        }
+    }
+
+    /// Waits until the system has what was written: until then it is the event
+    /// loop's, and would be lost with it.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.pipe {
+            Some(pipe) => pipe.poll_written(cx),
+            None => Poll::Ready(Ok(())),
         }
     }
 
@@ -103,6 +115,34 @@ impl WriteHalf {
     pub(crate) fn shut_down(&mut self) -> io::Result<()> {
         self.pipe = None;
         Ok(())
+    }
+}
+
+impl Pipe {
+    /// Waits until no write is under way.
+    fn poll_written(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, pipe => pipe.poll_write_ready(cx)).map_err(gone_or)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        // The other side could take a write of nothing for the end.
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let bytes = &bytes[..bytes.len().min(AT_ONCE)];
+        let mut taken = None;
+        // The write is under way now, which the event loop does not take for
+        // waiting. Told so, it takes the pipe for writable again when it is done,
+        // even if that was before this returns.
+        let outcome = either!(self, pipe => pipe.try_io(Interest::WRITABLE, || {
+            taken = Some(pipe.try_write(bytes)?);
+            Err::<(), _>(io::ErrorKind::WouldBlock.into())
+        }));
+        match (taken, outcome) {
+            (Some(taken), _) => Ok(taken),
+            (None, Err(error)) => Err(gone_or(error)),
+            (None, Ok(())) => Ok(0),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Pipes with a name: taking the name, accepting, connecting.
 
+use std::future::{Future, poll_fn};
 use std::io;
-use std::mem::replace;
 use std::os::windows::io::AsRawHandle;
+use std::task::Poll;
 
-use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer, ServerOptions};
+use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions};
 use tokio::sync::Mutex;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY, HANDLE};
 use windows_sys::Win32::Storage::FileSystem::SECURITY_IDENTIFICATION;
@@ -12,39 +13,61 @@ use windows_sys::Win32::System::Pipes::{GetNamedPipeClientProcessId, GetNamedPip
 use windows_sys::core::BOOL;
 
 use super::half::{Pipe, of_pipe};
-use super::security::OwnerOnly;
+use super::security::{OwnerOnly, owner_of, this_user};
 use super::{Place, ReadHalf, WriteHalf};
 use crate::error::{BindError, ConnectError};
+use crate::limits::WAITING_INSTANCES;
 use crate::peer::Peer;
 
-/// A name, and the instance of it that waits for a client.
+/// A name, and the instances of it that wait for clients, who find the oldest first.
 #[derive(Debug)]
 pub(crate) struct NamedListener {
     place: Place,
-    waiting: Mutex<NamedPipeServer>,
+    waiting: Mutex<Vec<NamedPipeServer>>,
 }
 
 impl NamedListener {
     pub(crate) fn bind(place: &Place) -> Result<Self, BindError> {
         let path = || place.to_string();
-        let waiting = create(place, true).map_err(|source| match code(&source) {
+        let io = |source| BindError::Io { path: path(), source };
+        let first = create(place, true).map_err(|source| match code(&source) {
             // The first instance is refused where another has the name.
             Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => BindError::InUse { path: path() },
-            _ => BindError::Io { path: path(), source },
+            _ => io(source),
         })?;
+        let mut waiting = vec![first];
+        while waiting.len() < WAITING_INSTANCES {
+            waiting.push(create(place, false).map_err(io)?);
+        }
         Ok(NamedListener { place: place.clone(), waiting: Mutex::new(waiting) })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Peer)> {
         let mut waiting = self.waiting.lock().await;
-        // Cancelled or failed from here on, the instance stays, with its client if it has one.
-        waiting.connect().await?;
+        let (index, outcome) = first_connected(&waiting).await;
+        // Before one goes: where there can be no other its client waits on.
         let next = create(&self.place, false)?;
-        let connected = replace(&mut *waiting, next);
+        waiting.push(next);
+        let connected = waiting.remove(index);
+        outcome?;
         let peer = Peer { pid: peer_id(&connected, GetNamedPipeClientProcessId), uid: None, gid: None };
         let (read, write) = of_pipe(Pipe::Server(connected));
         Ok((read, write, peer))
     }
+}
+
+/// Waits until one of the instances has a client, or has failed.
+async fn first_connected(waiting: &[NamedPipeServer]) -> (usize, io::Result<()>) {
+    let mut connects: Vec<_> = waiting.iter().map(|instance| Box::pin(instance.connect())).collect();
+    poll_fn(|cx| {
+        for (index, connect) in connects.iter_mut().enumerate() {
+            if let Poll::Ready(outcome) = connect.as_mut().poll(cx) {
+                return Poll::Ready((index, outcome));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn create(place: &Place, first: bool) -> io::Result<NamedPipeServer> {
@@ -67,9 +90,21 @@ pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), Conn
         Some(ERROR_ACCESS_DENIED) => ConnectError::Denied { path: path() },
         _ => ConnectError::Io { path: path(), source },
     })?;
+    // Anybody can take a name that is free: who serves it is asked before a byte is sent.
+    check_owner(&pipe).map_err(|source| ConnectError::Io { path: path(), source })?;
     let peer = Peer { pid: peer_id(&pipe, GetNamedPipeServerProcessId), uid: None, gid: None };
     let (read, write) = of_pipe(Pipe::Client(pipe));
     Ok((read, write, peer))
+}
+
+fn check_owner(pipe: &NamedPipeClient) -> io::Result<()> {
+    let (ours, theirs) = (this_user()?, owner_of(pipe)?);
+    if ours == theirs {
+        return Ok(());
+    }
+    let why =
+        format!("the server belongs to user {theirs}, not to this user, {ours}; nothing was sent to it");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 /// The process at the other end, if the system tells.

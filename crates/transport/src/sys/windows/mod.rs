@@ -14,6 +14,8 @@ mod listener;
 mod pipe;
 mod place;
 mod security;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
 pub(crate) use half::{ReadHalf, WriteHalf};

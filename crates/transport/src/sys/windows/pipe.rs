@@ -22,7 +22,8 @@ const HOLDS: u32 = 64 << 10;
 /// A pipe as its reading and its writing handle, both for overlapped use and
 /// private to this process.
 pub(crate) fn pipe() -> io::Result<(OwnedHandle, OwnedHandle)> {
-    // Two states, each seeded by the system: 128 bits that nobody knows.
+    // Hashes under keys that the system seeds. Who guessed the name had still to be
+    // of this user, and quicker than the next lines, which would fail then.
     let secret = (RandomState::new().hash_one(0), RandomState::new().hash_one(1));
     let name = format!(r"\\.\pipe\panpipe-{}-{:016x}{:016x}", std::process::id(), secret.0, secret.1);
     let words: Vec<u16> = name.encode_utf16().chain([0]).collect();
