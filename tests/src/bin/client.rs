@@ -4,11 +4,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use panpipe_tests::probe::ProbeClient;
+use panpipe_tests::sys;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let [name, what] = args.as_slice() else { panic!("client NAME WHAT") };
+    if what == "wait-in-vain" {
+        // Alone in its process, so that all its processor time is the waiting's.
+        let before = sys::cpu_micros();
+        let connected = ProbeClient::connect(name).wait(Duration::from_secs(1)).await;
+        assert!(connected.is_err(), "nobody serves {name}");
+        println!("{}", sys::cpu_micros() - before);
+        return ExitCode::SUCCESS;
+    }
     let probe = match ProbeClient::connect(name).wait(Duration::from_secs(10)).await {
         Ok(probe) => probe,
         Err(error) => {
