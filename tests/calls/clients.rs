@@ -4,7 +4,7 @@ use futures::FutureExt;
 use panpipe::{CallError, CloseReason, ServiceClient};
 use panpipe_tests::{PATIENCE, eventually};
 
-use crate::common::{client, server};
+use crate::common::{client, client_process, server};
 
 #[tokio::test]
 async fn a_server_that_dies_fails_its_calls_as_sent_and_later_ones_as_unsent() {
@@ -45,4 +45,14 @@ async fn futures_of_calls_are_static_and_send_and_may_outlive_their_client() {
     let mut call = Box::pin(client(&name).await.add(3, 4));
     assert!((&mut call).now_or_never().is_none());
     assert_eq!(call.await, Ok(7));
+}
+
+#[test]
+fn an_idle_connection_costs_no_cpu() {
+    // It waits for the next bytes for a moment, and lets its thread sleep then.
+    let (_server, name) = server(&[]);
+    let client = client_process(&name, "idle");
+    let used: u64 = client.line().parse().unwrap();
+    assert!(used < 100_000, "{used} µs in a second");
+    assert!(client.finish().success());
 }

@@ -28,6 +28,14 @@ async fn main() -> ExitCode {
     match what.as_str() {
         "hang" => println!("{:?}", probe.hang().await),
         "about" => println!("{:?}", probe.about_me().await),
+        "idle" => {
+            for x in 0..100 {
+                assert_eq!(probe.add(x, 1).await, Ok(x + 1));
+            }
+            let before = sys::cpu_micros();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            println!("{}", sys::cpu_micros() - before);
+        }
         "ten" => {
             for x in 0..10 {
                 println!("{:?}", probe.add(x, 1000).await);
