@@ -1,6 +1,6 @@
 //! Runs every peer at every work, in turn, and prints one table.
 //!
-//! `cargo bench -p panpipe-benches` takes about four minutes. Arguments choose:
+//! `cargo bench -p panpipe-benches` takes about six minutes. Arguments choose:
 //! `cargo bench -p panpipe-benches -- w1 w2 rounds=9 panpipe tarpc-vec`. With
 //! `BENCH_THREADS=many` in the environment the runtimes have many threads.
 
@@ -56,7 +56,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     println!("\nEach figure is the median of {} rounds, in which the peers took turns.", choice.rounds);
     println!("In brackets: the ratio to stock tarpc over its own transport with the same payload");
-    println!("type (`panpipe` columns: with `Vec<u8>`); below 1 is less.\n");
+    println!("type (`panpipe` columns: with `Vec<u8>`; in W7 and W8 to remoc); below 1 is less.\n");
     print!("| work |");
     choice.peers.iter().for_each(|(_, name)| print!(" {name} |"));
     print!("\n|---|");
@@ -134,6 +134,8 @@ fn print_rows(work: Work, pinned: bool, peers: &[(Peer, &str)], figures: &[Vec<V
         Work::Connections => &["W4, thousand calls/s"],
         Work::Connect => &["W5, µs"],
         Work::Idle => &["W6, KiB a connection"],
+        Work::Items => &["W7 64 B, thousand items/s", "W7 64 KiB, MiB/s"],
+        Work::Beside => &["W8 idle p99, µs", "W8 busy p50, µs", "W8 busy p99, µs"],
     };
     let cpus = if pinned { "one CPU" } else { "all CPUs" };
     for (index, name) in names.iter().enumerate() {
@@ -145,6 +147,10 @@ fn print_rows(work: Work, pinned: bool, peers: &[(Peer, &str)], figures: &[Vec<V
         print!("| {name}, {cpus} |");
         for &(peer, _) in peers {
             let base = match peer {
+                // tarpc has no streams, and its calls wait for large messages.
+                Peer::Panpipe | Peer::PanpipeChild if matches!(work, Work::Items | Work::Beside) => {
+                    of(Peer::Remoc)
+                }
                 Peer::Panpipe | Peer::PanpipeChild | Peer::TarpcVecOverPipe => of(Peer::TarpcVec),
                 Peer::TarpcBytesOverPipe => of(Peer::TarpcBytes),
                 _ => None,

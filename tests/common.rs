@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::process::Process;
-use panpipe_tests::{p99, unique_name};
+use panpipe_tests::studio::StudioClient;
+use panpipe_tests::{PATIENCE, eventually, p99, unique_name};
 
 /// A server of the probe in a process of its own, ready for clients.
 pub(crate) fn server(settings: &[&str]) -> (Process, String) {
@@ -54,4 +55,30 @@ pub(crate) async fn p99_of_calls(probe: &ProbeClient, until: impl Fn() -> bool) 
         times.push(start.elapsed());
     }
     p99(times)
+}
+
+/// A studio in a process of its own, and a client of it.
+#[allow(dead_code, reason = "not every test program has streams")]
+pub(crate) async fn studio(settings: &[&str]) -> (Process, String, StudioClient) {
+    let name = unique_name("studio");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_studio"));
+    let process = Process::start(command.args(["serve", &name]).args(settings)).serving(&name);
+    process.wait_for("ready");
+    let client = studio_client(&name).await;
+    (process, name, client)
+}
+
+/// Another client of a studio.
+#[allow(dead_code, reason = "not every test program has streams")]
+pub(crate) async fn studio_client(name: &str) -> StudioClient {
+    StudioClient::connect(name).wait(Duration::from_secs(10)).await.expect("the studio listens")
+}
+
+/// Waits until nothing is left in the studio of what this client had it open.
+#[allow(dead_code, reason = "not every test program has streams")]
+pub(crate) async fn nothing_is_left(studio: &StudioClient) {
+    eventually("every maker is dropped and every port closed", PATIENCE, async || {
+        studio.alive().await.expect("the studio answers") == (0, 0)
+    })
+    .await;
 }

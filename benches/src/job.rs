@@ -21,10 +21,12 @@ pub enum Peer {
     TarpcVecOverPipe,
     /// Stock tarpc over panpipe-transport, with a bytes type.
     TarpcBytesOverPipe,
+    /// remoc over a Unix socket.
+    Remoc,
 }
 
 /// All peers, in the order of the table's columns.
-pub const PEERS: [(Peer, &str); 8] = [
+pub const PEERS: [(Peer, &str); 9] = [
     (Peer::RawSocket, "raw-socket"),
     (Peer::RawPipes, "raw-pipes"),
     (Peer::Panpipe, "panpipe"),
@@ -33,6 +35,7 @@ pub const PEERS: [(Peer, &str); 8] = [
     (Peer::TarpcVecOverPipe, "tarpc-vec-over-pipe"),
     (Peer::TarpcBytes, "tarpc-bytes"),
     (Peer::TarpcBytesOverPipe, "tarpc-bytes-over-pipe"),
+    (Peer::Remoc, "remoc"),
 ];
 
 /// What is done.
@@ -50,22 +53,34 @@ pub enum Work {
     Connect,
     /// 1,000 idle connections: the server's memory for each.
     Idle,
+    /// One stream from server to client of items of 64 bytes, then of 64 KiB: items
+    /// a second, then MiB a second.
+    Items,
+    /// One caller, 64-byte echo, beside another that echoes 64 MiB on the same
+    /// connection: the time of a small call.
+    Beside,
 }
 
 /// All works, in the order of the table's rows.
-pub const WORKS: [(Work, &str); 6] = [
+pub const WORKS: [(Work, &str); 8] = [
     (Work::RoundTrip, "w1"),
     (Work::Callers, "w2"),
     (Work::Bulk, "w3"),
     (Work::Connections, "w4"),
     (Work::Connect, "w5"),
     (Work::Idle, "w6"),
+    (Work::Items, "w7"),
+    (Work::Beside, "w8"),
 ];
 
 /// The size of a small call's payload, in bytes.
 pub const SMALL: usize = 64;
 /// The size of a large call's payload, in bytes.
 pub const LARGE: usize = 1 << 20;
+/// The size of a stream's large item, in bytes.
+pub const BLOCK: usize = 64 << 10;
+/// The size of the payload that small calls are made beside, in bytes.
+pub const HUGE: usize = 64 << 20;
 
 impl Work {
     /// The size of this work's payload.
@@ -75,10 +90,22 @@ impl Work {
 }
 
 impl Peer {
-    /// Whether the peer can do the work: what has no name has one connection.
+    /// Whether the peer can do the work.
     pub fn can(self, work: Work) -> bool {
-        let one_connection = matches!(work, Work::RoundTrip | Work::Callers | Work::Bulk);
-        !self.is_child() || one_connection
+        match work {
+            Work::RoundTrip | Work::Callers | Work::Bulk => true,
+            // What has no name has one connection.
+            Work::Connections | Work::Connect | Work::Idle => !self.is_child(),
+            Work::Items => self.streams(),
+            // The bare kernel has no messages that could pass each other, and
+            // `panpipe::serve_parent` takes no limits that let so large ones in.
+            Work::Beside => !matches!(self, Peer::RawSocket | Peer::RawPipes | Peer::PanpipeChild),
+        }
+    }
+
+    /// Whether the peer has streams.
+    fn streams(self) -> bool {
+        matches!(self, Peer::Panpipe | Peer::PanpipeChild | Peer::Remoc)
     }
 
     /// Whether the server is the client's child.

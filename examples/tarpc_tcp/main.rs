@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use futures::StreamExt;
 use panpipe::CallError;
-use panpipe::tarpc::Request;
+use panpipe::tarpc::{Reply, Request};
 use serde::{Deserialize, Serialize};
 use tarpc::client::Config;
 use tarpc::serde_transport::tcp;
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// tarpc's server, with a panpipe service in it.
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let mut listener = tcp::listen("localhost:0", Json::<_, Response<_>>::default).await?;
+    let mut listener = tcp::listen("localhost:0", Json::<_, tarpc::Response<_>>::default).await?;
     println!("{}", listener.local_addr());
     let Some(transport) = listener.next().await else { return Ok(()) };
     BaseChannel::with_defaults(transport?)
@@ -61,8 +61,6 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-type Response<T> = tarpc::Response<T>;
-
 /// tarpc's client, with a panpipe client in front.
 async fn call() -> Result<(), Box<dyn Error>> {
     let mut server = Command::new(env::current_exe()?).arg("serve").stdout(Stdio::piped()).spawn()?;
@@ -72,9 +70,11 @@ async fn call() -> Result<(), Box<dyn Error>> {
         .await?;
 
     let transport = tcp::connect(address.trim(), Json::default).await?;
-    let stub =
-        tarpc::client::new::<Request<MountainsRequest>, MountainsResponse, _>(Config::default(), transport)
-            .spawn();
+    let stub = tarpc::client::new::<Request<MountainsRequest>, Reply<MountainsResponse>, _>(
+        Config::default(),
+        transport,
+    )
+    .spawn();
     let (mountains, calls) = panpipe::tarpc::client::<MountainsClient, _>(stub);
     let calls = tokio::spawn(calls);
 

@@ -32,11 +32,12 @@ impl Errors {
 const MOST_ARGS: usize = 16;
 
 /// Names that the generated trait and client need for themselves.
-const RESERVED: [(&str, &str); 6] = [
+const RESERVED: [(&str, &str); 7] = [
     ("serve", "turns an implementation into a service"),
     ("connect", "makes a client"),
     ("over", "makes a client"),
     ("local", "makes a client"),
+    ("offer", "makes a client"),
     ("with_timeout", "makes a client with a deadline"),
     ("clone", "makes another handle of a client"),
 ];

@@ -6,16 +6,21 @@
 #[path = "../common.rs"]
 mod common;
 
+mod callbacks;
 mod cancellation;
 mod children;
 mod clients;
 mod deadlines;
 mod failures;
+mod large_messages;
 mod limits;
 mod names;
 mod other_carriers;
 mod protocol_text;
 mod refusals;
+mod senders;
 mod server_end;
+mod services;
 mod stock_tarpc;
+mod streams;
 mod values;

@@ -2,7 +2,9 @@
 
 use std::os::unix::net::UnixStream;
 
-use panpipe_tests::raw::Raw;
+use futures::StreamExt;
+use panpipe::Streaming;
+use panpipe_tests::raw::{self, Raw};
 
 /// The service of the example.
 #[panpipe::service]
@@ -26,6 +28,21 @@ fn example(side: &str) -> Vec<u8> {
     let (block, _) = block.split_once("```").unwrap();
     let hex = block.lines().flat_map(|line| line[..30].split_whitespace());
     hex.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+}
+
+/// The service of the example of a stream.
+#[panpipe::service]
+pub trait Numbers {
+    /// The numbers below this one.
+    async fn up_to(&self, end: u32) -> Streaming<u32>;
+}
+
+struct Maths;
+
+impl Numbers for Maths {
+    async fn up_to(&self, end: u32) -> Streaming<u32> {
+        Streaming::new(futures::stream::iter(0..end))
+    }
 }
 
 fn read_exactly(raw: &mut Raw, expected: &[u8]) {
@@ -60,6 +77,45 @@ async fn a_server_answers_the_bytes_of_the_text_with_those_of_the_text() {
     tokio::task::spawn_blocking(move || {
         raw.send(&example("dialer"));
         read_exactly(&mut raw, &example("acceptor"));
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_reads_the_stream_of_the_text() {
+    let (stream, mut raw) = pair();
+    let call = tokio::spawn(NumbersClient::over(stream).up_to(2));
+    let rest = tokio::task::spawn_blocking(move || {
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, raw::kind::HELLO);
+        read_exactly(&mut raw, &example("caller"));
+        raw.send(raw::MAGIC);
+        raw.send(&raw::server_hello("Numbers"));
+        raw.send(&example("writer"));
+        raw
+    });
+    let numbers: Vec<_> = call.await.unwrap().unwrap().collect().await;
+    assert_eq!(numbers, [Ok(0), Ok(1)]);
+    let mut raw = rest.await.unwrap();
+    tokio::task::spawn_blocking(move || read_exactly(&mut raw, &example("reader"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_writes_the_stream_of_the_text() {
+    let (stream, mut raw) = pair();
+    tokio::spawn(panpipe::serve_stream(stream, Maths.serve()));
+    tokio::task::spawn_blocking(move || {
+        raw.send(raw::MAGIC);
+        raw.send(&raw::hello_with_ports("Numbers", 1));
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, raw::kind::HELLO);
+        raw.send(&example("caller"));
+        read_exactly(&mut raw, &example("writer"));
+        raw.send(&example("reader"));
+        // The port is free: the next stream has the same one.
+        raw.send(&example("caller"));
+        read_exactly(&mut raw, &example("writer"));
     })
     .await
     .unwrap();

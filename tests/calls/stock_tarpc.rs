@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use panpipe::CallError;
-use panpipe::tarpc::Request;
+use panpipe::tarpc::{Reply, Request};
 use panpipe_tests::probe::{Odd, Probe, ProbeClient, ProbeError, ProbeRequest, ProbeResponse, Prober};
+use panpipe_tests::studio::{Ear, Listener, ListenerClient, Studio, StudioClient, StudioImpl, numbers};
 use panpipe_tests::unique_name;
 use panpipe_tests::world::WorldClient;
 use panpipe_transport::codec::Bincode;
 use panpipe_transport::{PipeStream, Transport, anonymous, connect};
+use tarpc::serde_transport::tcp;
 use tarpc::server::{BaseChannel, Channel};
+use tarpc::tokio_serde::formats::Json;
 use tarpc::{client, context};
 
 fn world_over(stream: PipeStream) -> WorldClient {
@@ -56,8 +59,6 @@ async fn a_tarpc_service_runs_unchanged_over_anonymous_pipes() {
 
 #[tokio::test]
 async fn a_panpipe_service_runs_on_tarpcs_tcp() {
-    use tarpc::serde_transport::tcp;
-    use tarpc::tokio_serde::formats::Json;
     let mut listener = tcp::listen("localhost:0", Json::<_, tarpc::Response<_>>::default).await.unwrap();
     let address = listener.local_addr();
     let server = tokio::spawn(async move {
@@ -71,7 +72,7 @@ async fn a_panpipe_service_runs_on_tarpcs_tcp() {
     });
     let transport = tcp::connect(address, Json::default).await.unwrap();
     let config = client::Config::default();
-    let stub = client::new::<Request<ProbeRequest>, ProbeResponse, _>(config, transport).spawn();
+    let stub = client::new::<Request<ProbeRequest>, Reply<ProbeResponse>, _>(config, transport).spawn();
     let (probe, calls) = panpipe::tarpc::client::<ProbeClient, _>(stub);
     let calls = tokio::spawn(calls);
 
@@ -92,6 +93,39 @@ async fn a_panpipe_service_runs_on_tarpcs_tcp() {
     .await;
 
     drop((probe, hasty));
+    calls.await.unwrap();
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_carries_a_port_is_refused_in_words_by_tarpcs_transports() {
+    let mut listener = tcp::listen("localhost:0", Json::<_, tarpc::Response<_>>::default).await.unwrap();
+    let address = listener.local_addr();
+    let server = tokio::spawn(async move {
+        let transport = listener.next().await.unwrap().unwrap();
+        let channel = BaseChannel::with_defaults(transport).execute(StudioImpl::default().serve());
+        channel
+            .for_each(|handler| async {
+                tokio::spawn(handler);
+            })
+            .await;
+    });
+    let transport = tcp::connect(address, Json::default).await.unwrap();
+    let stub = client::new(client::Config::default(), transport).spawn();
+    let (studio, calls) = panpipe::tarpc::client::<StudioClient, _>(stub);
+    let calls = tokio::spawn(calls);
+    let refused = |result: Result<(), CallError<String>>| {
+        assert!(matches!(&result, Err(CallError::Malformed(why)) if why.contains("tarpc")), "{result:?}");
+    };
+    // As an argument, as a result, a client, and somewhere inside.
+    refused(studio.sum(numbers(3)).await.map(drop));
+    refused(studio.count(3).await.map(drop).map_err(CallError::widen));
+    let listener = ListenerClient::offer(Ear::default().serve());
+    refused(studio.call_back(listener, 1).await.map(drop));
+    refused(studio.shelf(3).await.map(drop).map_err(CallError::widen));
+    // The others, and the connection, are as they were.
+    assert_eq!(studio.echo(7).await, Ok(7));
+    drop(studio);
     calls.await.unwrap();
     server.await.unwrap();
 }

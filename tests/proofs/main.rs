@@ -24,5 +24,8 @@ mod never_reads;
 mod panics;
 mod sigpipe;
 mod slow_hellos;
+mod slow_readers;
 mod strangers;
+mod stream_faults;
+mod stream_storms;
 mod truncation;

@@ -27,6 +27,22 @@ pub mod kind {
     pub const GOODBYE: u8 = 7;
     /// Close.
     pub const CLOSE: u8 = 8;
+    /// Item.
+    pub const ITEM: u8 = 9;
+    /// End.
+    pub const END: u8 = 10;
+    /// Credit.
+    pub const CREDIT: u8 = 11;
+    /// Stop.
+    pub const STOP: u8 = 12;
+    /// Part.
+    pub const PART: u8 = 13;
+    /// LastPart.
+    pub const LAST_PART: u8 = 14;
+    /// Abort.
+    pub const ABORT: u8 = 15;
+    /// The bit that says that a list of ports stands behind the body.
+    pub const CARRIES: u8 = 0x80;
 }
 
 /// Where the socket of a plain name is.
@@ -55,8 +71,26 @@ pub fn string(text: &str) -> Vec<u8> {
 
 /// A frame.
 pub fn frame(kind: u8, id: u64, body: &[u8]) -> Vec<u8> {
-    let inside = [vec![kind, 0], varint(id), body.to_vec()].concat();
+    port_frame(kind, 0, id, body)
+}
+
+/// A frame about a port.
+pub fn port_frame(kind: u8, port: u64, id: u64, body: &[u8]) -> Vec<u8> {
+    let inside = [vec![kind], varint(port), varint(id), body.to_vec()].concat();
     [(inside.len() as u32).to_le_bytes().to_vec(), inside].concat()
+}
+
+/// A call that carries ports: each the bytes of its entry in the list.
+pub fn carrying_call(id: u64, signature: &str, args: &[u8], ports: &[Vec<u8>]) -> Vec<u8> {
+    let list = ports.concat();
+    let head = [method(signature).to_le_bytes().to_vec(), varint(0)].concat();
+    let body = [&head[..], args, &list, &(list.len() as u32).to_le_bytes()].concat();
+    frame(kind::CALL | kind::CARRIES, id, &body)
+}
+
+/// A stream that its opener writes, in the list of a message.
+pub fn stream(port: u64) -> Vec<u8> {
+    [vec![1], varint(port)].concat()
 }
 
 /// A hello that asks for a service, in bincode.
@@ -65,6 +99,15 @@ pub fn hello(wants: &str, version: u64) -> Vec<u8> {
     body.extend([varint(16 << 20), varint(1024), varint(64 << 20)].concat());
     body.extend([string(wants), varint(version), string(""), varint(0)].concat());
     frame(kind::HELLO, 0, &body)
+}
+
+/// The same, and what it takes of ports: 512 of them, 1,024 items and 256 KiB of a
+/// stream, 32 MiB of large items.
+pub fn hello_with_ports(wants: &str, version: u64) -> Vec<u8> {
+    let hello = hello(wants, version);
+    let ports = [varint(512), varint(1024), varint(256 << 10), varint(32 << 20)].concat();
+    // Behind the frame's length, the kind, the port and the id.
+    frame(kind::HELLO, 0, &[&hello[7..], &ports[..]].concat())
 }
 
 /// A hello that offers a service, as a server says it.
@@ -106,6 +149,8 @@ pub fn block(bytes: &[u8]) -> Vec<u8> {
 pub struct Frame {
     /// What it is.
     pub kind: u8,
+    /// Which port it is about.
+    pub port: u64,
     /// Which call it is about.
     pub id: u64,
     /// The rest.
@@ -152,6 +197,16 @@ impl Raw {
         Raw { socket }
     }
 
+    /// The same with a hello that takes ports.
+    pub fn greeted_with_ports(name: &str, service: &str) -> Raw {
+        let mut raw = Raw::connect(name);
+        raw.send(MAGIC);
+        raw.send(&hello_with_ports(service, 1));
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, kind::HELLO);
+        raw
+    }
+
     /// Connects and says hello, which the server answers.
     pub fn greeted(name: &str, service: &str) -> Raw {
         let mut raw = Raw::connect(name);
@@ -186,9 +241,8 @@ impl Raw {
         let mut body = vec![0; u32::from_le_bytes(head) as usize];
         self.socket.read_exact(&mut body)?;
         let (port, rest) = take_varint(&body[1..]);
-        assert_eq!(port, 0);
         let (id, rest) = take_varint(rest);
-        Ok(Some(Frame { kind: body[0], id, body: rest.to_vec() }))
+        Ok(Some(Frame { kind: body[0], port, id, body: rest.to_vec() }))
     }
 
     /// Reads a frame, which must come.

@@ -37,3 +37,16 @@ pub fn is_stopped(pid: u32) -> bool {
         .filter_map(Result::ok)
         .all(|thread| fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| stat.contains(") T ")))
 }
+
+/// Makes the pipes to and from the parent of this process, a child of panpipe's, as
+/// small as they can be.
+pub fn shrink_pipes() {
+    let handles = std::env::var("PANPIPE_HANDLES").expect("the parent passed them");
+    for handle in handles.split(',') {
+        // Opened again it is the same pipe.
+        let pipe = fs::File::open(format!("/proc/self/fd/{handle}"))
+            .or_else(|_| fs::File::create(format!("/proc/self/fd/{handle}")))
+            .expect("a process can open its own pipes");
+        rustix::pipe::fcntl_setpipe_size(&pipe, 4096).expect("a pipe can be made smaller");
+    }
+}

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 use panpipe_benches::job::{Peer, Work};
-use panpipe_benches::peers::{panpipe, raw, tarpc};
+use panpipe_benches::peers::{panpipe, raw, remoc, tarpc};
 use panpipe_benches::setting::{pin_as_told, runtime_as_told};
 use panpipe_benches::work;
 
@@ -30,9 +30,7 @@ fn main() {
             child.wait().expect("the server ends");
             figures
         }
-        Peer::Panpipe => runtime.block_on(work::run(work, || async {
-            panpipe::EchoClient::connect(place).await.expect("the server listens")
-        })),
+        Peer::Panpipe => runtime.block_on(work::run(work, || panpipe::connect(place, work))),
         Peer::PanpipeChild => runtime.block_on(async {
             let child = ::panpipe::spawn(child).start::<panpipe::EchoClient>().expect("the server runs");
             work::run(work, || async { child.client().clone() }).await
@@ -43,6 +41,7 @@ fn main() {
         Peer::TarpcBytesOverPipe => {
             runtime.block_on(work::run(work, || tarpc::connect_bytes_over_pipe(place)))
         }
+        Peer::Remoc => runtime.block_on(work::run(work, || remoc::connect(place))),
     };
     let figures: Vec<_> = figures.iter().map(ToString::to_string).collect();
     println!("{}", figures.join(" "));

@@ -2,4 +2,5 @@
 
 pub mod panpipe;
 pub mod raw;
+pub mod remoc;
 pub mod tarpc;

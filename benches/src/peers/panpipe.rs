@@ -2,15 +2,21 @@
 
 use std::future::Future;
 
-use panpipe::{NoService, Server};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{BoxStream, repeat_with};
+use panpipe::{Limits, NoService, Server, Streaming};
 
+use crate::job::{HUGE, Work};
 use crate::work;
 
-/// An echo.
+/// An echo and a stream.
 #[panpipe::service]
 pub trait Echo {
     /// Gives its argument back.
     async fn echo(&self, bytes: Vec<u8>) -> Vec<u8>;
+    /// Items of so many bytes, without end.
+    async fn items(&self, size: u32) -> Streaming<Bytes>;
 }
 
 /// The implementation.
@@ -21,20 +27,46 @@ impl Echo for Echoes {
     async fn echo(&self, bytes: Vec<u8>) -> Vec<u8> {
         bytes
     }
+
+    async fn items(&self, size: u32) -> Streaming<Bytes> {
+        Streaming::new(repeat_with(move || Bytes::from(vec![7; size as usize])))
+    }
 }
 
 impl work::Echo for EchoClient {
-    fn echo(&self, size: usize) -> impl Future<Output = usize> + Send {
-        let call = EchoClient::echo(self, vec![7; size]);
-        async move { call.await.expect("the server answers").len() }
+    type Payload = Vec<u8>;
+
+    fn echo(&self, payload: Vec<u8>) -> impl Future<Output = Vec<u8>> + Send {
+        let call = EchoClient::echo(self, payload);
+        async move { call.await.expect("the server answers") }
+    }
+
+    async fn items(&self, size: usize) -> BoxStream<'static, usize> {
+        let size = u32::try_from(size).expect("the works' items are small");
+        let items = EchoClient::items(self, size).await.expect("the server answers");
+        items.map(|item| item.expect("the server sends on").len()).boxed()
+    }
+}
+
+/// The limits as they are, but where the work's messages are larger.
+fn limits(work: Work) -> Limits {
+    match work {
+        Work::Beside => Limits { max_message: 2 * HUGE, max_call_bytes: 4 * HUGE, ..Limits::default() },
+        _ => Limits::default(),
     }
 }
 
 /// Serves under a name until the process is killed.
-pub async fn serve(name: &str) {
-    let server = Server::bind(name).service(Echoes.serve()).start().expect("the name is free");
+pub async fn serve(name: &str, work: Work) {
+    let server = Server::bind(name).limits(limits(work)).service(Echoes.serve());
+    let server = server.start().expect("the name is free");
     println!("ready");
     server.wait().await.expect("the server does not panic");
+}
+
+/// A client of [`serve`].
+pub async fn connect(name: &str, work: Work) -> EchoClient {
+    EchoClient::connect(name).limits(limits(work)).await.expect("the server listens")
 }
 
 /// Serves the parent.

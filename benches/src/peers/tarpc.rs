@@ -12,7 +12,11 @@ use tarpc::server::{BaseChannel, Channel};
 use tarpc::tokio_serde::formats::Bincode as TarpcBincode;
 use tarpc::{ClientMessage, Response, client, context};
 
+use crate::job::HUGE;
 use crate::work;
+
+/// The largest message that any work has.
+const MAX_MESSAGE: usize = 2 * HUGE;
 
 /// An echo with a `Vec<u8>`.
 #[tarpc::service]
@@ -45,15 +49,18 @@ impl EchoBytes for Echoes {
 }
 
 impl work::Echo for EchoVecClient {
-    async fn echo(&self, size: usize) -> usize {
-        EchoVecClient::echo(self, context::current(), vec![7; size]).await.expect("the server answers").len()
+    type Payload = Vec<u8>;
+
+    async fn echo(&self, payload: Vec<u8>) -> Vec<u8> {
+        EchoVecClient::echo(self, context::current(), payload).await.expect("the server answers")
     }
 }
 
 impl work::Echo for EchoBytesClient {
-    async fn echo(&self, size: usize) -> usize {
-        let bytes = Bytes::from(vec![7; size]);
-        EchoBytesClient::echo(self, context::current(), bytes).await.expect("the server answers").len()
+    type Payload = Bytes;
+
+    async fn echo(&self, payload: Bytes) -> Bytes {
+        EchoBytesClient::echo(self, context::current(), payload).await.expect("the server answers")
     }
 }
 
@@ -70,7 +77,7 @@ macro_rules! serve_each {
 /// Serves `Vec<u8>` over tarpc's own transport.
 pub async fn serve_vec(path: &str) {
     let mut listener = unix::listen(path, TarpcBincode::default).await.expect("the path is free");
-    listener.config_mut().max_frame_length(usize::MAX);
+    listener.config_mut().max_frame_length(MAX_MESSAGE);
     println!("ready");
     while let Some(Ok(transport)) = listener.next().await {
         serve_each!(transport, EchoVec::serve(Echoes));
@@ -80,7 +87,7 @@ pub async fn serve_vec(path: &str) {
 /// Serves `Bytes` over tarpc's own transport.
 pub async fn serve_bytes(path: &str) {
     let mut listener = unix::listen(path, TarpcBincode::default).await.expect("the path is free");
-    listener.config_mut().max_frame_length(usize::MAX);
+    listener.config_mut().max_frame_length(MAX_MESSAGE);
     println!("ready");
     while let Some(Ok(transport)) = listener.next().await {
         serve_each!(transport, EchoBytes::serve(Echoes));
@@ -93,7 +100,8 @@ pub async fn serve_vec_over_pipe(name: &str) {
     println!("ready");
     while let Ok(stream) = listener.accept().await {
         let transport =
-            Transport::<_, ClientMessage<EchoVecRequest>, Response<EchoVecResponse>, _>::new(stream, Bincode);
+            Transport::<_, ClientMessage<EchoVecRequest>, Response<EchoVecResponse>, _>::new(stream, Bincode)
+                .with_max_message(MAX_MESSAGE);
         serve_each!(transport, EchoVec::serve(Echoes));
     }
 }
@@ -105,14 +113,16 @@ pub async fn serve_bytes_over_pipe(name: &str) {
     while let Ok(stream) = listener.accept().await {
         let transport = Transport::<_, ClientMessage<EchoBytesRequest>, Response<EchoBytesResponse>, _>::new(
             stream, Bincode,
-        );
+        )
+        .with_max_message(MAX_MESSAGE);
         serve_each!(transport, EchoBytes::serve(Echoes));
     }
 }
 
 /// A client of [`serve_vec`].
 pub fn connect_vec(path: &str) -> impl Future<Output = EchoVecClient> {
-    let transport = unix::connect(path, TarpcBincode::default);
+    let mut transport = unix::connect(path, TarpcBincode::default);
+    transport.config_mut().max_frame_length(MAX_MESSAGE);
     async {
         let transport = transport.await.expect("the server listens");
         EchoVecClient::new(client::Config::default(), transport).spawn()
@@ -121,7 +131,8 @@ pub fn connect_vec(path: &str) -> impl Future<Output = EchoVecClient> {
 
 /// A client of [`serve_bytes`].
 pub fn connect_bytes(path: &str) -> impl Future<Output = EchoBytesClient> {
-    let transport = unix::connect(path, TarpcBincode::default);
+    let mut transport = unix::connect(path, TarpcBincode::default);
+    transport.config_mut().max_frame_length(MAX_MESSAGE);
     async {
         let transport = transport.await.expect("the server listens");
         EchoBytesClient::new(client::Config::default(), transport).spawn()
@@ -131,11 +142,19 @@ pub fn connect_bytes(path: &str) -> impl Future<Output = EchoBytesClient> {
 /// A client of [`serve_vec_over_pipe`].
 pub async fn connect_vec_over_pipe(name: &str) -> EchoVecClient {
     let stream = connect(name).await.expect("the server listens");
-    EchoVecClient::new(client::Config::default(), Transport::new(stream, Bincode)).spawn()
+    EchoVecClient::new(
+        client::Config::default(),
+        Transport::new(stream, Bincode).with_max_message(MAX_MESSAGE),
+    )
+    .spawn()
 }
 
 /// A client of [`serve_bytes_over_pipe`].
 pub async fn connect_bytes_over_pipe(name: &str) -> EchoBytesClient {
     let stream = connect(name).await.expect("the server listens");
-    EchoBytesClient::new(client::Config::default(), Transport::new(stream, Bincode)).spawn()
+    EchoBytesClient::new(
+        client::Config::default(),
+        Transport::new(stream, Bincode).with_max_message(MAX_MESSAGE),
+    )
+    .spawn()
 }

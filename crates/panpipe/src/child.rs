@@ -11,9 +11,10 @@ use panpipe_transport::{Peer, PipeStream, anonymous};
 use thiserror::Error;
 
 use crate::client::{Client, ServiceClient};
-use crate::connection::{Connection, over_pipe};
 use crate::limits::Limits;
-use crate::service::{AnyService, Serve, ServiceImpl};
+use crate::link::{Link, over_pipe};
+use crate::offers::{Offers, Services};
+use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
 
 /// The environment variable that tells a child the handles of its pipes.
@@ -35,7 +36,7 @@ const HANDLES: &str = "PANPIPE_HANDLES";
 /// # }
 /// ```
 pub fn spawn(command: Command) -> Spawn {
-    Spawn { command, limits: Limits::default(), offers: None }
+    Spawn { command, limits: Limits::default(), offers: Offers::default() }
 }
 
 /// A child to be started.
@@ -44,24 +45,13 @@ pub fn spawn(command: Command) -> Spawn {
 pub struct Spawn {
     command: Command,
     limits: Limits,
-    offers: Option<Offer>,
-}
-
-struct Offer {
-    info: crate::ServiceInfo,
-    service: Arc<dyn AnyService>,
-}
-
-impl std::fmt::Debug for Offer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.info.fmt(f)
-    }
+    offers: Offers,
 }
 
 impl Spawn {
-    /// Lets the child call this service.
+    /// Lets the child call this service. Several may be offered.
     pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
-        self.offers = Some(Offer { info: I::info(), service: Arc::new(service) });
+        self.offers.add_shared(service);
         self
     }
 
@@ -93,12 +83,11 @@ impl Spawn {
         drop(passed);
         let mut peer = Peer::this_process();
         peer.pid = process.id();
-        let (info, service) = offers.map(|offer| (offer.info, offer.service)).unzip();
-        let config = Config { limits, offers: info, ..Config::dialer(C::info()) };
-        let connection = over_pipe(stream.with_peer(peer), config).with_service(service).start();
+        let config = Config { limits, offers: offers.infos(), ..Config::dialer(C::info()) };
+        let connection = over_pipe(stream.with_peer(peer), config).with_offers(offers).start();
         // The child may want to call first, and cannot before it has our hello.
         connection.say_hello();
-        let client = C::from_inner(Client::of_connection(Arc::clone(&connection)));
+        let client = C::from_inner(Client::of_link(Arc::clone(&connection)));
         Ok(Child { client, connection, process })
     }
 }
@@ -125,7 +114,7 @@ pub enum SpawnError {
 #[derive(Debug)]
 pub struct Child<C> {
     client: C,
-    connection: Arc<Connection>,
+    connection: Arc<Link>,
     process: tokio::process::Child,
 }
 
@@ -233,11 +222,12 @@ where
     C: ServiceClient,
     I: ServiceImpl,
 {
-    let config = Config { offers: Some(I::info()), wants: C::info().or_none(), ..Config::acceptor(None) };
+    let offers = Arc::new(vec![I::info()]);
+    let config = Config { offers, wants: C::info().or_none(), ..Config::acceptor() };
     let (connection, mut driver) = over_pipe(parent()?, config).into_parts();
     // Held to the end: a child that does not call its parent serves it all the same.
-    let service = make(C::from_inner(Client::of_connection(Arc::clone(&connection))));
-    driver.set_service(Arc::new(service));
+    let service = make(C::from_inner(Client::of_link(Arc::clone(&connection))));
+    driver.set_services(Services::new(Offers::of(service)));
     let reason = driver.await;
     drop(connection);
     ended(reason)

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use panpipe_transport::Peer;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::call;
-use crate::connection::{Connection, PendingCall, over_stream};
+use crate::carried;
+use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
-use crate::service::MethodInfo;
-use crate::session::{CloseReason, Config, Deadline, ReplyBody, ServiceInfo, parse_reply};
+use crate::link::{Link, PendingCall, Received, over_stream};
+use crate::service::{AnyService, MethodInfo};
+use crate::session::{CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
 use crate::shape::{Shape, Wired};
+use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
 
 /// A generated client, for code that works with any.
 pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
@@ -35,11 +38,16 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     #[doc(hidden)]
     fn inner(&self) -> &Client<Self::Req, Self::Resp>;
 
+    /// Makes a call that another process makes of this client.
+    #[doc(hidden)]
+    fn relay(&self, call: IncomingCall<'_>) -> Dispatched;
+
     /// Why the connection ended, once it has; `None` while it stands, and for
     /// a client that has no connection of its own.
     fn close_reason(&self) -> Option<CloseReason> {
         match &self.inner().carrier {
-            Carrier::Connection(connection) => connection.close_reason(),
+            Carrier::Link(link) => link.close_reason(),
+            Carrier::Stub(stub) => stub.link.close_reason(),
             Carrier::Typed(_) => None,
         }
     }
@@ -47,7 +55,8 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     /// The process at the other end, as far as the system tells.
     fn peer(&self) -> Peer {
         match &self.inner().carrier {
-            Carrier::Connection(connection) => connection.peer(),
+            Carrier::Link(link) => link.peer(),
+            Carrier::Stub(stub) => stub.link.peer(),
             Carrier::Typed(_) => Peer::unknown(),
         }
     }
@@ -63,17 +72,26 @@ pub(crate) trait TypedCarrier<Req, Resp>: Send + Sync {
 
     /// Ready as soon as the call is on its way.
     fn oneway(&self, info: &'static MethodInfo, request: Req) -> TypedCall<()>;
+
+    /// The service that is called, if it is one of this process.
+    fn service(&self) -> Option<Arc<dyn AnyService>> {
+        None
+    }
 }
 
 enum Carrier<Req, Resp> {
-    Connection(Arc<Connection>),
+    /// The root port of a connection.
+    Link(Arc<Link>),
+    /// Another port.
+    Stub(Arc<Stub>),
     Typed(Arc<dyn TypedCarrier<Req, Resp>>),
 }
 
 impl<Req, Resp> Clone for Carrier<Req, Resp> {
     fn clone(&self) -> Self {
         match self {
-            Carrier::Connection(connection) => Carrier::Connection(Arc::clone(connection)),
+            Carrier::Link(link) => Carrier::Link(Arc::clone(link)),
+            Carrier::Stub(stub) => Carrier::Stub(Arc::clone(stub)),
             Carrier::Typed(stub) => Carrier::Typed(Arc::clone(stub)),
         }
     }
@@ -94,7 +112,8 @@ impl<Req, Resp> Clone for Client<Req, Resp> {
 impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let carrier = match &self.carrier {
-            Carrier::Connection(connection) => format!("connection to {}", connection.peer()),
+            Carrier::Link(link) => format!("connection to {}", link.peer()),
+            Carrier::Stub(stub) => format!("port {} of the connection to {}", stub.port, stub.link.peer()),
             Carrier::Typed(_) => "values".to_owned(),
         };
         f.debug_struct("Client").field("over", &carrier).field("timeout", &self.timeout).finish()
@@ -102,8 +121,12 @@ impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
 }
 
 impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
-    pub(crate) fn of_connection(connection: Arc<Connection>) -> Self {
-        Client { carrier: Carrier::Connection(connection), timeout: None }
+    pub(crate) fn of_link(link: Arc<Link>) -> Self {
+        Client { carrier: Carrier::Link(link), timeout: None }
+    }
+
+    pub(crate) fn of_stub(stub: Stub) -> Self {
+        Client { carrier: Carrier::Stub(Arc::new(stub)), timeout: None }
     }
 
     pub(crate) fn of_typed(stub: Arc<dyn TypedCarrier<Req, Resp>>) -> Self {
@@ -155,39 +178,42 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         let deadline = self.deadline(info);
         let carrier = self.carrier.clone();
         async move {
-            match carrier {
-                Carrier::Connection(connection) => {
-                    let mut call = PendingCall::new(connection, deadline);
-                    let started = &mut call;
-                    poll_fn(move |cx| {
-                        started.poll_start(info.id, cx.waker(), &mut |codec, out| codec.encode(&args, out))
-                    })
-                    .await
-                    .map_err(CallError::widen)?;
-                    let (reply, codec) = call.reply().await.map_err(CallError::widen)?;
-                    let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
-                    match parse_reply(&reply) {
-                        ReplyBody::Value(bytes) => {
-                            codec.decode::<Wired<ST, T>>(bytes).map(Wired::into_inner).map_err(malformed)
-                        }
-                        ReplyBody::AppError(bytes) => {
-                            let error = codec.decode::<Wired<SE, E>>(bytes).map_err(malformed)?;
-                            Err(CallError::App(error.into_inner()))
-                        }
-                        ReplyBody::Failed(error) => Err(error.widen()),
-                    }
-                }
-                Carrier::Typed(stub) => {
+            let (link, port, _stub) = match carrier {
+                Carrier::Link(link) => (link, ROOT_PORT, None),
+                // Held until the call is over: it is what closes the port.
+                Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+                Carrier::Typed(typed) => {
                     let response =
-                        stub.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
-                    match from_response(response) {
+                        typed.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
+                    return match from_response(response) {
                         Some(result) => result.map_err(CallError::App),
                         None => Err(CallError::Malformed(format!(
                             "the reply to {} is another method's",
                             info.name
                         ))),
-                    }
+                    };
                 }
+            };
+            let mut call = PendingCall::new(link, deadline);
+            let started = &mut call;
+            poll_fn(move |cx| {
+                started.poll_start((port, info.id), cx.waker(), &mut |codec, out| {
+                    carried::encode(codec, &args, out)
+                })
+            })
+            .await
+            .map_err(CallError::widen)?;
+            let Received { body, codec, claims } = call.reply().await.map_err(CallError::widen)?;
+            let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
+            match parse_reply(&body) {
+                ReplyBody::Value(bytes) => carried::decode::<Wired<ST, T>>(codec, bytes, claims)
+                    .map(Wired::into_inner)
+                    .map_err(malformed),
+                ReplyBody::AppError(bytes) => {
+                    let error = carried::decode::<Wired<SE, E>>(codec, bytes, claims).map_err(malformed)?;
+                    Err(CallError::App(error.into_inner()))
+                }
+                ReplyBody::Failed(error) => Err(error.widen()),
             }
         }
     }
@@ -204,17 +230,63 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     {
         let carrier = self.carrier.clone();
         async move {
-            match carrier {
-                Carrier::Connection(connection) => {
-                    poll_fn(move |cx| {
-                        connection
-                            .poll_oneway(info.id, cx.waker(), &mut |codec, out| codec.encode(&args, out))
-                    })
-                    .await
-                }
-                Carrier::Typed(stub) => stub.oneway(info, to_request(args)).await,
-            }
+            let (link, port, _stub) = match carrier {
+                Carrier::Link(link) => (link, ROOT_PORT, None),
+                Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+                Carrier::Typed(typed) => return typed.oneway(info, to_request(args)).await,
+            };
+            poll_fn(move |cx| {
+                link.poll_oneway((port, info.id), cx.waker(), &mut |codec, out| {
+                    carried::encode(codec, &args, out)
+                })
+            })
+            .await
         }
+    }
+
+    /// Serializes the client as a port at which its service is called, by way
+    /// of this process unless it is here.
+    ///
+    /// # Errors
+    ///
+    /// Where no message of panpipe's is being encoded.
+    pub fn serialize_as_port<C, S>(client: &C, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        C: ServiceClient<Req = Req, Resp = Resp>,
+        S: Serializer,
+    {
+        let here = match &client.inner().carrier {
+            Carrier::Typed(typed) => typed.service(),
+            Carrier::Link(_) | Carrier::Stub(_) => None,
+        };
+        OfferedService(here.unwrap_or_else(|| Arc::new(Relay(client.clone())))).serialize(serializer)
+    }
+
+    /// Deserializes a client that was sent as a port.
+    ///
+    /// # Errors
+    ///
+    /// Where the message being decoded carries no such port.
+    pub fn deserialize_from_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ClaimedService(stub) = ClaimedService::deserialize(deserializer)?;
+        Ok(match stub {
+            Some(stub) => Client::of_stub(stub),
+            None => Client::of_typed(Arc::new(Lost)),
+        })
+    }
+}
+
+/// Stands for a service whose port did not travel with its message. The message
+/// is answered with an error, so that nobody gets to see this.
+struct Lost;
+
+impl<Req, Resp: Send> TypedCarrier<Req, Resp> for Lost {
+    fn call(&self, _: &'static MethodInfo, _: Req, _: Option<Deadline>) -> TypedCall<Resp> {
+        Box::pin(async { Err(CallError::Disconnected { sent: false }) })
+    }
+
+    fn oneway(&self, _: &'static MethodInfo, _: Req) -> TypedCall<()> {
+        Box::pin(async { Err(CallError::Disconnected { sent: false }) })
     }
 }
 
@@ -240,12 +312,15 @@ impl ServiceClient for NoService {
     fn inner(&self) -> &Client<Infallible, Infallible> {
         &self.inner
     }
+
+    fn relay(&self, call: IncomingCall<'_>) -> Dispatched {
+        call.unknown_method()
+    }
 }
 
 /// Makes a client over any stream of bytes.
 pub(crate) fn over<C: ServiceClient>(
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
 ) -> C {
-    let connection = over_stream(io, Config::dialer(C::info())).start();
-    C::from_inner(Client::of_connection(connection))
+    C::from_inner(Client::of_link(over_stream(io, Config::dialer(C::info())).start()))
 }

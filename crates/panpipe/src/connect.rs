@@ -10,10 +10,55 @@ use panpipe_transport::{ConnectError, NameError, PipeName};
 
 use crate::client::{Client, ServiceClient};
 use crate::codec::Codec;
-use crate::connection::over_pipe;
+use crate::connection::Connection;
 use crate::limits::Limits;
-use crate::service::{AnyService, Serve, ServiceImpl};
-use crate::session::Config;
+use crate::link::{Link, over_pipe};
+use crate::offers::Offers;
+use crate::service::{Serve, ServiceImpl};
+use crate::session::{Config, ServiceInfo};
+
+/// Connects to a server that offers several services, each of which is then
+/// asked for by [`Connection::client`].
+pub fn connect(name: impl TryInto<PipeName, Error: Into<NameError>>) -> Connect<Connection> {
+    Connect::new(name)
+}
+
+/// What a connection can be made for: a generated client, or a [`Connection`].
+pub trait Target: sealed::Target {}
+
+impl<T: sealed::Target> Target for T {}
+
+mod sealed {
+    use super::{Arc, Link, ServiceInfo};
+
+    pub trait Target: Sized + 'static {
+        fn wants() -> ServiceInfo;
+        #[allow(private_interfaces)]
+        fn of(link: Arc<Link>) -> Self;
+    }
+}
+
+impl<C: ServiceClient> sealed::Target for C {
+    fn wants() -> ServiceInfo {
+        C::info()
+    }
+
+    #[allow(private_interfaces)]
+    fn of(link: Arc<Link>) -> Self {
+        C::from_inner(Client::of_link(link))
+    }
+}
+
+impl sealed::Target for Connection {
+    fn wants() -> ServiceInfo {
+        ServiceInfo::none()
+    }
+
+    #[allow(private_interfaces)]
+    fn of(link: Arc<Link>) -> Self {
+        Connection::new(link)
+    }
+}
 
 /// A connection to be made, made by awaiting it.
 ///
@@ -27,7 +72,7 @@ pub struct Connect<C> {
     name: Result<PipeName, NameError>,
     wait: Option<Duration>,
     config: Config,
-    service: Option<Arc<dyn AnyService>>,
+    offers: Offers,
     client: PhantomData<fn() -> C>,
 }
 
@@ -37,13 +82,13 @@ impl<C> std::fmt::Debug for Connect<C> {
     }
 }
 
-impl<C: ServiceClient> Connect<C> {
+impl<C: Target> Connect<C> {
     pub(crate) fn new(name: impl TryInto<PipeName, Error: Into<NameError>>) -> Self {
         Connect {
             name: name.try_into().map_err(Into::into),
             wait: None,
-            config: Config::dialer(C::info()),
-            service: None,
+            config: Config::dialer(C::wants()),
+            offers: Offers::default(),
             client: PhantomData,
         }
     }
@@ -67,15 +112,14 @@ impl<C: ServiceClient> Connect<C> {
         self
     }
 
-    /// Lets the server call this service.
+    /// Lets the server call this service. Several may be offered.
     pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
-        self.config.offers = Some(I::info());
-        self.service = Some(Arc::new(service));
+        self.offers.add_shared(service);
         self
     }
 }
 
-impl<C: ServiceClient> IntoFuture for Connect<C> {
+impl<C: Target> IntoFuture for Connect<C> {
     type Output = Result<C, ConnectError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
@@ -87,8 +131,8 @@ impl<C: ServiceClient> IntoFuture for Connect<C> {
                 Some(wait) => connect.wait(wait).await?,
                 None => connect.await?,
             };
-            let connection = over_pipe(stream, self.config).with_service(self.service).start();
-            Ok(C::from_inner(Client::of_connection(connection)))
+            let config = Config { offers: self.offers.infos(), ..self.config };
+            Ok(C::of(over_pipe(stream, config).with_offers(self.offers).start()))
         })
     }
 }

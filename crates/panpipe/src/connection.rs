@@ -1,142 +1,96 @@
-//! A connection as its users hold it: it lives as long as somebody does.
+//! A connection as a value, for programs that call several services over it.
 
-use std::any::Any;
-use std::future::Future;
-use std::ops::Deref;
-use std::pin::Pin;
+use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
-use panpipe_transport::{Peer, PipeStream};
-use tokio::io::{AsyncRead, AsyncWrite};
+use panpipe_transport::Peer;
 
-use crate::codec::Codec;
+use crate::call;
+use crate::client::{Client, ServiceClient};
 use crate::error::CallError;
-use crate::service::AnyService;
-use crate::session::{Config, Deadline, Driver, Encode, Inlet, Outlet, Session, of_pipe, of_stream};
+use crate::link::{Link, open_service};
+use crate::session::{CloseReason, Deadline, ServiceInfo};
 
-/// Closes the session when the last holder lets go.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    session: Arc<Session>,
+/// A connection over which several services can be called, of the one side and
+/// of the other.
+///
+/// A client gets it by [`connect`](crate::connect), a server's closure for each
+/// client by [`Server::service_per_client`](crate::Server::service_per_client).
+/// Clones are the same connection. It ends with the last clone, client, stub and
+/// stream of its side.
+///
+/// ```
+/// # #[panpipe::service]
+/// # pub trait Clock { async fn now(&self) -> u64; }
+/// # #[panpipe::service]
+/// # pub trait Store { async fn get(&self, key: String) -> u64; }
+/// # struct Wall;
+/// # impl Clock for Wall { async fn now(&self) -> u64 { 7 } }
+/// # struct Db;
+/// # impl Store for Db { async fn get(&self, _: String) -> u64 { 9 } }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc.several.{}", std::process::id());
+/// let server = panpipe::Server::bind(&name).service(Wall.serve()).service(Db.serve()).start()?;
+///
+/// let connection = panpipe::connect(&name).await?;
+/// let clock = connection.client::<ClockClient>().await?;
+/// let store = connection.client::<StoreClient>().await?;
+/// assert_eq!(clock.now().await? + store.get("k".to_owned()).await?, 16);
+/// # server.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Connection {
+    link: Arc<Link>,
 }
 
-impl Deref for Connection {
-    type Target = Session;
-
-    fn deref(&self) -> &Session {
-        &self.session
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("peer", &self.peer()).finish_non_exhaustive()
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.session.close();
-    }
-}
-
-/// A connection that is not running yet.
-pub(crate) struct Prepared {
-    pub(crate) connection: Arc<Connection>,
-    driver: Driver,
-}
-
-/// Prepares a session over a pipe.
-pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
-    let peer = stream.peer();
-    let (inlet, outlet) = of_pipe(stream);
-    prepare(config, peer, inlet, outlet)
-}
-
-/// Prepares a session over any stream of bytes.
-pub(crate) fn over_stream<Io>(io: Io, config: Config) -> Prepared
-where
-    Io: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let mut io = Some(io);
-    let any: &mut dyn Any = &mut io;
-    // A pipe knows its peer, and callers can write to it without the driver.
-    if let Some(pipe) = any.downcast_mut::<Option<PipeStream>>().and_then(Option::take) {
-        return over_pipe(pipe, config);
-    }
-    let (inlet, outlet) = of_stream(io.expect("it was not taken: it is no pipe"));
-    prepare(config, Peer::unknown(), inlet, outlet)
-}
-
-fn prepare(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> Prepared {
-    let (session, driver) = Session::new(config, peer, inlet, outlet);
-    Prepared { connection: Arc::new(Connection { session }), driver }
-}
-
-impl Prepared {
-    /// Sets what the peer may call.
-    pub(crate) fn with_service(mut self, service: Option<Arc<dyn AnyService>>) -> Self {
-        if let Some(service) = service {
-            self.driver.set_service(service);
-        }
-        self
+impl Connection {
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Connection { link }
     }
 
-    /// Runs the session as a task of its own.
+    /// The client of a service that the other side offers.
     ///
-    /// # Panics
+    /// It takes a round trip, and as long as the call that is being answered
+    /// here has left, if one is. Dropping the future gives up.
     ///
-    /// Outside a tokio runtime.
-    pub(crate) fn start(self) -> Arc<Connection> {
-        tokio::spawn(self.driver);
-        self.connection
+    /// # Errors
+    ///
+    /// [`CallError::Refused`] when the other side does not offer the service, or
+    /// not in this version; whatever a call can fail with.
+    pub async fn client<C: ServiceClient>(&self) -> Result<C, CallError> {
+        let deadline =
+            call::deadline().map(|at| Deadline { at, left: at.saturating_duration_since(Instant::now()) });
+        let info: ServiceInfo = C::info();
+        let stub = open_service(Arc::clone(&self.link), &info, deadline).await?;
+        Ok(C::from_inner(Client::of_stub(stub)))
     }
 
-    /// Takes the session apart, to run it in place.
-    pub(crate) fn into_parts(self) -> (Arc<Connection>, Driver) {
-        (self.connection, self.driver)
-    }
-}
-
-/// A call on its way: tells the peer to stop when it is dropped early.
-pub(crate) struct PendingCall {
-    connection: Arc<Connection>,
-    deadline: Option<Deadline>,
-    key: Option<usize>,
-}
-
-impl PendingCall {
-    pub(crate) fn new(connection: Arc<Connection>, deadline: Option<Deadline>) -> Self {
-        PendingCall { connection, deadline, key: None }
+    /// The process at the other end, as far as the system tells.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.link.peer()
     }
 
-    pub(crate) fn poll_start(
-        &mut self,
-        method: u64,
-        waker: &Waker,
-        encode: &mut Encode<'_>,
-    ) -> Poll<Result<(), CallError>> {
-        if self.deadline.is_some_and(|deadline| deadline.left.is_zero()) {
-            return Poll::Ready(Err(CallError::DeadlineExceeded));
-        }
-        self.connection.poll_call(&mut self.key, method, self.deadline, waker, encode)
+    /// Why the connection ended, once it has.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.link.close_reason()
     }
 
-    pub(crate) fn reply(
-        &mut self,
-    ) -> impl Future<Output = Result<(panpipe_transport::buffer::FrameBuf, Codec), CallError>> + Send + '_
-    {
-        struct Reply<'a>(&'a mut PendingCall);
-        impl Future for Reply<'_> {
-            type Output = Result<(panpipe_transport::buffer::FrameBuf, Codec), CallError>;
-            fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-                let call = &mut *self.0;
-                call.connection.poll_reply(&mut call.key, cx.waker())
-            }
-        }
-        Reply(self)
-    }
-}
-
-impl Drop for PendingCall {
-    fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.connection.drop_call(key);
-        }
+    /// How many streams, senders and stubs are open on the connection, of both
+    /// sides.
+    #[must_use]
+    pub fn open_ports(&self) -> usize {
+        self.link.open_ports()
     }
 }

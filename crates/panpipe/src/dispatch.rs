@@ -9,13 +9,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use panpipe_transport::Peer;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::call::CallContext;
+use crate::carried::{self, Claims};
 use crate::codec::Codec;
+use crate::error::{CallError, Refusal};
 use crate::service::{AnyService, MethodInfo};
-use crate::session::{Failure, Session, put_status};
+use crate::session::{Failure, OPEN, Session, put_status};
+use crate::shape::{Shape, Wired};
+use crate::stub::OfferedService;
 
 /// One call of the peer's, before its handler runs.
 pub struct IncomingCall<'a> {
@@ -24,16 +27,17 @@ pub struct IncomingCall<'a> {
     pub(crate) id: Option<u32>,
     pub(crate) method: u64,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) peer: Peer,
     pub(crate) codec: Codec,
     pub(crate) args: &'a [u8],
+    /// The ports that the arguments carry, if any.
+    pub(crate) claims: Option<Box<Claims>>,
 }
 
 impl fmt::Debug for IncomingCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IncomingCall")
             .field("method", &self.method)
-            .field("peer", &self.peer)
+            .field("peer", &self.session.peer())
             .finish_non_exhaustive()
     }
 }
@@ -53,6 +57,7 @@ impl IncomingCall<'_> {
     }
 
     /// Answers with what `handler` gives.
+    #[inline]
     pub fn unary<A, T, E, F, Fut>(self, info: &'static MethodInfo, handler: F) -> Dispatched
     where
         A: DeserializeOwned,
@@ -61,35 +66,17 @@ impl IncomingCall<'_> {
         T: Serialize + Send + 'static,
         E: Serialize + Send + 'static,
     {
-        let Some(id) = self.id else {
-            return self.unknown_method();
-        };
-        let args = match self.codec.decode::<A>(self.args) {
-            Ok(args) => args,
-            Err(why) => {
-                return self.fail(Failure::Malformed(format!("the arguments of {}: {why}", info.name)));
-            }
-        };
-        let work = handler(args);
-        let session = Arc::clone(self.session);
-        let task = async move {
-            let result = work.await;
-            poll_fn(move |cx| {
-                session.poll_answer(id, cx.waker(), &mut |codec, out| {
-                    put_status(out, result.is_ok());
-                    match &result {
-                        Ok(value) => codec.encode(value, out),
-                        Err(error) => codec.encode(error, out),
-                    }
-                })
+        self.answered(info, |session, id, args| {
+            let work = handler(args);
+            Box::pin(async move {
+                let result = work.await;
+                answer(session, id, result).await;
             })
-            .await;
-        };
-        self.run(info, Box::pin(task))
+        })
     }
 
     /// Runs `handler`; nothing is sent back.
-    pub fn oneway<A, F, Fut>(self, info: &'static MethodInfo, handler: F) -> Dispatched
+    pub fn oneway<A, F, Fut>(mut self, info: &'static MethodInfo, handler: F) -> Dispatched
     where
         A: DeserializeOwned,
         F: FnOnce(A) -> Fut,
@@ -98,34 +85,93 @@ impl IncomingCall<'_> {
         if self.id.is_some() {
             return self.unknown_method();
         }
-        match self.codec.decode::<A>(self.args) {
+        match carried::decode::<A>(self.codec, self.args, self.claims.take()) {
             Ok(args) => {
                 let work = handler(args);
                 self.run(info, Box::pin(work))
             }
             Err(why) => {
-                tracing::warn!(method = info.name, peer = %self.peer, "a one-way call was dropped, its arguments cannot be read: {why}");
+                tracing::warn!(method = info.name, peer = %self.session.peer(), "a one-way call was dropped, its arguments cannot be read: {why}");
                 self.fail(Failure::Malformed(why))
             }
+        }
+    }
+
+    /// Makes the call of another process, and answers with what comes of it.
+    pub fn relay<A, ST, T, SE, E, F, Fut>(self, info: &'static MethodInfo, call: F) -> Dispatched
+    where
+        A: DeserializeOwned,
+        F: FnOnce(A) -> Fut,
+        Fut: Future<Output = Result<T, CallError<E>>> + Send + 'static,
+        ST: Shape<T> + 'static,
+        SE: Shape<E> + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.answered(info, |session, id, args| {
+            let call = call(args);
+            Box::pin(async move {
+                let result = match call.await.map_err(CallError::into_app) {
+                    Ok(value) => Ok(Wired::<ST, T>::new(value)),
+                    Err(Ok(error)) => Err(Wired::<SE, E>::new(error)),
+                    Err(Err(failed)) => return session.fail(id, failed.into()),
+                };
+                answer(session, id, result).await;
+            })
+        })
+    }
+
+    /// Answers with a service of this side, as a port of its own.
+    pub(crate) fn open(self, service: Result<Arc<dyn AnyService>, Refusal>) -> Dispatched {
+        static INFO: MethodInfo = MethodInfo::new("panpipe.open", OPEN);
+        let Some(id) = self.id else {
+            return self.unknown_method();
+        };
+        let session = Arc::clone(self.session);
+        match service {
+            Ok(service) => {
+                let task = async move { answer(session, id, Ok::<_, ()>(OfferedService(service))).await };
+                self.run(&INFO, Box::pin(task))
+            }
+            Err(refusal) => self.fail(Failure::Refused(refusal)),
+        }
+    }
+
+    /// Runs what answers the call.
+    #[inline]
+    fn answered<A: DeserializeOwned>(
+        mut self,
+        info: &'static MethodInfo,
+        task: impl FnOnce(Arc<Session>, u32, A) -> Task,
+    ) -> Dispatched {
+        let Some(id) = self.id else {
+            return self.unknown_method();
+        };
+        match carried::decode::<A>(self.codec, self.args, self.claims.take()) {
+            Ok(args) => {
+                let task = task(Arc::clone(self.session), id, args);
+                self.run(info, task)
+            }
+            Err(why) => self.fail(Failure::Malformed(format!("the arguments of {}: {why}", info.name))),
         }
     }
 
     /// Answers that there is no such method.
     pub fn unknown_method(self) -> Dispatched {
         if self.id.is_none() {
-            tracing::warn!(method = self.method, peer = %self.peer, "a one-way call was dropped, there is no such method");
+            tracing::warn!(method = self.method, peer = %self.session.peer(), "a one-way call was dropped, there is no such method");
         }
         self.fail(Failure::UnknownMethod)
     }
 
-    fn fail(self, failure: Failure) -> Dispatched {
+    pub(crate) fn fail(self, failure: Failure) -> Dispatched {
         end(self.session, self.id, failure);
         Dispatched(())
     }
 
     /// Polls once in place, and spawns what is still pending.
-    fn run(self, info: &'static MethodInfo, mut task: Task) -> Dispatched {
-        let context = CallContext { peer: self.peer, method: info.name, deadline: self.deadline };
+    fn run(&self, info: &'static MethodInfo, mut task: Task) -> Dispatched {
+        let context = CallContext { peer: self.session.peer(), method: info.name, deadline: self.deadline };
         // The spawned task polls again before it waits, so nobody needs waking yet.
         match poll_caught(&mut task, context, &mut Context::from_waker(Waker::noop())) {
             Outcome::Pending => {
@@ -138,6 +184,24 @@ impl IncomingCall<'_> {
         }
         Dispatched(())
     }
+}
+
+/// Sends a reply, as soon as there is room for it.
+#[inline]
+fn answer<T: Serialize, E: Serialize>(
+    session: Arc<Session>,
+    id: u32,
+    result: Result<T, E>,
+) -> impl Future<Output = ()> {
+    poll_fn(move |cx| {
+        session.poll_answer(id, cx.waker(), &mut |codec, out| {
+            put_status(out, result.is_ok());
+            match &result {
+                Ok(value) => carried::encode(codec, value, out),
+                Err(error) => carried::encode(codec, error, out),
+            }
+        })
+    })
 }
 
 /// Hands a call to the service. A panic in decoding is the call's own.

@@ -59,8 +59,11 @@ pub enum CallError<E = Infallible> {
         /// The largest size that the receiving side accepts, in bytes.
         limit: u64,
     },
-    /// The other side holds as many calls as it accepts. The call did not run.
-    #[error("the other side is at its limit of running calls; the call did not run, try again later")]
+    /// The other side holds as many calls, or as many of this side's streams and
+    /// stubs, as it accepts. The call did not run.
+    #[error(
+        "the other side is at its limit of running calls or of open streams and stubs; the call did not run, try again later"
+    )]
     Overloaded,
     /// The other side has no method of this name and signature.
     #[error(
@@ -68,7 +71,7 @@ pub enum CallError<E = Infallible> {
     )]
     UnknownMethod,
     /// The arguments or the reply could not be encoded or decoded.
-    #[error("arguments or reply could not be read: {0}")]
+    #[error("arguments or reply could not be encoded or decoded: {0}")]
     Malformed(String),
     /// The other side turned the connection down, and says why. The call did
     /// not run.
@@ -93,6 +96,55 @@ impl CallError {
             CallError::Refused(refusal) => CallError::Refused(refusal),
         }
     }
+}
+
+impl<E> CallError<E> {
+    /// The method's own error, or the failure of the call.
+    pub(crate) fn into_app(self) -> Result<E, CallError> {
+        Err(match self {
+            CallError::App(error) => return Ok(error),
+            CallError::Disconnected { sent } => CallError::Disconnected { sent },
+            CallError::DeadlineExceeded => CallError::DeadlineExceeded,
+            CallError::Cancelled => CallError::Cancelled,
+            CallError::Panicked => CallError::Panicked,
+            CallError::TooLarge { size, limit } => CallError::TooLarge { size, limit },
+            CallError::Overloaded => CallError::Overloaded,
+            CallError::UnknownMethod => CallError::UnknownMethod,
+            CallError::Malformed(why) => CallError::Malformed(why),
+            CallError::Refused(refusal) => CallError::Refused(refusal),
+        })
+    }
+}
+
+/// Why a stream of another process ended before its writer had ended it.
+///
+/// It is the last item of its stream. The items before it are whole.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The connection that the stream came over has ended.
+    #[error("the connection ended before the stream did")]
+    Disconnected,
+    /// What made the items panicked.
+    #[error("what made the stream's items panicked; the log of its process says where")]
+    Panicked,
+    /// An item could not be encoded or decoded.
+    #[error("an item of the stream could not be encoded or decoded: {0}")]
+    Malformed(String),
+    /// An item encodes to more bytes than the reader accepts in one message.
+    #[error(
+        "an item of {size} bytes is over the reader's limit of {limit}; raise `Limits::max_message` there or send smaller ones"
+    )]
+    TooLarge {
+        /// The size of the encoded item, in bytes.
+        size: u64,
+        /// The largest size that the reader accepts, in bytes.
+        limit: u64,
+    },
+    /// The call that the stream's writing end was sent with failed, so that
+    /// nobody has written to it.
+    #[error("the call that the stream's sender was passed with failed")]
+    Cancelled,
 }
 
 /// Why a connection was turned down before any call ran.

@@ -54,6 +54,7 @@
 #[cfg(feature = "tarpc")]
 pub mod tarpc;
 
+mod carried;
 mod child;
 mod client;
 mod codec;
@@ -62,11 +63,15 @@ mod connection;
 mod dispatch;
 mod error;
 mod limits;
+mod link;
 mod local;
+mod offers;
 mod server;
 mod service;
 mod session;
 mod shape;
+mod stream;
+mod stub;
 
 pub mod call;
 
@@ -128,12 +133,14 @@ pub use panpipe_transport::{BindError, ConnectError, NameError, Peer, PipeName, 
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
 pub use client::{NoService, ServiceClient};
 pub use codec::Codec;
-pub use connect::Connect;
-pub use error::{CallError, Refusal, RefusalReason};
+pub use connect::{Connect, Target, connect};
+pub use connection::Connection;
+pub use error::{CallError, Refusal, RefusalReason, StreamError};
 pub use limits::Limits;
 pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};
+pub use stream::{SendError, Sender, Streaming, WhenFull, channel};
 
 /// What generated code is written in. Not for users: it changes with the macro.
 #[doc(hidden)]

@@ -29,6 +29,20 @@ pub struct Limits {
     /// How many bytes wait to be sent before calls and replies of this side
     /// wait too.
     pub queued_bytes: usize,
+    /// How many ports one peer may have open at once: streams, senders and
+    /// clients that it has passed to this side. A message of the peer's that
+    /// carries one more fails with
+    /// [`CallError::Overloaded`](crate::CallError::Overloaded).
+    pub max_ports: u32,
+    /// How many items of one stream are held before they are read. Its writer
+    /// waits. A stream that is read quickly gets up to four times as many.
+    pub stream_items: u32,
+    /// How many bytes of one stream are held before they are read. An item that
+    /// is larger than half of it counts as half of it. A stream that is read quickly gets up to four times as many.
+    pub stream_bytes: usize,
+    /// How many bytes of such larger items all streams of one peer hold at once.
+    /// One item alone may be larger than that.
+    pub large_item_bytes: usize,
     /// How many clients a server serves at once. One more is refused.
     pub max_clients: usize,
     /// How long a peer may take for its hello.
@@ -42,6 +56,10 @@ impl Default for Limits {
             max_calls: MAX_CALLS,
             max_call_bytes: MAX_CALL_BYTES,
             queued_bytes: QUEUED_BYTES,
+            max_ports: MAX_PORTS,
+            stream_items: STREAM_ITEMS,
+            stream_bytes: STREAM_BYTES,
+            large_item_bytes: LARGE_ITEM_BYTES,
             max_clients: MAX_CLIENTS,
             handshake_timeout: HANDSHAKE_TIMEOUT,
         }
@@ -55,6 +73,9 @@ impl Limits {
         self.max_calls = self.max_calls.max(1);
         self.max_call_bytes = self.max_call_bytes.max(1);
         self.queued_bytes = self.queued_bytes.max(1);
+        self.stream_items = self.stream_items.max(1);
+        self.stream_bytes = self.stream_bytes.max(STREAM_BYTES_LEAST);
+        self.large_item_bytes = self.large_item_bytes.max(1);
         self
     }
 }

@@ -12,7 +12,7 @@ use panpipe_transport::Peer;
 use crate::call::CallContext;
 use crate::client::{Client, TypedCall, TypedCarrier};
 use crate::error::CallError;
-use crate::service::{MethodInfo, Serve, ServiceImpl};
+use crate::service::{AnyService, MethodInfo, Serve, ServiceImpl};
 use crate::session::Deadline;
 
 struct Local<I> {
@@ -48,6 +48,10 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
             tokio::spawn(handler);
             Ok(())
         })
+    }
+
+    fn service(&self) -> Option<Arc<dyn AnyService>> {
+        Some(Arc::new(Serve { service: Arc::clone(&self.service) }))
     }
 }
 

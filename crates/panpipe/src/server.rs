@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use panpipe_transport::{BindError, Listener, NameError, Peer, PipeName, PipeStream};
@@ -12,11 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::connection::{over_pipe, over_stream};
+use crate::connection::Connection;
 use crate::error::{Refusal, RefusalReason};
 use crate::limits::{self, Limits};
-use crate::service::{AnyService, Serve, ServiceImpl};
-use crate::session::{CloseReason, Config, ServiceInfo};
+use crate::link::{over_pipe, over_stream};
+use crate::offers::Offers;
+use crate::service::{Serve, ServiceImpl};
+use crate::session::{CloseReason, Config};
 
 /// Serves `service` under `name` until ctrl-c, then lets running calls finish.
 ///
@@ -52,8 +53,9 @@ where
     Io: AsyncRead + AsyncWrite + Send + 'static,
     I: ServiceImpl,
 {
-    let (connection, driver) =
-        over_stream(io, Config::acceptor(Some(I::info()))).with_service(Some(Arc::new(service))).into_parts();
+    let offers = Offers::of(service);
+    let config = Config { offers: offers.infos(), ..Config::acceptor() };
+    let (connection, driver) = over_stream(io, config).with_offers(offers).into_parts();
     let reason = driver.await;
     drop(connection);
     reason
@@ -97,7 +99,7 @@ pub enum ServeError {
 #[must_use = "a server serves when `.serve()` is awaited or `.start()` is called"]
 pub struct Server {
     name: Result<PipeName, NameError>,
-    service: Option<(ServiceInfo, Arc<dyn AnyService>)>,
+    offers: Offers,
     limits: Limits,
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -118,16 +120,58 @@ impl Server {
     pub fn bind(name: impl TryInto<PipeName, Error: Into<NameError>>) -> Self {
         Server {
             name: name.try_into().map_err(Into::into),
-            service: None,
+            offers: Offers::default(),
             limits: Limits::default(),
             grace: limits::DRAIN,
             until: Box::pin(std::future::pending()),
         }
     }
 
-    /// What clients may call.
+    /// Lets clients call this service. There may be several: a generated client
+    /// connects to its own, [`connect`](crate::connect) to all.
     pub fn service<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
-        self.service = Some((I::info(), Arc::new(service)));
+        self.offers.add_shared(service);
+        self
+    }
+
+    /// Lets each client call a service that `make` makes for it alone, when the
+    /// client first asks for it: for state that belongs to one client.
+    ///
+    /// The service is dropped when the client's connection has ended.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// #[panpipe::service]
+    /// pub trait Counter {
+    ///     /// Counts this client's calls.
+    ///     async fn next(&self) -> u64;
+    /// }
+    ///
+    /// #[derive(Default)]
+    /// struct Calls(AtomicU64);
+    ///
+    /// impl Counter for Calls {
+    ///     async fn next(&self) -> u64 {
+    ///         self.0.fetch_add(1, Ordering::Relaxed) + 1
+    ///     }
+    /// }
+    ///
+    /// # fn run() -> Result<(), panpipe::ServeError> {
+    /// let server = panpipe::Server::bind("acme.counter")
+    ///     .service_per_client(|client| {
+    ///         println!("{} counts", client.peer());
+    ///         Calls::default().serve()
+    ///     })
+    ///     .start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn service_per_client<I: ServiceImpl>(
+        mut self,
+        make: impl Fn(&Connection) -> Serve<I> + Send + Sync + 'static,
+    ) -> Self {
+        self.offers.add_per_client(make);
         self
     }
 
@@ -169,15 +213,14 @@ impl Server {
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<RunningServer, ServeError> {
         let name = self.name.map_err(BindError::from)?;
-        let Some((info, service)) = self.service else {
+        if self.offers.is_empty() {
             return Err(ServeError::NoService { name });
-        };
+        }
         let listener = Listener::bind(name.clone())?;
         let (stop, stopping) = watch::channel(false);
         let accept = Accept {
             listener,
-            info,
-            service,
+            offers: self.offers,
             limits: self.limits,
             grace: self.grace,
             stopping,
@@ -226,8 +269,7 @@ impl RunningServer {
 
 struct Accept {
     listener: Listener,
-    info: ServiceInfo,
-    service: Arc<dyn AnyService>,
+    offers: Offers,
     limits: Limits,
     grace: Duration,
     stopping: watch::Receiver<bool>,
@@ -236,7 +278,7 @@ struct Accept {
 
 impl Accept {
     async fn run(self) {
-        let Accept { listener, info, service, limits, grace, mut stopping, mut until } = self;
+        let Accept { listener, offers, limits, grace, mut stopping, mut until } = self;
         let (drain, draining) = watch::channel(false);
         let mut clients = JoinSet::new();
         let mut pause = limits::ACCEPT_PAUSE;
@@ -246,7 +288,7 @@ impl Accept {
                     Ok(stream) => {
                         pause = limits::ACCEPT_PAUSE;
                         let refusal = turn_down(stream.peer(), clients.len(), &limits);
-                        let client = ClientSetup { info: info.clone(), service: Arc::clone(&service), limits: limits.clone() };
+                        let client = ClientSetup { offers: offers.clone(), limits: limits.clone() };
                         clients.spawn(client.serve(stream, refusal, draining.clone()));
                     }
                     Err(error) => {
@@ -293,16 +335,15 @@ fn turn_down(peer: Peer, clients: usize, limits: &Limits) -> Option<Refusal> {
 }
 
 struct ClientSetup {
-    info: ServiceInfo,
-    service: Arc<dyn AnyService>,
+    offers: Offers,
     limits: Limits,
 }
 
 impl ClientSetup {
     async fn serve(self, stream: PipeStream, refusal: Option<Refusal>, mut draining: watch::Receiver<bool>) {
         let peer = stream.peer();
-        let config = Config { limits: self.limits, ..Config::acceptor(Some(self.info)) };
-        let (connection, driver) = over_pipe(stream, config).with_service(Some(self.service)).into_parts();
+        let config = Config { limits: self.limits, offers: self.offers.infos(), ..Config::acceptor() };
+        let (connection, driver) = over_pipe(stream, config).with_offers(self.offers).into_parts();
         if let Some(refusal) = refusal {
             connection.refuse(refusal);
         }

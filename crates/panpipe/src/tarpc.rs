@@ -9,13 +9,14 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use panpipe_transport::Peer;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tarpc::client::RpcError;
 use tarpc::client::stub::Stub;
 use tarpc::{ServerError, context};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::call::CallContext;
+use crate::carried;
 use crate::client::{Client, ServiceClient, TypedCall, TypedCarrier};
 use crate::error::CallError;
 use crate::limits;
@@ -24,27 +25,74 @@ use crate::service::{MethodInfo, Request as _, Serve, ServiceImpl};
 use crate::session::Deadline;
 
 /// A request of a generated service, as tarpc's channels carry it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Request<R>(pub R);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request<R> {
+    message: R,
+    /// Whether it came with streams, senders or clients, which are lost.
+    lost_ports: bool,
+}
+
+/// What a generated service answers, as tarpc's channels carry it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply<R> {
+    message: R,
+    lost_ports: bool,
+}
+
+macro_rules! without_ports {
+    ($message:ident) => {
+        impl<R> $message<R> {
+            fn new(message: R) -> Self {
+                $message { message, lost_ports: false }
+            }
+        }
+
+        impl<R: Serialize> Serialize for $message<R> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                carried::foreign(|| self.message.serialize(serializer)).0
+            }
+        }
+
+        impl<'de, R: Deserialize<'de>> Deserialize<'de> for $message<R> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let (message, lost_ports) = carried::foreign(|| R::deserialize(deserializer));
+                Ok($message { message: message?, lost_ports })
+            }
+        }
+    };
+}
+
+without_ports!(Request);
+without_ports!(Reply);
+
+/// What is said of a method that came with ports.
+const PORTS_DO_NOT_TRAVEL: &str =
+    "it passes a stream, sender or client, which tarpc's transports cannot carry; connect by panpipe's own";
 
 impl<R: crate::service::Request> tarpc::RequestName for Request<R> {
     fn name(&self) -> &str {
-        self.0.name()
+        self.message.name()
     }
 }
 
 impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
     type Req = Request<I::Req>;
-    type Resp = I::Resp;
+    type Resp = Reply<I::Resp>;
 
     async fn serve(self, context: context::Context, request: Self::Req) -> Result<Self::Resp, ServerError> {
-        let method = request.0.name();
+        let method = request.message.name();
+        if request.lost_ports {
+            return Err(ServerError::new(
+                io::ErrorKind::InvalidInput,
+                format!("{method}: {PORTS_DO_NOT_TRAVEL}"),
+            ));
+        }
         // Who calls over tarpc's transports, tarpc does not tell.
         let context = CallContext { peer: Peer::unknown(), method, deadline: Some(context.deadline) };
-        let handler = Box::pin(self.service.respond(request.0));
+        let handler = Box::pin(self.service.respond(request.message));
         InContext { context, handler }
             .await
+            .map(Reply::new)
             .map_err(|error| ServerError::new(io::ErrorKind::Other, format!("{method}: {error}")))
     }
 }
@@ -74,7 +122,7 @@ impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
 pub fn client<C, S>(stub: S) -> (C, impl Future<Output = ()>)
 where
     C: ServiceClient,
-    S: Stub<Req = Request<C::Req>, Resp = C::Resp>,
+    S: Stub<Req = Request<C::Req>, Resp = Reply<C::Resp>>,
     Request<C::Req>: tarpc::RequestName,
 {
     let (jobs, mut todo) = mpsc::channel::<Job<C::Req, C::Resp>>(limits::MAX_CALLS as usize);
@@ -100,16 +148,23 @@ struct Job<Req, Resp> {
     reply: oneshot::Sender<Result<Resp, CallError>>,
 }
 
-async fn run<Req, S>(stub: &S, job: Job<Req, S::Resp>)
+async fn run<Req, Resp, S>(stub: &S, job: Job<Req, Resp>)
 where
-    S: Stub<Req = Request<Req>>,
+    S: Stub<Req = Request<Req>, Resp = Reply<Resp>>,
     Request<Req>: tarpc::RequestName,
 {
     let Job { context, request, mut reply } = job;
     tokio::select! {
-        result = stub.call(context, Request(request)) => {
+        result = stub.call(context, Request::new(request)) => {
+            let result = match result {
+                Ok(response) if response.lost_ports => {
+                    Err(CallError::Malformed(PORTS_DO_NOT_TRAVEL.to_owned()))
+                }
+                Ok(response) => Ok(response.message),
+                Err(error) => Err(call_error(error)),
+            };
             // Nobody may be waiting any more; then the result is nobody's.
-            let _ = reply.send(result.map_err(call_error));
+            let _ = reply.send(result);
         }
         () = reply.closed() => {}
     }
@@ -149,6 +204,9 @@ fn call_error(error: RpcError) -> CallError {
         RpcError::Channel(_) => CallError::Disconnected { sent: true },
         RpcError::DeadlineExceeded => CallError::DeadlineExceeded,
         RpcError::Server(error) if error.kind == io::ErrorKind::WouldBlock => CallError::Overloaded,
+        RpcError::Server(error) if error.kind == io::ErrorKind::InvalidInput => {
+            CallError::Malformed(error.detail)
+        }
         RpcError::Server(_) => CallError::Panicked,
     }
 }

@@ -21,6 +21,9 @@ pub const PREALLOCATED: usize = 4096;
 
 /// How much is read at once.
 pub const READ_CHUNK: usize = 64 << 10;
+/// How much is read at once where another large frame is expected, whose bytes
+/// are to go elsewhere.
+pub const READ_HEAD: usize = 4 << 10;
 /// How many buffers a thread keeps for its connections.
 pub const POOL_BUFFERS: usize = 8;
 /// How large a kept buffer may be.
@@ -62,6 +65,27 @@ pub const MAX_CALLS: u32 = 1024;
 pub const MAX_CALL_BYTES: usize = 64 << 20;
 /// How many bytes wait to be sent before callers and handlers wait too.
 pub const QUEUED_BYTES: usize = 1 << 20;
+/// How many bytes of a session's own short messages may wait, to a peer that does
+/// not read, before the connection is closed.
+pub const UNREAD_WORDS: usize = 1 << 20;
+/// How large a message is at least that travels in parts.
+pub const LARGE_MESSAGE: usize = 128 << 10;
+/// How large a part is.
+pub const PART: usize = 512 << 10;
+/// The same while small messages pass the large ones.
+pub const SHORT_PART: usize = 8 << 10;
+/// For how many parts it stays so after the last of them.
+pub const SHORT_PARTS: u32 = 256;
+/// How much of what is written the system holds meanwhile, where it can be told.
+pub const SHORT_SEND_BUFFER: usize = 4 << 10;
+/// How many messages travel in parts at once, in one direction; others wait.
+pub const TRANSFERS: usize = 4;
+/// How many bytes of large messages, if they are more than one, wait to be sent
+/// before one-way calls and handlers wait too.
+pub const QUEUED_LARGE: usize = 4 << 20;
+/// How much is written of them at a time before the connection's task looks
+/// what has come in.
+pub const WRITE_TURN: usize = 512 << 10;
 /// How many clients a server serves at once.
 pub const MAX_CLIENTS: usize = 4096;
 /// The largest first message, sent before the receiver's limit is known.
@@ -72,6 +96,26 @@ pub const HELLO: usize = 8 << 10;
 pub const SERVICE_NAME: usize = 2 << 10;
 /// The longest explanation that travels with an error.
 pub const WORDS: usize = 1 << 10;
+/// How many ports one peer may have open at once.
+pub const MAX_PORTS: u32 = 512;
+/// How many items of a stream are held before they are read.
+pub const STREAM_ITEMS: u32 = 1024;
+/// How many bytes of a stream are held before they are read.
+pub const STREAM_BYTES: usize = 256 << 10;
+/// The least number of bytes that can be set for that.
+pub const STREAM_BYTES_LEAST: usize = 1 << 10;
+/// How many bytes of items larger than that the streams of a peer hold in all.
+pub const LARGE_ITEM_BYTES: usize = 32 << 20;
+/// How many times as much a stream gets at most when it is read quickly.
+pub const STREAM_GROWTH: u64 = 4;
+/// How many bytes all streams of a connection get together for being read quickly.
+pub const STREAM_GROWTH_BYTES: u64 = 16 << 20;
+/// How many bytes wait to be sent before streams wait with further items.
+pub const STREAM_QUEUE: usize = 256 << 10;
+/// The same while other messages go out between their items.
+pub const SHORT_QUEUE: usize = 16 << 10;
+/// For how many items it stays so after the last of them.
+pub const SHORT_ITEMS: u32 = 256;
 /// How long a peer may take for its hello.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client that makes no call keeps its hello to itself.

@@ -20,6 +20,17 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
 /// encoding is longer than need be; `rest` is then left anywhere.
 #[inline]
 pub fn take(rest: &mut &[u8]) -> Option<u64> {
+    // Nearly all are short.
+    match rest.split_first() {
+        Some((&byte, tail)) if byte < 0x80 => {
+            *rest = tail;
+            Some(u64::from(byte))
+        }
+        _ => take_long(rest),
+    }
+}
+
+fn take_long(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for index in 0..MAX_LEN {
         let (&byte, tail) = rest.split_first()?;

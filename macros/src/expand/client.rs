@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::service::info;
-use super::{Names, args_type, full_name, halves, info_name, item_attrs, wired};
+use super::{Halves, Names, args_type, full_name, halves, info_name, item_attrs, wired};
 use crate::ast::{Method, Output, Service};
 
 pub(super) fn types(service: &Service, names: &Names) -> TokenStream {
@@ -26,10 +26,15 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     let Service { ident: trait_name, .. } = service;
     let Names { client, service: service_type, request, response, .. } = names;
     let (impl_generics, arguments, where_clause) = names.wire.split_for_impl();
+    let mut deserialize = names.wire.clone();
+    deserialize.params.insert(0, syn::parse_quote!('__de));
+    let (de_generics, _, _) = deserialize.split_for_impl();
     let methods = service.methods().map(|method| expand_method(service, names, method));
+    let relays = service.methods().map(|method| relay_arm(service, names, method));
     let info = info(service);
     let debug_name = client.to_string();
     let params = service.params();
+    let offer_doc = "Makes a client of a service of this process, to be passed to another as an argument, a result or a stream's item: whoever has it calls back. The service is dropped with the last client of it, here and there.";
     let local_doc = format!(
         "Makes a client that calls `implementation` in this process, without a pipe: for tests, and in place of a [`{client}::connect`] that is not needed."
     );
@@ -69,6 +74,12 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
                 Self { inner: ::panpipe::__private::local(::panpipe::Serve::<#service_type<_, #(#params),*>>::new(service)) }
             }
 
+            #[doc = #offer_doc]
+            #[must_use]
+            pub fn offer(service: ::panpipe::Serve<#service_type<impl #trait_name #arguments, #(#params),*>>) -> Self {
+                Self { inner: ::panpipe::__private::local(service) }
+            }
+
             /// The same client, each of whose calls has this long at most. It
             /// counts from the call on and travels with it.
             #[must_use]
@@ -95,6 +106,37 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
             fn inner(&self) -> &::panpipe::__private::Client<Self::Req, Self::Resp> {
                 &self.inner
             }
+
+            fn relay(
+                &self,
+                call: ::panpipe::__private::IncomingCall<'_>,
+            ) -> ::panpipe::__private::Dispatched {
+                match call.method() {
+                    #(#relays)*
+                    _ => call.unknown_method(),
+                }
+            }
+        }
+
+        #[automatically_derived]
+        impl #impl_generics ::panpipe::__private::serde::Serialize for #client #arguments #where_clause {
+            fn serialize<__S: ::panpipe::__private::serde::Serializer>(
+                &self,
+                serializer: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::panpipe::__private::Client::serialize_as_port(self, serializer)
+            }
+        }
+
+        #[automatically_derived]
+        impl #de_generics ::panpipe::__private::serde::Deserialize<'__de> for #client #arguments #where_clause {
+            fn deserialize<__D: ::panpipe::__private::serde::Deserializer<'__de>>(
+                deserializer: __D,
+            ) -> ::core::result::Result<Self, __D::Error> {
+                ::core::result::Result::Ok(Self {
+                    inner: ::panpipe::__private::Client::deserialize_from_port(deserializer)?,
+                })
+            }
         }
 
         #[automatically_derived]
@@ -114,9 +156,8 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
 }
 
 fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStream {
-    let Names { request, response, .. } = names;
-    let Method { ident, variant, .. } = method;
-    let (info, args, params) = (info_name(method), args_type(method), service.params());
+    let ident = &method.ident;
+    let (info, params) = (info_name(method), service.params());
     let attrs = method.callers_attrs();
     let undocumented = !method.attrs.iter().any(|attr| attr.path().is_ident("doc"));
     let doc = undocumented.then(|| {
@@ -124,16 +165,12 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
         quote!(#[doc = #doc])
     });
     let bindings: Vec<_> = method.args.iter().map(|arg| &arg.ident).collect();
+    let to_request = to_request(names, method);
     let types = method.args.iter().map(|arg| &arg.ty);
     let wireds = method.args.iter().map(|arg| {
         let (ident, wired) = (&arg.ident, wired(&arg.ty));
         quote!(<#wired>::new(#ident))
     });
-    let indices = (0..bindings.len()).map(syn::Index::from);
-    let to_request = {
-        let args_name = format_ident!("args");
-        quote!(|#args_name: #args| #request::#variant { #(#bindings: #args_name.#indices.into_inner()),* })
-    };
     let signature = |output: TokenStream| {
         quote! {
             #(#attrs)*
@@ -150,13 +187,8 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
             }
         };
     }
-    let halves = halves(&method.output);
-    let (ok, err, ok_shape, err_shape) = (halves.ok, halves.err, halves.ok_shape, halves.err_shape);
-    let result = match &method.output {
-        Output::Plain(_) => quote!(::core::result::Result::Ok(output)),
-        Output::Result { .. } => quote!(output),
-        Output::Alias { .. } => quote!(::panpipe::__private::ResultParts::into_result(output)),
-    };
+    let call = call(names, method, &quote!(self.inner), &quote!((#(#wireds,)*)));
+    let Halves { ok, err, .. } = halves(&method.output);
     let error = match &method.output {
         Output::Plain(_) => quote!(::panpipe::CallError),
         Output::Result { .. } | Output::Alias { .. } => quote!(::panpipe::CallError<#err>),
@@ -164,15 +196,67 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
     let signature = signature(quote!(::core::result::Result<#ok, #error>));
     quote! {
         #signature {
-            self.inner.call::<#args, #ok_shape, #ok, #err_shape, #err>(
-                &#info,
-                (#(#wireds,)*),
-                #to_request,
-                |response| match response {
-                    #response::#variant(output) => ::core::option::Option::Some(#result),
-                    _ => ::core::option::Option::None,
-                },
-            )
+            #call
+        }
+    }
+}
+
+/// A method's arguments as a request.
+fn to_request(names: &Names, method: &Method) -> TokenStream {
+    let (request, variant, args) = (&names.request, &method.variant, args_type(method));
+    let bindings = method.args.iter().map(|arg| &arg.ident);
+    let indices = (0..method.args.len()).map(syn::Index::from);
+    let args_name = format_ident!("args");
+    quote!(|#args_name: #args| #request::#variant { #(#bindings: #args_name.#indices.into_inner()),* })
+}
+
+/// A call of a method of which something comes back.
+fn call(names: &Names, method: &Method, client: &TokenStream, args: &TokenStream) -> TokenStream {
+    let (response, variant) = (&names.response, &method.variant);
+    let (info, args_type, to_request) = (info_name(method), args_type(method), to_request(names, method));
+    let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
+    let result = match &method.output {
+        Output::Plain(_) => quote!(::core::result::Result::Ok(output)),
+        Output::Result { .. } => quote!(output),
+        Output::Alias { .. } => quote!(::panpipe::__private::ResultParts::into_result(output)),
+    };
+    quote! {
+        #client.call::<#args_type, #ok_shape, #ok, #err_shape, #err>(
+            &#info,
+            #args,
+            #to_request,
+            |response| match response {
+                #response::#variant(output) => ::core::option::Option::Some(#result),
+                _ => ::core::option::Option::None,
+            },
+        )
+    }
+}
+
+/// The call of a method that another process makes of a client.
+fn relay_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
+    let (cfgs, hash, info, args) = (method.cfgs(), method.hash, info_name(method), args_type(method));
+    let body = if method.oneway {
+        let to_request = to_request(names, method);
+        quote! {
+            call.oneway(&#info, move |args: #args| async move {
+                let _ = client.oneway(&#info, args, #to_request).await;
+            })
+        }
+    } else {
+        let made = call(names, method, &quote!(client), &quote!(args));
+        let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
+        quote! {
+            call.relay::<_, #ok_shape, #ok, #err_shape, #err, _, _>(&#info, move |args: #args| #made)
+        }
+    };
+    let name = full_name(service, method);
+    quote! {
+        #[doc = #name]
+        #(#cfgs)*
+        #hash => {
+            let client = ::core::clone::Clone::clone(&self.inner);
+            #body
         }
     }
 }

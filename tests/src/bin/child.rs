@@ -14,7 +14,7 @@ async fn main() -> ExitCode {
         "probe" => panpipe::serve_parent(|_: NoService| Prober::default().serve()).await,
         "worker" => panpipe::serve_parent(|host: ProbeClient| WorkerImpl { host }.serve()).await,
         "worker-small-pipes" => {
-            shrink_pipes();
+            system::shrink_pipes();
             panpipe::serve_parent(|host: ProbeClient| WorkerImpl { host }.serve()).await
         }
         "fds" => {
@@ -30,17 +30,5 @@ async fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Makes the pipes to and from the parent as small as they can be.
-fn shrink_pipes() {
-    let handles = std::env::var("PANPIPE_HANDLES").expect("the parent passed them");
-    for handle in handles.split(',') {
-        // Opened again it is the same pipe.
-        let pipe = std::fs::File::open(format!("/proc/self/fd/{handle}"))
-            .or_else(|_| std::fs::File::create(format!("/proc/self/fd/{handle}")))
-            .expect("a process can open its own pipes");
-        rustix::pipe::fcntl_setpipe_size(&pipe, 4096).expect("a pipe can be made smaller");
     }
 }

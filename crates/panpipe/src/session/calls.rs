@@ -12,10 +12,17 @@ use panpipe_transport::buffer::FrameBuf;
 use slab::Slab;
 
 use super::deadlines::Ticket;
+use super::ports::Attached;
 use crate::error::CallError;
 
-/// A reply as it came: a status byte and what belongs to it.
-pub(crate) type Reply = FrameBuf;
+/// A reply as it came.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// A status byte and what belongs to it.
+    pub(crate) body: FrameBuf,
+    /// The ports that it carries, if any.
+    pub(crate) attached: Option<Box<[Attached]>>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -111,9 +118,26 @@ impl Calls {
         self.calls[key].state = CallState::Sent { id, end };
     }
 
+    /// Notes that the last part of a call has been queued, and where it ends.
+    pub(crate) fn is_out(&mut self, id: u64, at: u64) {
+        let flight = usize::try_from(id).ok().and_then(|id| self.flights.get(id));
+        if let Some(call) = flight.and_then(|flight| self.calls.get_mut(flight.key?)) {
+            if let CallState::Sent { end, .. } = &mut call.state {
+                *end = at;
+            }
+        }
+    }
+
     /// Keeps room for those who have waited longest, as far as `room` goes,
     /// and hands over their wakers.
+    #[inline]
     pub(crate) fn grant(&mut self, room: Room, wakes: &mut Vec<Waker>) {
+        if !self.waiting.is_empty() {
+            self.grant_waiting(room, wakes);
+        }
+    }
+
+    fn grant_waiting(&mut self, room: Room, wakes: &mut Vec<Waker>) {
         while self.place(room) {
             let Some((_, key)) = self.waiting.pop_first() else {
                 return;

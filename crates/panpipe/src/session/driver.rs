@@ -9,31 +9,35 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use panpipe_transport::buffer::{Inbox, Prefix};
+use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
 use tokio::time::{Sleep, sleep_until};
 
 use super::close::CloseReason;
-use super::core::Incoming;
-use super::message::{Kind, MAGIC, parse_header};
+use super::core::{Core, Incoming, IncomingPorts};
+use super::message::{Header, Kind, MAGIC, OPEN, parse_header};
 use super::outlet::Inlet;
 use super::{Session, State};
+use crate::carried::Claims;
 use crate::codec::Codec;
 use crate::dispatch::{IncomingCall, dispatch};
 use crate::limits;
-use crate::service::AnyService;
+use crate::offers::Services;
 
 /// The future that is a connection's only task. It ends with the connection.
 pub(crate) struct Driver {
     session: Arc<Session>,
     /// What the peer may call. It goes with the driver, so that a service that
     /// holds a client of this very connection does not keep it for ever.
-    service: Option<Arc<dyn AnyService>>,
+    services: Services,
     inlet: Inlet,
     inbox: Inbox,
     /// Calls whose handlers wait to be started until the peer reads its replies.
     /// How many, and of how many bytes, is bounded as for calls that run.
     parked: VecDeque<Parked>,
     magic_seen: bool,
+    /// The frame that is being read straight to where it, or the message that it is
+    /// a part of, is put together.
+    diverted: Option<Header>,
     /// What the stream ended or failed with; nothing more is read.
     read_end: Option<CloseReason>,
     write_end: Option<CloseReason>,
@@ -48,11 +52,12 @@ impl Driver {
     pub(crate) fn new(session: Arc<Session>, inlet: Inlet) -> Self {
         Driver {
             session,
-            service: None,
+            services: Services::default(),
             inlet,
             inbox: Inbox::default(),
             parked: VecDeque::new(),
             magic_seen: false,
+            diverted: None,
             read_end: None,
             write_end: None,
             unflushed: false,
@@ -63,8 +68,8 @@ impl Driver {
     }
 
     /// Sets what the peer may call; to be done before the driver runs.
-    pub(crate) fn set_service(&mut self, service: Arc<dyn AnyService>) {
-        self.service = Some(service);
+    pub(crate) fn set_services(&mut self, services: Services) {
+        self.services = services;
     }
 
     /// Reads what there is and deals with it. Ready when nothing more will come.
@@ -98,7 +103,7 @@ impl Driver {
 
     /// Deals with every whole frame in the inbox. False: it has to wait.
     fn take_frames(&mut self) -> bool {
-        let Driver { session, service, inbox, parked, magic_seen, .. } = self;
+        let Driver { session, services, inbox, parked, magic_seen, diverted, .. } = self;
         let mut now = Instant::now;
         loop {
             // One lock for all that the core deals with alone; a call leaves it.
@@ -122,9 +127,28 @@ impl Driver {
                             }
                         }
                     }
+                    if diverted.is_some() {
+                        let Some(message) = inbox.take_diverted() else { return Step::Done };
+                        let header = diverted.take().expect("what is diverted has a header");
+                        let whole = match header.kind {
+                            Kind::Part | Kind::LastPart => core.put_incomplete(&header, message),
+                            _ => Some((header, message.into_frame())),
+                        };
+                        let received =
+                            whole.and_then(|(header, whole)| receive_whole(core, header, whole, &mut now));
+                        match received {
+                            Some((incoming, whole)) => {
+                                return Step::Whole(Admitted::of(core, incoming), whole);
+                            }
+                            None => continue,
+                        }
+                    }
                     let frame = match inbox.peek_frame(core.max_frame_in()) {
                         Ok(Some(frame)) => frame,
-                        Ok(None) => return Step::Done,
+                        Ok(None) => {
+                            *diverted = divert(core, inbox);
+                            return Step::Done;
+                        }
                         Err(error) => {
                             core.violation(&error.to_string());
                             return Step::Done;
@@ -138,16 +162,36 @@ impl Driver {
                         }
                     };
                     if header.kind == Kind::Reply {
-                        let mut reply = inbox.take_frame();
-                        reply.advance(header.body);
-                        core.receive_reply(header.id, reply);
+                        let reply = inbox.take_frame();
+                        core.receive_reply(header, reply);
+                        continue;
+                    }
+                    if matches!(header.kind, Kind::Part | Kind::LastPart) {
+                        let Some(mut message) = core.take_incomplete(&header) else { continue };
+                        message.append(&frame[header.body..]);
+                        inbox.consume_frame();
+                        let whole = core.put_incomplete(&header, message);
+                        let received =
+                            whole.and_then(|(header, whole)| receive_whole(core, header, whole, &mut now));
+                        match received {
+                            Some((incoming, whole)) => {
+                                return Step::Whole(Admitted::of(core, incoming), whole);
+                            }
+                            None => continue,
+                        }
+                    }
+                    if header.kind == Kind::Item {
+                        if core.is_special(&header, frame) {
+                            let item = inbox.take_frame();
+                            core.receive_item(header, item);
+                        } else {
+                            core.receive_small_item(header, frame);
+                            inbox.consume_frame();
+                        }
                         continue;
                     }
                     if let Some(incoming) = core.receive(header, frame, &mut now) {
-                        // One-way calls have no reply to wait with.
-                        let parks = incoming.id.is_some() && !(parked.is_empty() && core.has_queue_room());
-                        let codec = core.codec();
-                        return if parks { Step::Park(incoming, codec) } else { Step::Call(incoming, codec) };
+                        return Step::Call(Admitted::of(core, incoming));
                     }
                     inbox.consume_frame();
                 }
@@ -155,15 +199,14 @@ impl Driver {
             match step {
                 Step::Wait => return false,
                 Step::Done => return true,
-                Step::Call(incoming, codec) => {
-                    let args = &inbox.peeked()[incoming.args..];
-                    dispatch(service.as_ref(), incoming.call(session, codec, args));
+                Step::Call(admitted) => {
+                    let args = admitted.incoming.args(inbox.peeked());
+                    admitted.run_or_park(session, services, parked, args);
                     inbox.consume_frame();
                 }
-                Step::Park(incoming, codec) => {
-                    let args = inbox.peeked()[incoming.args..].into();
-                    parked.push_back(Parked { incoming, codec, args });
-                    inbox.consume_frame();
+                Step::Whole(admitted, whole) => {
+                    let args = admitted.incoming.args(&whole);
+                    admitted.run_or_park(session, services, parked, args);
                 }
             }
         }
@@ -175,8 +218,11 @@ impl Driver {
             let Some(Parked { incoming, codec, args }) = self.parked.pop_front() else { return };
             let stop = incoming.id.and_then(|id| Some((id, self.session.poll_stop(id, Waker::noop())?)));
             match stop {
-                Some((id, stop)) => self.session.fail(id, stop.into()),
-                None => dispatch(self.service.as_ref(), incoming.call(&self.session, codec, &args)),
+                Some((id, stop)) => {
+                    self.session.with(|state| state.core.let_go_of(incoming));
+                    self.session.fail(id, stop.into());
+                }
+                None => incoming.run(&self.session, &mut self.services, codec, &args),
             }
         }
     }
@@ -184,11 +230,23 @@ impl Driver {
     /// Writes what is queued, as far as it goes.
     fn write(state: &mut State, cx: &mut Context<'_>, end: &mut Option<CloseReason>, unflushed: &mut bool) {
         let State { core, outlet } = state;
-        while end.is_none() && !core.outgoing().pending().is_empty() {
-            let outbox = core.outgoing();
-            match outlet.poll_write(cx, outbox.pending()) {
+        let mut turn = 0;
+        while end.is_none() {
+            core.feed();
+            outlet.hold_little(core.is_bulk_passed());
+            if core.outbox().pending().is_empty() {
+                break;
+            }
+            if turn >= limits::WRITE_TURN {
+                // What has come in meanwhile is not to wait for all of it.
+                cx.waker().wake_by_ref();
+                break;
+            }
+            let outbox = core.outbox();
+            match outlet.poll_write(cx, outbox) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     outbox.advance(n);
+                    turn += n;
                     *unflushed = true;
                     core.after_write();
                 }
@@ -260,6 +318,40 @@ impl Driver {
     }
 }
 
+/// Deals with a message that has come in parts. A call is handed back.
+fn receive_whole(
+    core: &mut Core,
+    header: Header,
+    whole: FrameBuf,
+    now: &mut dyn FnMut() -> Instant,
+) -> Option<(Incoming, FrameBuf)> {
+    match header.kind {
+        Kind::Reply => core.receive_reply(header, whole),
+        Kind::Item => core.receive_item(header, whole),
+        _ => return core.receive(header, &whole, now).map(|incoming| (incoming, whole)),
+    }
+    None
+}
+
+/// Has the rest of a large frame that has begun read straight to where it is
+/// wanted.
+fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
+    let (begun, size) = inbox.begun(core.max_frame_in()).ok()??;
+    if size < limits::READ_CHUNK / 4 {
+        return None;
+    }
+    let header = parse_header(begun).ok()?;
+    match header.kind {
+        Kind::Part | Kind::LastPart => {
+            let message = core.take_incomplete(&header)?;
+            inbox.divert(header.body, message);
+        }
+        Kind::Item | Kind::Reply => inbox.divert(0, Assembly::default()),
+        _ => return None,
+    }
+    Some(header)
+}
+
 /// A call that was let in and whose handler has not been started.
 struct Parked {
     incoming: Incoming,
@@ -267,16 +359,73 @@ struct Parked {
     args: Box<[u8]>,
 }
 
+/// A call that was let in.
+struct Admitted {
+    incoming: Incoming,
+    codec: Codec,
+    /// Whether there is room for its reply.
+    has_room: bool,
+}
+
+impl Admitted {
+    #[inline]
+    fn of(core: &Core, incoming: Incoming) -> Admitted {
+        // One-way calls have no reply to wait with.
+        let has_room = incoming.id.is_none() || core.has_queue_room();
+        Admitted { codec: core.codec(), has_room, incoming }
+    }
+
+    /// Hands the call to its service, or keeps it until there is room for its reply.
+    #[inline]
+    fn run_or_park(
+        self,
+        session: &Arc<Session>,
+        services: &mut Services,
+        parked: &mut VecDeque<Parked>,
+        args: &[u8],
+    ) {
+        let Admitted { incoming, codec, has_room } = self;
+        if has_room && (parked.is_empty() || incoming.id.is_none()) {
+            incoming.run(session, services, codec, args);
+        } else {
+            parked.push_back(Parked { incoming, codec, args: args.into() });
+        }
+    }
+}
+
 impl Incoming {
-    fn call<'a>(self, session: &'a Arc<Session>, codec: Codec, args: &'a [u8]) -> IncomingCall<'a> {
-        let Incoming { id, method, deadline, .. } = self;
-        IncomingCall { session, id, method, deadline, peer: session.peer, codec, args }
+    /// Hands the call to its service.
+    #[inline]
+    fn run(self, session: &Arc<Session>, services: &mut Services, codec: Codec, args: &[u8]) {
+        let Incoming { id, method, deadline, ports, .. } = self;
+        let call = IncomingCall { session, id, method, deadline, codec, args, claims: None };
+        match ports {
+            None if method != OPEN => dispatch(services.root(session), call),
+            None => services.open(call),
+            Some(ports) => run_with_ports(call, *ports, services),
+        }
+    }
+}
+
+/// Hands a call to its service that carries ports, or is for another than the root.
+#[cold]
+fn run_with_ports(mut call: IncomingCall<'_>, ports: IncomingPorts, services: &mut Services) {
+    let IncomingPorts { service, attached } = ports;
+    // No claims are made where nobody is left to use them: the session ends.
+    if let Some(link) = call.session.link().filter(|_| !attached.is_empty()) {
+        call.claims = Some(Claims::new(link, call.codec, attached));
+    }
+    match service {
+        Some(service) => dispatch(Some(&service), call),
+        None => dispatch(services.root(call.session), call),
     }
 }
 
 enum Step {
-    Call(Incoming, Codec),
-    Park(Incoming, Codec),
+    /// A call that is the frame last peeked at.
+    Call(Admitted),
+    /// A call that came in parts.
+    Whole(Admitted, FrameBuf),
     Done,
     Wait,
 }

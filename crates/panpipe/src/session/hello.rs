@@ -68,8 +68,35 @@ pub(crate) struct Hello {
     pub(crate) max_call_bytes: u64,
     /// The service that this side wants to call.
     pub(crate) wants: Option<ServiceInfo>,
-    /// The service that this side offers.
+    /// The service that this side offers at the root port.
     pub(crate) offers: Option<ServiceInfo>,
+    pub(crate) ports: PortLimits,
+}
+
+/// How much of ports and streams one side takes. A peer that says nothing of it
+/// takes none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PortLimits {
+    /// How many ports the other side may have open at once.
+    pub(crate) ports: u64,
+    /// How many items of a stream may come before the first are read.
+    pub(crate) items: u64,
+    /// The same in bytes. An item that is larger counts as so many, and as all
+    /// its bytes towards `large`.
+    pub(crate) bytes: u64,
+    /// How many bytes of larger items may come before the first are read.
+    pub(crate) large: u64,
+}
+
+impl From<&Limits> for PortLimits {
+    fn from(limits: &Limits) -> Self {
+        PortLimits {
+            ports: u64::from(limits.max_ports),
+            items: u64::from(limits.stream_items),
+            bytes: limits.stream_bytes as u64,
+            large: limits.large_item_bytes as u64,
+        }
+    }
 }
 
 impl Hello {
@@ -88,6 +115,7 @@ impl Hello {
             max_call_bytes: limits.max_call_bytes as u64,
             wants,
             offers,
+            ports: PortLimits::from(limits),
         }
     }
 
@@ -101,6 +129,10 @@ impl Hello {
         for service in [&self.wants, &self.offers] {
             put_str(out, service.as_ref().map_or("", ServiceInfo::name));
             varint::put(out, service.as_ref().map_or(0, |service| u64::from(service.version)));
+        }
+        let PortLimits { ports, items, bytes, large } = self.ports;
+        for limit in [ports, items, bytes, large] {
+            varint::put(out, limit);
         }
     }
 
@@ -117,6 +149,7 @@ impl Hello {
             max_call_bytes: varint::take(rest)?,
             wants: take_service(rest)?,
             offers: take_service(rest)?,
+            ports: take_ports(rest)?,
         })
     }
 
@@ -141,26 +174,46 @@ impl Hello {
                 ),
             );
         }
-        match (&peer.wants, &self.offers) {
-            (None, _) => Ok(()),
-            (Some(wanted), None) => refuse(
-                RefusalReason::Service,
-                format!("the service {wanted} was asked for, but this side offers none"),
-            ),
-            (Some(wanted), Some(offered)) if wanted.name != offered.name => refuse(
-                RefusalReason::Service,
-                format!("the service {wanted} was asked for, but this side offers {offered}"),
-            ),
-            (Some(wanted), Some(offered)) if wanted.version != offered.version => refuse(
-                RefusalReason::ServiceVersion,
-                format!(
-                    "the service {wanted} was asked for, but this side offers version {}",
-                    offered.version
-                ),
-            ),
-            _ => Ok(()),
-        }
+        Ok(())
     }
+}
+
+/// Which of the services on offer is `wanted`; a refusal in words where none is.
+pub(crate) fn find_service(offers: &[ServiceInfo], wanted: &ServiceInfo) -> Result<usize, Refusal> {
+    let refuse = |reason, message| Err(Refusal { reason, message });
+    if let Some(index) = offers.iter().position(|offered| offered == wanted) {
+        return Ok(index);
+    }
+    let versions: Vec<_> = offers.iter().filter(|offered| offered.name == wanted.name).collect();
+    if let [first, rest @ ..] = versions.as_slice() {
+        let others: String = rest.iter().map(|other| format!(", {}", other.version)).collect();
+        return refuse(
+            RefusalReason::ServiceVersion,
+            format!(
+                "the service {wanted} was asked for, but this side offers version {}{others}",
+                first.version
+            ),
+        );
+    }
+    let offered: Vec<_> = offers.iter().map(ToString::to_string).collect();
+    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+    refuse(
+        RefusalReason::Service,
+        format!("the service {wanted} was asked for, but this side offers {offered}"),
+    )
+}
+
+/// A peer without ports ends its hello before them.
+fn take_ports(rest: &mut &[u8]) -> Option<PortLimits> {
+    if rest.is_empty() {
+        return Some(PortLimits::default());
+    }
+    Some(PortLimits {
+        ports: varint::take(rest)?,
+        items: varint::take(rest)?,
+        bytes: varint::take(rest)?,
+        large: varint::take(rest)?,
+    })
 }
 
 /// The outer `None` is a malformed field, the inner one an absent service.
@@ -193,20 +246,33 @@ mod tests {
     fn every_cut_of_a_hello_is_malformed() {
         let mut bytes = Vec::new();
         hello(Some(("Store", 3)), Some(("Host", 1))).encode(&mut bytes);
-        for cut in 0..bytes.len() {
+        let whole = bytes.len();
+        let without_ports = {
+            let mut rest = Hello::decode(&bytes).unwrap();
+            rest.ports = PortLimits::default();
+            let mut short = Vec::new();
+            rest.encode(&mut short);
+            short.len() - 4
+        };
+        for cut in (0..whole).filter(|&cut| cut != without_ports) {
             assert_eq!(Hello::decode(&bytes[..cut]), None, "cut at {cut}");
         }
+        assert_eq!(Hello::decode(&bytes[..without_ports]).unwrap().ports, PortLimits::default());
     }
 
     #[test]
     fn what_does_not_fit_is_refused_in_words() {
-        let server = hello(None, Some(("Store", 2)));
-        assert_eq!(server.check(&hello(Some(("Store", 2)), None)), Ok(()));
-        let refusal = server.check(&hello(Some(("Stoer", 2)), None)).unwrap_err();
+        let info = |name, version| ServiceInfo::new(name, version);
+        let offers = [info("Cart", 1), info("Store", 2)];
+        assert_eq!(find_service(&offers, &info("Store", 2)), Ok(1));
+        let refusal = find_service(&offers, &info("Stoer", 2)).unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::Service);
         assert!(refusal.message.contains("Stoer version 2") && refusal.message.contains("Store version 2"));
-        let refusal = server.check(&hello(Some(("Store", 1)), None)).unwrap_err();
+        let refusal = find_service(&offers, &info("Store", 1)).unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::ServiceVersion);
+        assert!(refusal.message.contains("offers version 2"));
+        assert!(find_service(&[], &info("Store", 1)).unwrap_err().message.contains("none"));
+        let server = hello(None, Some(("Store", 2)));
         let old = Hello { protocol: 9, ..hello(None, None) };
         assert_eq!(server.check(&old).unwrap_err().reason, RefusalReason::ProtocolVersion);
         let odd = Hello { codec: 77, ..hello(None, None) };

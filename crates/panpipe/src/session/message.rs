@@ -12,6 +12,9 @@ pub(crate) const PROTOCOL_VERSION: u64 = 1;
 /// The port of the service that a connection was opened for.
 pub(crate) const ROOT_PORT: u64 = 0;
 
+/// The method of the root port that opens another service of the same side.
+pub(crate) const OPEN: u64 = 0;
+
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -24,7 +27,18 @@ pub(crate) enum Kind {
     Cancel = 6,
     Goodbye = 7,
     Close = 8,
+    Item = 9,
+    End = 10,
+    Credit = 11,
+    Stop = 12,
+    Part = 13,
+    LastPart = 14,
+    Abort = 15,
 }
+
+/// The bit of a kind that says that the message carries ports: a trailer behind
+/// the body lists them.
+pub(crate) const CARRIES: u8 = 0x80;
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
@@ -37,6 +51,13 @@ impl Kind {
             6 => Kind::Cancel,
             7 => Kind::Goodbye,
             8 => Kind::Close,
+            9 => Kind::Item,
+            10 => Kind::End,
+            11 => Kind::Credit,
+            12 => Kind::Stop,
+            13 => Kind::Part,
+            14 => Kind::LastPart,
+            15 => Kind::Abort,
             _ => return None,
         })
     }
@@ -56,6 +77,7 @@ pub(crate) enum Status {
     UnknownMethod = 7,
     Malformed = 8,
     NotRun = 9,
+    Refused = 10,
 }
 
 impl Status {
@@ -71,6 +93,7 @@ impl Status {
             7 => Status::UnknownMethod,
             8 => Status::Malformed,
             9 => Status::NotRun,
+            10 => Status::Refused,
             _ => return None,
         })
     }
@@ -80,6 +103,8 @@ impl Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
+    /// Whether a trailer lists ports that the message carries.
+    pub(crate) carries: bool,
     pub(crate) port: u64,
     pub(crate) id: u64,
     pub(crate) body: usize,
@@ -93,18 +118,24 @@ pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
     varint::put(out, id);
 }
 
+#[cold]
+fn unknown_kind(kind: u8) -> String {
+    format!("a frame is of unknown kind {kind}")
+}
+
 /// Reads the header of `frame`, or says what is wrong with it.
-#[inline]
+#[inline(always)]
 pub(crate) fn parse_header(frame: &[u8]) -> Result<Header, String> {
     let mut rest = frame;
     let Some((&kind, tail)) = rest.split_first() else {
         return Err("a frame is empty".to_owned());
     };
     rest = tail;
-    let kind = Kind::from_byte(kind).ok_or_else(|| format!("a frame is of unknown kind {kind}"))?;
+    let (carries, kind) = (kind & CARRIES != 0, kind & !CARRIES);
+    let kind = Kind::from_byte(kind).ok_or_else(|| unknown_kind(kind))?;
     let port = varint::take(&mut rest).ok_or("a frame's port is not a varint")?;
     let id = varint::take(&mut rest).ok_or("a frame's id is not a varint")?;
-    Ok(Header { kind, port, id, body: frame.len() - rest.len() })
+    Ok(Header { kind, carries, port, id, body: frame.len() - rest.len() })
 }
 
 /// Takes eight little-endian bytes off the front of `rest`.

@@ -1,6 +1,7 @@
 //! A session: the state machine behind a lock, together with the way out.
 //! Callers and handlers use it directly; the driver feeds it.
 
+mod batch;
 mod calls;
 mod close;
 mod core;
@@ -10,32 +11,45 @@ mod handlers;
 mod hello;
 mod message;
 mod outlet;
+mod parts;
+mod ports;
 mod reply;
+mod stream_end;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use panpipe_transport::Peer;
 
+pub(crate) use self::batch::{Batch, RawItem};
+pub(crate) use self::calls::Reply;
 pub use self::close::CloseReason;
-use self::core::Core;
-pub(crate) use self::core::{Config, Deadline, Encode};
+pub(crate) use self::core::{Config, Deadline, Encode, ItemError};
+use self::core::{Core, PortAftermath};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;
+pub(crate) use self::hello::find_service;
+pub(crate) use self::message::{OPEN, ROOT_PORT, put_str, take_str};
 pub(crate) use self::outlet::{Inlet, Outlet, of_pipe, of_stream};
+pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
+pub(crate) use self::stream_end::StreamEnd;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
-
-use self::calls::Reply;
+use crate::limits;
+use crate::link::Link;
 
 /// One end of a connection.
 pub(crate) struct Session {
     state: Mutex<State>,
     peer: Peer,
+    /// The users' handle of this session, as long as there is any.
+    link: OnceLock<Weak<Link>>,
+    /// Where the tasks of its streams run.
+    runtime: tokio::runtime::Handle,
 }
 
 struct State {
@@ -51,10 +65,19 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// A session and the driver that moves its bytes; the driver must be run.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub(crate) fn new(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> (Arc<Session>, Driver) {
         let mut core = Core::new(config);
         core.begin(Instant::now());
-        let session = Arc::new(Session { state: Mutex::new(State { core, outlet }), peer });
+        let session = Arc::new(Session {
+            state: Mutex::new(State { core, outlet }),
+            peer,
+            link: OnceLock::new(),
+            runtime: tokio::runtime::Handle::current(),
+        });
         let driver = Driver::new(Arc::clone(&session), inlet);
         (session, driver)
     }
@@ -63,19 +86,59 @@ impl Session {
         self.peer
     }
 
-    /// Runs `f` on the state, and wakes whoever it says outside the lock.
+    /// Tells the session its users' handle.
+    pub(crate) fn set_link(&self, link: Weak<Link>) {
+        let _ = self.link.set(link);
+    }
+
+    /// The users' handle. None once the last of them has let go: the session is
+    /// closing.
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.link.get()?.upgrade()
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.with(|state| state.core.codec())
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
+    /// Runs `f` on the state, and does outside the lock what is left to do then.
+    #[inline]
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         // A panic in a user's `Serialize` leaves the core whole: what was half
         // encoded has been taken back.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = f(&mut state);
-        if state.core.has_wakes() {
-            let mut wakes = Vec::new();
-            state.core.take_wakes(&mut wakes);
+        let aftermath = state.core.aftermath();
+        if let (1, None) = (aftermath.wakes.len(), &aftermath.ports) {
+            // As it is after most calls; the list keeps its memory.
+            let waker = aftermath.wakes.pop();
             drop(state);
-            wakes.into_iter().for_each(Waker::wake);
+            waker.into_iter().for_each(Waker::wake);
+        } else if !aftermath.is_empty() {
+            let aftermath = std::mem::take(aftermath);
+            drop(state);
+            aftermath.wakes.into_iter().for_each(Waker::wake);
+            if let Some(ports) = aftermath.ports {
+                self.attach(*ports);
+            }
         }
         result
+    }
+
+    #[cold]
+    fn attach(&self, ports: PortAftermath) {
+        let PortAftermath { services, opened } = ports;
+        drop(services);
+        for (attach, port) in opened {
+            // Without a link the session is closing, and the stream with it.
+            if let Some(link) = self.link() {
+                attach.attach(link, port);
+            }
+        }
     }
 
     // ---- calls of ours ----
@@ -83,14 +146,14 @@ impl Session {
     pub(crate) fn poll_call(
         &self,
         key: &mut Option<usize>,
-        method: u64,
+        target: (u64, u64),
         deadline: Option<Deadline>,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
         self.with(|state| {
-            let before = state.core.outgoing().pending().len();
-            let polled = state.core.poll_call(key, method, deadline, waker, encode);
+            let before = state.core.outbox().pending_len();
+            let polled = state.core.poll_call(key, target, deadline, waker, encode);
             let inline = state.core.write_inline(before);
             state.write_or_wake(inline);
             if deadline.is_some() {
@@ -113,12 +176,12 @@ impl Session {
 
     pub(crate) fn poll_oneway(
         &self,
-        method: u64,
+        target: (u64, u64),
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
         self.with(|state| {
-            let polled = state.core.poll_oneway(method, waker, encode);
+            let polled = state.core.poll_oneway(target, waker, encode);
             state.write_or_wake(false);
             polled
         })
@@ -135,7 +198,7 @@ impl Session {
 
     pub(crate) fn poll_answer(&self, id: u32, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
         self.with(|state| {
-            let before = state.core.outgoing().pending().len();
+            let before = state.core.outbox().pending_len();
             let polled = state.core.poll_answer(id, waker, encode);
             let inline = state.core.write_answer_inline(before);
             state.write_or_wake(inline);
@@ -156,6 +219,71 @@ impl Session {
 
     pub(crate) fn oneway_ended(&self) {
         self.with(|state| state.core.oneway_ended());
+    }
+
+    // ---- ports ----
+
+    /// Which of the services on offer the peer calls at the root port.
+    pub(crate) fn root(&self) -> Option<usize> {
+        self.with(|state| state.core.root())
+    }
+
+    /// How many ports are open.
+    pub(crate) fn open_ports(&self) -> usize {
+        self.with(|state| state.core.open_ports())
+    }
+
+    pub(crate) fn poll_items(&self, port: u64, batch: &mut Batch, waker: &Waker) -> Poll<Option<StreamEnd>> {
+        self.with(|state| {
+            let polled = state.core.poll_items(port, batch, waker);
+            state.write_or_wake(false);
+            polled
+        })
+    }
+
+    pub(crate) fn stop_reading(&self, port: u64) {
+        self.with(|state| {
+            state.core.stop_reading(port);
+            state.write_or_wake(false);
+        });
+    }
+
+    pub(crate) fn poll_item(
+        &self,
+        port: u64,
+        waker: &Waker,
+        encode: &mut Encode<'_>,
+    ) -> Poll<Result<(), ItemError>> {
+        self.with(|state| {
+            let polled = state.core.poll_item(port, waker, encode);
+            state.write_or_wake(false);
+            polled
+        })
+    }
+
+    pub(crate) fn poll_stopped(&self, port: u64, waker: &Waker) -> Poll<()> {
+        self.with(|state| state.core.poll_stopped(port, waker))
+    }
+
+    pub(crate) fn end_writing(&self, port: u64, end: &StreamEnd) {
+        self.with(|state| {
+            state.core.end_writing(port, end);
+            state.write_or_wake(false);
+        });
+    }
+
+    pub(crate) fn release(&self, port: u64) {
+        self.with(|state| {
+            state.core.release(port);
+            state.write_or_wake(false);
+        });
+    }
+
+    pub(crate) fn let_go(&self, attached: Vec<Attached>) {
+        self.with(|state| {
+            state.core.let_go(attached);
+            state.write_or_wake(false);
+        });
     }
 
     // ---- the end ----
@@ -191,19 +319,31 @@ impl State {
         if inline {
             self.write_now();
         }
-        if !self.core.outgoing().pending().is_empty() {
+        if self.core.has_unsent() {
             self.core.wake_driver();
         }
     }
 
     fn write_now(&mut self) {
-        let outbox = self.core.outgoing();
-        while !outbox.pending().is_empty() {
-            match self.outlet.try_write(outbox.pending()) {
+        let mut turn = 0;
+        while turn < limits::WRITE_TURN {
+            self.core.feed();
+            self.outlet.hold_little(self.core.is_bulk_passed());
+            let outbox = self.core.outbox();
+            if outbox.pending().is_empty() {
+                break;
+            }
+            match self.outlet.try_write(outbox) {
                 // The driver meets the same error and deals with it.
                 Ok(0) | Err(_) => break,
-                Ok(n) => outbox.advance(n),
+                Ok(n) => {
+                    outbox.advance(n);
+                    turn += n;
+                }
             }
+        }
+        if self.core.has_waiters() {
+            self.core.after_write();
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The two halves of a connection's byte stream, as the driver and the callers
 //! use them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{PipeReader, PipeStream, PipeWriter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 
@@ -40,6 +41,23 @@ pub(crate) fn of_stream(io: impl AsyncRead + AsyncWrite + Send + 'static) -> (In
     (Inlet::Stream(reader), Outlet::Stream(writer))
 }
 
+#[inline]
+fn write(
+    writer: Pin<&mut impl AsyncWrite>,
+    cx: &mut Context<'_>,
+    outbox: &Outbox,
+) -> Poll<io::Result<usize>> {
+    if outbox.has_lent() {
+        writer.poll_write_vectored(cx, &slices(outbox))
+    } else {
+        writer.poll_write(cx, outbox.pending())
+    }
+}
+
+fn slices(outbox: &Outbox) -> [IoSlice<'_>; 3] {
+    outbox.slices().map(IoSlice::new)
+}
+
 impl AsyncRead for Inlet {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -51,19 +69,30 @@ impl AsyncRead for Inlet {
 
 impl Outlet {
     /// Writes what fits at once; `WouldBlock` when nothing does.
-    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    #[inline]
+    pub(crate) fn try_write(&mut self, outbox: &Outbox) -> io::Result<usize> {
         match self {
-            Outlet::Pipe(writer) => writer.try_write(bytes),
+            Outlet::Pipe(writer) if outbox.has_lent() => writer.try_write_vectored(&slices(outbox)),
+            Outlet::Pipe(writer) => writer.try_write(outbox.pending()),
             Outlet::Stream(_) => Err(io::ErrorKind::WouldBlock.into()),
             Outlet::Closed => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    #[inline]
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<usize>> {
         match self {
-            Outlet::Pipe(writer) => Pin::new(writer).poll_write(cx, bytes),
-            Outlet::Stream(writer) => Pin::new(writer).poll_write(cx, bytes),
+            Outlet::Pipe(writer) => write(Pin::new(writer), cx, outbox),
+            Outlet::Stream(writer) => write(Pin::new(writer), cx, outbox),
             Outlet::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Has the system hold little of what is written, where it can be told.
+    #[inline]
+    pub(crate) fn hold_little(&mut self, little: bool) {
+        if let Outlet::Pipe(writer) = self {
+            writer.hold_little(little);
         }
     }
 

@@ -3,7 +3,7 @@
 use panpipe_transport::varint;
 
 use super::message::{Status, put_str, take_str};
-use crate::error::CallError;
+use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits;
 
 /// How a call ends that gives no value.
@@ -21,6 +21,27 @@ pub(crate) enum Failure {
     Malformed(String),
     /// The side that was called is shutting down and did not run the call.
     NotRun,
+    /// What was asked for is not to be had, in words.
+    Refused(Refusal),
+}
+
+impl From<CallError> for Failure {
+    /// What the caller of a call learns whose handler passed it on to another
+    /// process, where it failed.
+    fn from(error: CallError) -> Failure {
+        match error {
+            CallError::App(never) => match never {},
+            CallError::Disconnected { sent: false } => Failure::NotRun,
+            CallError::Disconnected { sent: true } | CallError::Cancelled => Failure::Cancelled,
+            CallError::DeadlineExceeded => Failure::DeadlineExceeded,
+            CallError::Panicked => Failure::Panicked,
+            CallError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
+            CallError::Overloaded => Failure::Overloaded,
+            CallError::UnknownMethod => Failure::UnknownMethod,
+            CallError::Malformed(why) => Failure::Malformed(why),
+            CallError::Refused(refusal) => Failure::Refused(refusal),
+        }
+    }
 }
 
 /// The status byte of a reply that carries the method's own value or error.
@@ -39,6 +60,7 @@ pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
         Failure::UnknownMethod => Status::UnknownMethod,
         Failure::Malformed(_) => Status::Malformed,
         Failure::NotRun => Status::NotRun,
+        Failure::Refused(_) => Status::Refused,
     };
     out.push(status as u8);
     match failure {
@@ -47,8 +69,23 @@ pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
             varint::put(out, *limit);
         }
         Failure::Malformed(why) => put_str(out, clipped(why)),
+        Failure::Refused(refusal) => put_refusal(out, refusal),
         _ => {}
     }
+}
+
+/// Appends a refusal: its reason as a byte, and its words.
+pub(crate) fn put_refusal(out: &mut Vec<u8>, refusal: &Refusal) {
+    out.push(refusal.reason.code());
+    put_str(out, clipped(&refusal.message));
+}
+
+/// Reads a refusal; what cannot be read of it is made up for.
+pub(crate) fn parse_refusal(body: &[u8]) -> Refusal {
+    let (&code, mut words) = body.split_first().unwrap_or((&0, &[]));
+    let message = take_str(&mut words, limits::WORDS).unwrap_or("the other side gave no reason");
+    let reason = RefusalReason::from_code(code).unwrap_or(RefusalReason::NotAllowed);
+    Refusal { reason, message: message.to_owned() }
 }
 
 /// As much of `text` as the other side accepts in one message.
@@ -83,6 +120,7 @@ pub(crate) fn parse(body: &[u8]) -> ReplyBody<'_> {
         Some(Status::Overloaded) => failed(CallError::Overloaded),
         Some(Status::UnknownMethod) => failed(CallError::UnknownMethod),
         Some(Status::NotRun) => failed(CallError::Disconnected { sent: false }),
+        Some(Status::Refused) => failed(CallError::Refused(parse_refusal(rest))),
         Some(Status::TooLarge) => match (varint::take(&mut rest), varint::take(&mut rest)) {
             (Some(size), Some(limit)) => failed(CallError::TooLarge { size, limit }),
             _ => failed(CallError::Malformed("the reply's sizes cannot be read".to_owned())),
@@ -111,6 +149,10 @@ mod tests {
             (Failure::UnknownMethod, CallError::UnknownMethod),
             (Failure::Malformed("no".to_owned()), CallError::Malformed("no".to_owned())),
             (Failure::NotRun, CallError::Disconnected { sent: false }),
+            (
+                Failure::Refused(Refusal { reason: RefusalReason::Service, message: "none".to_owned() }),
+                CallError::Refused(Refusal { reason: RefusalReason::Service, message: "none".to_owned() }),
+            ),
         ] {
             let mut body = Vec::new();
             put_failure(&mut body, &failure);

@@ -9,7 +9,7 @@ use std::thread::LocalKey;
 use crate::limits::{POOL_BUFFER, POOL_BUFFERS, READ_CHUNK};
 
 /// Below this a buffer is not worth keeping.
-const LEAST: usize = 1024;
+pub(super) const LEAST: usize = 1024;
 
 type Pool = RefCell<Vec<Vec<u8>>>;
 
@@ -21,6 +21,18 @@ thread_local! {
 fn pop(pool: &'static LocalKey<Pool>) -> Option<Vec<u8>> {
     // Gone while the thread ends; then there is nothing to reuse.
     pool.try_with(|pool| pool.borrow_mut().pop()).ok().flatten()
+}
+
+/// The buffer that `choose` says the index of.
+fn pop_chosen(
+    pool: &'static LocalKey<Pool>,
+    choose: impl FnOnce(&[Vec<u8>]) -> Option<usize>,
+) -> Option<Vec<u8>> {
+    let pop = |pool: &Pool| {
+        let mut pool = pool.borrow_mut();
+        choose(&pool).map(|at| pool.remove(at))
+    };
+    pool.try_with(pop).ok().flatten()
 }
 
 fn push(pool: &'static LocalKey<Pool>, buffer: Vec<u8>) {
@@ -37,9 +49,28 @@ pub(super) fn lend() -> Vec<u8> {
     pop(&EMPTY).unwrap_or_default()
 }
 
-/// A buffer of at least `READ_CHUNK` bytes to read into.
+/// The empty buffer with the largest capacity, for much at once.
+pub(super) fn lend_large() -> Vec<u8> {
+    let largest = |pool: &[Vec<u8>]| (0..pool.len()).max_by_key(|&at| pool[at].capacity());
+    pop_chosen(&EMPTY, largest).unwrap_or_default()
+}
+
+/// A buffer of at least `READ_CHUNK` bytes to read into: the smallest, so that
+/// the larger ones are left for who has much to read.
 pub(super) fn lend_to_read() -> Vec<u8> {
-    pop(&INITIALISED).unwrap_or_else(|| vec![0; READ_CHUNK])
+    let smallest = |pool: &[Vec<u8>]| match pool.last() {
+        Some(last) if last.len() == READ_CHUNK => Some(pool.len() - 1),
+        _ => (0..pool.len()).min_by_key(|&at| pool[at].len()),
+    };
+    pop_chosen(&INITIALISED, smallest).unwrap_or_else(|| vec![0; READ_CHUNK])
+}
+
+/// The largest buffer to read into, if there is one of over `least` bytes.
+pub(super) fn lend_larger_to_read(least: usize) -> Option<Vec<u8>> {
+    pop_chosen(&INITIALISED, |pool| {
+        let larger = (0..pool.len()).filter(|&at| pool[at].len() > least);
+        larger.max_by_key(|&at| pool[at].len())
+    })
 }
 
 /// Takes a buffer back, or frees it when it is too small, too large or too many.
@@ -77,5 +108,19 @@ mod tests {
         }
         assert_eq!(EMPTY.with_borrow(Vec::len), POOL_BUFFERS);
         assert_eq!(INITIALISED.with_borrow(Vec::len), POOL_BUFFERS);
+    }
+
+    #[test]
+    fn who_needs_much_gets_the_largest_and_who_needs_little_the_smallest() {
+        for chunks in [2, 1, 4, 3] {
+            give_back(vec![0; chunks * READ_CHUNK]);
+            give_back(Vec::with_capacity(chunks * READ_CHUNK));
+        }
+        let lent = lend_larger_to_read(READ_CHUNK).map(|buffer| buffer.len());
+        assert_eq!(lent, Some(4 * READ_CHUNK));
+        assert!(lend_larger_to_read(3 * READ_CHUNK).is_none());
+        assert_eq!(lend_to_read().len(), READ_CHUNK);
+        assert_eq!(lend_to_read().len(), 2 * READ_CHUNK);
+        assert_eq!(lend_large().capacity(), 4 * READ_CHUNK);
     }
 }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use panpipe_transport::varint;
 
-use super::{Core, Encode, FrameInProgress, Incoming};
+use super::carrying::PutError;
+use super::{Core, Encode, Incoming, IncomingPorts};
 use crate::limits;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
-use crate::session::message::{Header, Kind, ROOT_PORT, put_header, take_u64};
+use crate::session::message::{Header, Kind, ROOT_PORT, take_u64};
 use crate::session::reply::{Failure, put_failure};
 
 impl Core {
@@ -19,28 +20,34 @@ impl Core {
         frame: &[u8],
         now: &mut dyn FnMut() -> Instant,
     ) -> Option<Incoming> {
+        let (frame, ports) = if header.carries || header.port != ROOT_PORT {
+            let (end, ports) = self.take_call_ports(&header, frame)?;
+            (&frame[..end], Some(ports))
+        } else {
+            (frame, None)
+        };
         let mut rest = &frame[header.body..];
-        if header.port != ROOT_PORT {
-            self.violation("a call is for a port that is not open");
-            return None;
-        }
         let method = take_u64(&mut rest);
         let left = if header.kind == Kind::Call { varint::take(&mut rest) } else { Some(0) };
         let (Some(method), Some(left)) = (method, left) else {
             self.violation("the head of a call cannot be read");
             return None;
         };
-        let args = frame.len() - rest.len();
+        // A frame's length is a u32.
+        let args = (frame.len() - rest.len()) as u32..frame.len() as u32;
         if header.kind == Kind::Oneway {
+            let incoming = Incoming { id: None, method, deadline: None, args, ports };
             if self.draining {
+                self.let_go_of(incoming);
                 return None;
             }
             self.handlers.oneway_started();
-            return Some(Incoming { id: None, method, deadline: None, args });
+            return Some(incoming);
         }
         let too_many = header.id >= u64::from(self.limits.max_calls)
             || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes);
         if too_many {
+            self.let_go_of(Incoming { id: None, method, deadline: None, args, ports });
             self.overloaded(header.id);
             return None;
         }
@@ -53,11 +60,32 @@ impl Core {
             self.violation("a call uses the id of another that still runs");
             return None;
         }
+        let incoming = Incoming { id: Some(id), method, deadline, args, ports };
         if self.draining {
+            self.let_go_of(incoming);
             self.fail(id, Failure::NotRun);
             return None;
         }
-        Some(Incoming { id: Some(id), method, deadline, args })
+        Some(incoming)
+    }
+
+    /// What has to do with ports in a call, and where its body ends; nothing if
+    /// the peer has broken the protocol.
+    #[cold]
+    fn take_call_ports(&mut self, header: &Header, frame: &[u8]) -> Option<(usize, Box<IncomingPorts>)> {
+        let (end, attached) = self.take_ports(header, frame)?;
+        let service = if header.port == ROOT_PORT { None } else { self.ports.serving(header.port) };
+        if header.port != ROOT_PORT && service.is_none() {
+            self.violation("a call is for a port that is not open");
+            return None;
+        }
+        Some((end, Box::new(IncomingPorts { service, attached })))
+    }
+
+    /// Gives up the ports of a call that is not run.
+    pub(crate) fn let_go_of(&mut self, mut incoming: Incoming) {
+        let attached = incoming.take_attached();
+        self.let_go(attached);
     }
 
     pub(super) fn overloaded(&mut self, id: u64) {
@@ -88,13 +116,15 @@ impl Core {
     }
 
     pub(super) fn put_answer(&mut self, id: u32, encode: &mut Encode<'_>) -> Result<(), Failure> {
-        let codec = self.codec;
-        let mut frame = FrameInProgress::begin(&mut self.outbox);
-        put_header(frame.out(), Kind::Reply, ROOT_PORT, u64::from(id));
-        encode(codec, frame.out())
-            .map_err(|why| Failure::Malformed(format!("the reply cannot be encoded: {why}")))?;
-        frame.finish(self.max_message).map_err(|(size, limit)| Failure::TooLarge { size, limit })?;
-        Ok(())
+        let put = self.put_message(Kind::Reply, ROOT_PORT, u64::from(id), self.max_message, |_| (), encode);
+        put.map(drop).map_err(|error| match error {
+            PutError::Encode(why) => Failure::Malformed(format!("the reply cannot be encoded: {why}")),
+            PutError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
+            PutError::Ports => Failure::Malformed(
+                "the reply carries more ports than the calling side takes; raise `Limits::max_ports` there"
+                    .to_owned(),
+            ),
+        })
     }
 
     /// Answers a call with a failure, at once or as soon as there is room.

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use panpipe_transport::varint;
 
-use super::{Core, Deadline, Encode, FrameInProgress, Phase, Role, remember};
+use super::carrying::PutError;
+use super::{Core, Deadline, Encode, Phase, Role, remember};
 use crate::error::CallError;
+use crate::limits;
 use crate::session::calls::{CallState, Reply};
 use crate::session::deadlines::Due;
-use crate::session::message::{Kind, ROOT_PORT, put_header};
+use crate::session::message::{Kind, ROOT_PORT};
 
 impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
@@ -17,14 +19,14 @@ impl Core {
     pub(crate) fn poll_call(
         &mut self,
         key: &mut Option<usize>,
-        method: u64,
+        (port, method): (u64, u64),
         deadline: Option<Deadline>,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
         let granted = match *key {
             None => {
-                self.open_for_calls()?;
+                self.open_for_calls(port)?;
                 false
             }
             Some(known) => {
@@ -44,10 +46,11 @@ impl Core {
             }
         };
         let room = granted || self.calls.has_room(self.room);
-        let started = if room && self.has_queue_room() {
+        let started = if room && self.has_room_for_calls() {
             self.say_hello();
             let left = deadline.map(|deadline| deadline.left);
-            let encoded = self.put_call(Kind::Call, u64::from(self.calls.next_id()), method, left, encode);
+            let id = u64::from(self.calls.next_id());
+            let encoded = self.put_call(Kind::Call, id, (port, method), left, encode);
             match encoded {
                 Ok(started) => started,
                 Err(error) => {
@@ -70,7 +73,9 @@ impl Core {
         });
         match started {
             Some(bytes) => {
-                self.calls.sent(known, bytes, self.outbox.queued_total(), granted);
+                // One that goes out in parts is not out before its last part is.
+                let end = if bytes > limits::LARGE_MESSAGE { u64::MAX } else { self.outbox.queued_total() };
+                self.calls.sent(known, bytes, end, granted);
                 Poll::Ready(Ok(()))
             }
             None => {
@@ -101,14 +106,15 @@ impl Core {
     /// room, `waker` is woken once there is.
     pub(crate) fn poll_oneway(
         &mut self,
-        method: u64,
+        (port, method): (u64, u64),
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
-        self.open_for_calls()?;
-        if self.has_queue_room() {
+        self.open_for_calls(port)?;
+        // The calls of one port stay in their order.
+        if self.has_queue_room() && !self.outgoing.has(Kind::Oneway, port) {
             self.say_hello();
-            if self.put_call(Kind::Oneway, 0, method, None, encode)?.is_some() {
+            if self.put_call(Kind::Oneway, 0, (port, method), None, encode)?.is_some() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -119,17 +125,23 @@ impl Core {
     /// The caller has gone: gives up its place, or tells the peer to stop.
     pub(crate) fn drop_call(&mut self, key: usize) {
         if let Some(id) = self.forget(key) {
-            self.put_frame(Kind::Cancel, u64::from(id), |_| ());
+            self.cancel(id);
         }
         self.grant();
     }
 
-    pub(super) fn open_for_calls(&self) -> Result<(), CallError> {
+    pub(super) fn open_for_calls(&mut self, port: u64) -> Result<(), CallError> {
         match &self.phase {
-            Phase::Ending(reason) | Phase::Ended(reason) => Err(reason.unsent()),
-            _ if self.peer_draining || self.closing => Err(CallError::Disconnected { sent: false }),
-            _ => Ok(()),
+            Phase::Ending(reason) | Phase::Ended(reason) => return Err(reason.unsent()),
+            _ if self.peer_draining || self.closing => {
+                return Err(CallError::Disconnected { sent: false });
+            }
+            _ => {}
         }
+        if port != ROOT_PORT && self.ports.get(port).is_none_or(|port| port.heard()) {
+            return Err(CallError::Disconnected { sent: false });
+        }
+        Ok(())
     }
 
     /// Encodes a call's frame. `Ok(None)`: it has to wait for the peer's hello.
@@ -137,33 +149,38 @@ impl Core {
         &mut self,
         kind: Kind,
         id: u64,
-        method: u64,
+        (port, method): (u64, u64),
         left: Option<Duration>,
         encode: &mut Encode<'_>,
     ) -> Result<Option<usize>, CallError> {
-        let codec = self.codec;
-        let open = self.phase == Phase::Open;
+        let open = matches!(self.phase, Phase::Open);
         if self.role == Role::Acceptor && !open {
             return Ok(None);
         }
-        let mut frame = FrameInProgress::begin(&mut self.outbox);
-        let out = frame.out();
-        put_header(out, kind, ROOT_PORT, id);
-        out.extend_from_slice(&method.to_le_bytes());
-        if kind == Kind::Call {
-            varint::put(out, left.map_or(0, |left| micros(left).saturating_add(1)));
-        }
-        encode(codec, out).map_err(CallError::Malformed)?;
-        match frame.finish(self.max_message) {
+        let head = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&method.to_le_bytes());
+            if kind == Kind::Call {
+                varint::put(out, left.map_or(0, |left| micros(left).saturating_add(1)));
+            }
+        };
+        match self.put_message(kind, port, id, self.max_message, head, encode) {
             Ok(bytes) => Ok(Some(bytes)),
+            Err(PutError::Encode(why)) => Err(CallError::Malformed(why)),
             Err(_) if !open => Ok(None),
-            Err((size, limit)) => Err(CallError::TooLarge { size, limit }),
+            Err(PutError::TooLarge { size, limit }) => Err(CallError::TooLarge { size, limit }),
+            Err(PutError::Ports) => Err(CallError::Overloaded),
         }
     }
 
-    /// Removes a call. Returns its id if the peer is still at it.
+    /// Removes a call, with a reply that nobody has taken. Returns its id if the
+    /// peer is still at it.
     pub(super) fn forget(&mut self, key: usize) -> Option<u32> {
-        let (call, id) = self.calls.remove(key);
+        let (mut call, id) = self.calls.remove(key);
+        if let CallState::Done(Ok(reply)) = &mut call.state {
+            if let Some(attached) = reply.attached.take() {
+                self.let_go(attached);
+            }
+        }
         if let Some(ticket) = call.deadline {
             self.deadlines.remove(ticket);
         }
@@ -182,8 +199,8 @@ impl Core {
     }
 
     pub(super) fn grant(&mut self) {
-        if self.has_queue_room() {
-            self.calls.grant(self.room, &mut self.wakes);
+        if self.has_room_for_calls() {
+            self.calls.grant(self.room, &mut self.aftermath.wakes);
         }
     }
 }

@@ -27,12 +27,18 @@ impl Core {
 
     /// Whether all is said: the connection may be closed.
     pub(crate) fn is_finished(&self) -> bool {
-        let quiet = self.outbox.pending().is_empty();
+        let quiet = !self.has_unsent();
         match self.phase {
             Phase::Ended(_) => true,
             Phase::Ending(_) => quiet,
             _ if self.closing => quiet,
-            _ => self.draining && quiet && self.handlers.active() == 0 && self.handlers.oneways() == 0,
+            _ => {
+                self.draining
+                    && quiet
+                    && self.handlers.active() == 0
+                    && self.handlers.oneways() == 0
+                    && self.ports.writing == 0
+            }
         }
     }
 
@@ -79,17 +85,20 @@ impl Core {
                 CallState::Sent { end, .. } if end <= written => reason.sent(),
                 _ => reason.unsent(),
             };
-            self.calls.finish(key, Err(error), &mut self.wakes);
+            self.calls.finish(key, Err(error), &mut self.aftermath.wakes);
             if let Some(ticket) = self.calls.get_mut(key).deadline.take() {
                 self.deadlines.remove(ticket);
             }
         }
-        self.handlers.stop_all(Stop::Disconnected, &mut self.wakes);
+        self.handlers.stop_all(Stop::Disconnected, &mut self.aftermath.wakes);
         self.deadlines.clear();
+        let opened = self.outgoing.clear();
+        self.begin_streams(opened);
+        self.fail_ports();
         self.wake_reply_waiters();
     }
 
     pub(super) fn wake_reply_waiters(&mut self) {
-        self.wakes.append(&mut self.reply_waiters);
+        self.aftermath.wakes.append(&mut self.reply_waiters);
     }
 }

@@ -3,11 +3,15 @@
 
 mod answering;
 mod calling;
+mod carrying;
 mod ending;
 mod receiving;
+mod streaming;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -18,11 +22,19 @@ use super::calls::{Calls, Room};
 use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due, Ticket};
 use super::handlers::{Handlers, Stop};
-use super::hello::{Hello, ServiceInfo};
+use super::hello::{Hello, PortLimits, ServiceInfo};
 use super::message::{Kind, ROOT_PORT, put_header};
+use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
+use super::ports::{Attached, Ports};
+use crate::carried::Carried;
 use crate::codec::Codec;
 use crate::error::CallError;
 use crate::limits::{self, Limits};
+use crate::service::AnyService;
+
+use self::carrying::Words;
+pub(crate) use self::streaming::ItemError;
+use self::streaming::Passed;
 
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +52,20 @@ pub(crate) struct Config {
     pub(crate) codec: Codec,
     pub(crate) limits: Limits,
     pub(crate) wants: Option<ServiceInfo>,
-    pub(crate) offers: Option<ServiceInfo>,
+    /// Every service that the peer may ask for.
+    pub(crate) offers: Arc<Vec<ServiceInfo>>,
 }
 
 impl Config {
     /// The side that connects, with the defaults.
     pub(crate) fn dialer(wants: ServiceInfo) -> Self {
-        Config { role: Role::Dialer, wants: wants.or_none(), ..Config::acceptor(None) }
+        Config { role: Role::Dialer, wants: wants.or_none(), ..Config::acceptor() }
     }
 
     /// The side that was connected to, with the defaults.
-    pub(crate) fn acceptor(offers: Option<ServiceInfo>) -> Self {
+    pub(crate) fn acceptor() -> Self {
         let (codec, limits) = (Codec::default(), Limits::default());
-        Config { role: Role::Acceptor, codec, limits, wants: None, offers }
+        Config { role: Role::Acceptor, codec, limits, wants: None, offers: Arc::default() }
     }
 }
 
@@ -70,14 +83,34 @@ enum Phase {
 }
 
 /// A call of the peer's that has been let in.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming {
     /// The id that the reply goes to; none for a one-way call.
     pub(crate) id: Option<u32>,
     pub(crate) method: u64,
     pub(crate) deadline: Option<Instant>,
-    /// Where the arguments start in the frame.
-    pub(crate) args: usize,
+    /// Where the arguments stand in the frame.
+    pub(crate) args: Range<u32>,
+    /// What has to do with other ports than the root.
+    pub(crate) ports: Option<Box<IncomingPorts>>,
+}
+
+/// What has to do with ports in a call.
+pub(crate) struct IncomingPorts {
+    /// What is called, if it is not the root port's service.
+    pub(crate) service: Option<Arc<dyn AnyService>>,
+    /// The ports that the arguments carry.
+    pub(crate) attached: Vec<Attached>,
+}
+
+impl Incoming {
+    pub(crate) fn args<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        &frame[self.args.start as usize..self.args.end as usize]
+    }
+
+    /// The ports that the arguments carry.
+    pub(crate) fn take_attached(&mut self) -> Vec<Attached> {
+        self.ports.as_mut().map(|ports| std::mem::take(&mut ports.attached)).unwrap_or_default()
+    }
 }
 
 /// The time that a call has left, and when it is over.
@@ -88,9 +121,38 @@ pub(crate) struct Deadline {
 }
 
 /// Encodes arguments or a reply with the connection's codec.
-pub(crate) type Encode<'a> = dyn FnMut(Codec, &mut Vec<u8>) -> Result<(), String> + 'a;
+/// Gives the ports that they carry.
+pub(crate) type Encode<'a> = dyn FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String> + 'a;
 
-#[derive(Debug)]
+/// What is to be done once the core is no longer borrowed: it runs code of the
+/// user's.
+#[derive(Default)]
+pub(crate) struct Aftermath {
+    /// Who is to be woken.
+    pub(crate) wakes: Vec<Waker>,
+    pub(crate) ports: Option<Box<PortAftermath>>,
+}
+
+/// What of it has to do with ports.
+#[derive(Default)]
+pub(crate) struct PortAftermath {
+    /// Services that nobody can call any more, to be dropped.
+    pub(crate) services: Vec<Arc<dyn AnyService>>,
+    /// Streams that have been opened, with their ports.
+    pub(crate) opened: Opened,
+}
+
+impl Aftermath {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wakes.is_empty() && self.ports.is_none()
+    }
+
+    fn ports(&mut self) -> &mut PortAftermath {
+        self.ports.get_or_insert_default()
+    }
+}
+
 pub(crate) struct Core {
     role: Role,
     codec: Codec,
@@ -101,13 +163,32 @@ pub(crate) struct Core {
     room: Room,
     max_message: usize,
     outbox: Outbox,
+    /// What goes out in parts, and what comes in parts.
+    outgoing: Outgoing,
+    incomplete: Incomplete,
     calls: Calls,
     handlers: Handlers,
     deadlines: Deadlines,
     /// Until a hello has passed: when it has to have.
     greeting: Option<Ticket>,
     reply_waiters: Vec<Waker>,
-    wakes: Vec<Waker>,
+    /// Streams that wait for room in the queue.
+    stream_waiters: Vec<Waker>,
+    /// Streams that wait until large items have been read.
+    large_waiters: Vec<Waker>,
+    aftermath: Aftermath,
+    /// Whether other messages go out between the items of streams.
+    passed: Passed,
+    /// What the session has said by itself and the peer may not have read.
+    words: Words,
+    ports: Ports,
+    /// What this side takes of ports, and what the peer does: nothing until its
+    /// hello is here.
+    own_ports: PortLimits,
+    peer_ports: PortLimits,
+    /// All that the peer may ask for, and which of it the root port is.
+    offers: Arc<Vec<ServiceInfo>>,
+    root: Option<usize>,
     driver: Option<Waker>,
     /// True while the driver is at work and will see what is queued.
     driving: bool,
@@ -121,21 +202,34 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(config: Config) -> Self {
         let limits = config.limits.at_least_the_protocols();
+        let root = (config.offers.len() == 1).then_some(0);
+        let offered = root.map(|_| config.offers[0].clone());
         Core {
             role: config.role,
             codec: config.codec,
-            hello: Hello::new(config.codec, &limits, config.wants, config.offers),
+            hello: Hello::new(config.codec, &limits, config.wants, offered),
+            own_ports: PortLimits::from(&limits),
+            peer_ports: PortLimits::default(),
+            ports: Ports::new(config.role),
+            offers: config.offers,
+            root,
             limits,
             phase: Phase::Quiet,
             room: Room { calls: 1, bytes: usize::MAX },
             max_message: limits::FIRST_MESSAGE,
             outbox: Outbox::default(),
+            outgoing: Outgoing::default(),
+            incomplete: Incomplete::default(),
             calls: Calls::default(),
             handlers: Handlers::default(),
             deadlines: Deadlines::default(),
             greeting: None,
             reply_waiters: Vec::new(),
-            wakes: Vec::new(),
+            stream_waiters: Vec::new(),
+            large_waiters: Vec::new(),
+            aftermath: Aftermath::default(),
+            passed: Passed::default(),
+            words: Words::default(),
             driver: None,
             driving: false,
             armed: None,
@@ -158,12 +252,59 @@ impl Core {
 
     // ---- bytes out ----
 
-    pub(crate) fn outgoing(&mut self) -> &mut Outbox {
+    pub(crate) fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
+    }
+
+    /// Adds the next part of a large message to what goes out, if it is time.
+    #[inline]
+    pub(crate) fn feed(&mut self) {
+        if !self.outgoing.is_idle() {
+            self.feed_part();
+        }
+    }
+
+    /// Whether short messages go out between bulk: they are not to wait behind
+    /// what the system holds of it.
+    #[inline]
+    pub(crate) fn is_bulk_passed(&self) -> bool {
+        self.outgoing.is_passed() || (self.ports.writing > 0 && self.passed.is_now())
+    }
+
+    fn feed_part(&mut self) {
+        let Some((sent, opened)) = self.outgoing.feed(&mut self.outbox) else { return };
+        self.begin_streams(opened);
+        match sent.kind {
+            Kind::Call => self.calls.is_out(sent.id, self.outbox.queued_total()),
+            Kind::Item => self.aftermath.wakes.append(&mut self.stream_waiters),
+            _ => self.wake_reply_waiters(),
+        }
+    }
+
+    /// Whether anything waits to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.outbox.pending().is_empty() || !self.outgoing.is_idle()
+    }
+
+    /// Tells the peer that a call is not wanted any more.
+    fn cancel(&mut self, id: u32) {
+        match self.outgoing.abort_call(u64::from(id), &mut self.outbox) {
+            Abort::IsSent => self.put_frame(Kind::Cancel, u64::from(id), |_| ()),
+            Abort::AfterIt => {}
+            // There will be no reply: the id is free.
+            Abort::NeverSent => drop(self.calls.land(u64::from(id))),
+        }
+    }
+
+    /// Whether anybody waits for room.
+    #[inline]
+    pub(crate) fn has_waiters(&self) -> bool {
+        !(self.stream_waiters.is_empty() && self.reply_waiters.is_empty())
     }
 
     /// Bytes have gone out: lets those in who waited for room.
     pub(crate) fn after_write(&mut self) {
+        self.wake_stream_waiters();
         if !self.has_queue_room() {
             return;
         }
@@ -182,7 +323,12 @@ impl Core {
     /// Whether less waits to be sent than may wait. Where it does not, no handler
     /// is to start: its reply would wait in memory too.
     pub(crate) fn has_queue_room(&self) -> bool {
-        self.outbox.pending().len() < self.limits.queued_bytes
+        self.outbox.pending_len() < self.limits.queued_bytes && !self.outgoing.is_full()
+    }
+
+    /// The same for calls of this side, whose large arguments its own program has.
+    fn has_room_for_calls(&self) -> bool {
+        self.outbox.pending_len() < self.limits.queued_bytes
     }
 
     /// Whether a call that was just queued should be written by its caller:
@@ -216,14 +362,14 @@ impl Core {
                 Due::Call(key) => {
                     self.calls.get_mut(key).deadline = None;
                     if let Some(id) =
-                        self.calls.finish(key, Err(CallError::DeadlineExceeded), &mut self.wakes)
+                        self.calls.finish(key, Err(CallError::DeadlineExceeded), &mut self.aftermath.wakes)
                     {
-                        self.put_frame(Kind::Cancel, u64::from(id), |_| ());
+                        self.cancel(id);
                     }
                     self.grant();
                 }
                 Due::Handler(id) => {
-                    self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.wakes)
+                    self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.aftermath.wakes)
                 }
                 Due::Hello => {
                     self.greeting = None;
@@ -253,7 +399,7 @@ impl Core {
     /// Sees to it that the driver runs, if it does not already.
     pub(crate) fn wake_driver(&mut self) {
         if !self.driving {
-            self.wakes.extend(self.driver.take());
+            self.aftermath.wakes.extend(self.driver.take());
         }
     }
 
@@ -270,13 +416,28 @@ impl Core {
         self.codec
     }
 
-    /// Who is to be woken, once the core is no longer borrowed.
-    pub(crate) fn take_wakes(&mut self, into: &mut Vec<Waker>) {
-        into.append(&mut self.wakes);
+    /// What is to be done once the core is no longer borrowed.
+    #[inline]
+    pub(crate) fn aftermath(&mut self) -> &mut Aftermath {
+        &mut self.aftermath
     }
 
-    pub(crate) fn has_wakes(&self) -> bool {
-        !self.wakes.is_empty()
+    /// Which of the services on offer the root port is, once that is known.
+    pub(crate) fn root(&self) -> Option<usize> {
+        self.root
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// How many ports are open.
+    pub(crate) fn open_ports(&self) -> usize {
+        self.ports.open()
     }
 }
 

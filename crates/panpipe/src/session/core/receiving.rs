@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use panpipe_transport::buffer::{Assembly, FrameBuf};
+
 use super::{Core, Incoming, Phase, Role};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
@@ -9,14 +11,14 @@ use crate::limits;
 use crate::session::calls::{CallState, Reply, Room};
 use crate::session::close::CloseReason;
 use crate::session::handlers::Stop;
-use crate::session::hello::Hello;
-use crate::session::message::{Header, Kind, MAGIC, put_str, take_str};
-use crate::session::reply::clipped;
+use crate::session::hello::{Hello, find_service};
+use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str};
+use crate::session::reply::{clipped, parse_refusal, put_refusal};
 
 impl Core {
     /// Says hello now, if it has not been said.
     pub(crate) fn say_hello(&mut self) {
-        if self.phase == Phase::Quiet && self.role == Role::Dialer {
+        if matches!(self.phase, Phase::Quiet) && self.role == Role::Dialer {
             self.put_hello();
             self.phase = Phase::Greeted;
         }
@@ -38,6 +40,14 @@ impl Core {
         if let Err(refusal) = self.hello.check(&peer) {
             return self.refuse(refusal);
         }
+        if let Some(wanted) = &peer.wants {
+            match find_service(&self.offers, wanted) {
+                Ok(index) => self.root = Some(index),
+                Err(refusal) => return self.refuse(refusal),
+            }
+        }
+        self.hello.offers = self.root.map(|index| self.offers[index].clone());
+        self.peer_ports = peer.ports;
         if self.role == Role::Acceptor {
             self.codec = Codec::from_id(peer.codec).unwrap_or(self.codec);
             self.hello.codec = peer.codec;
@@ -52,17 +62,16 @@ impl Core {
         self.max_message =
             usize::try_from(peer.max_message).unwrap_or(usize::MAX).min(limits::LARGEST_MESSAGE);
         self.grant();
+        // One-way calls that the peer had to be known for.
+        self.wake_reply_waiters();
     }
 
     /// Turns the peer down, in words.
     pub(crate) fn refuse(&mut self, refusal: Refusal) {
-        if self.role == Role::Acceptor && self.phase == Phase::Quiet {
+        if self.role == Role::Acceptor && matches!(self.phase, Phase::Quiet) {
             self.outbox.append().extend_from_slice(&MAGIC);
         }
-        self.put_frame(Kind::Refuse, 0, |out| {
-            out.push(refusal.reason.code());
-            put_str(out, clipped(&refusal.message));
-        });
+        self.put_frame(Kind::Refuse, 0, |out| put_refusal(out, &refusal));
         self.end(CloseReason::Refused(refusal));
     }
 
@@ -74,7 +83,7 @@ impl Core {
         }
     }
 
-    /// Takes one frame that is not a reply. A call that has been let in is
+    /// Takes one frame that is neither a reply nor an item. A call that has been let in is
     /// handed back for its handler to run; everything else is dealt with here.
     /// `now` is asked only where a deadline needs it.
     pub(crate) fn receive(
@@ -86,30 +95,86 @@ impl Core {
         let body = &frame[header.body..];
         match (&self.phase, header.kind) {
             (Phase::Ending(_) | Phase::Ended(_), _) => {}
+            (_, Kind::Call | Kind::Oneway) if self.is_open() => return self.on_call(header, frame, now),
+            _ if header.carries => self.violation("ports came with a message that carries none"),
             (Phase::Quiet | Phase::Greeted, Kind::Hello) => self.on_hello(body),
             (_, Kind::Refuse) => self.on_refuse(body),
             (_, Kind::Close) => self.on_close(body),
-            (Phase::Open, Kind::Call | Kind::Oneway) => return self.on_call(header, frame, now),
-            (Phase::Open, Kind::Cancel) => self.handlers.stop(header.id, Stop::Cancelled, &mut self.wakes),
+            (Phase::Open, Kind::Cancel) => {
+                self.handlers.stop(header.id, Stop::Cancelled, &mut self.aftermath.wakes)
+            }
             (Phase::Open, Kind::Goodbye) => self.on_goodbye(),
+            (Phase::Open, Kind::End) => self.on_end(header.port, body),
+            (Phase::Open, Kind::Credit) => self.on_credit(header.port, body),
+            (Phase::Open, Kind::Stop) => self.on_stop(header.port),
+            (Phase::Open, Kind::Abort) => {
+                if let Err(why) = self.incomplete.abort(header.id) {
+                    self.violation(why);
+                }
+            }
             (Phase::Open, Kind::Hello) => self.violation("a second hello came"),
             _ => self.violation("something else came where a hello belongs"),
         }
         None
     }
 
-    /// Takes the reply to call `id`.
-    pub(crate) fn receive_reply(&mut self, id: u64, reply: Reply) {
-        if self.phase != Phase::Open {
+    /// Takes the reply to a call.
+    pub(crate) fn receive_reply(&mut self, header: Header, mut frame: FrameBuf) {
+        if !matches!(self.phase, Phase::Open) {
             return self.violation("a reply came where a hello belongs");
         }
-        match self.calls.land(id) {
+        let mut attached = None;
+        if header.carries {
+            let Some((end, carried)) = self.take_ports(&header, &frame) else { return };
+            frame.truncate(end);
+            attached = Some(carried.into_boxed_slice());
+        }
+        frame.advance(header.body);
+        match self.calls.land(header.id) {
             None => self.violation("a reply came for a call that was not made"),
             Some(caller) => {
-                if let Some(key) = caller {
-                    self.calls.finish(key, Ok(reply), &mut self.wakes);
+                match caller {
+                    Some(key) => {
+                        let reply = Reply { body: frame, attached };
+                        self.calls.finish(key, Ok(reply), &mut self.aftermath.wakes);
+                    }
+                    None => self.let_go(attached.unwrap_or_default()),
                 }
                 self.grant();
+            }
+        }
+    }
+
+    /// Takes out a message that comes in parts, to add one to it; nothing if the
+    /// peer has broken the protocol.
+    pub(crate) fn take_incomplete(&mut self, header: &Header) -> Option<Assembly> {
+        if !self.is_open() || header.carries {
+            self.violation("a part came where none belongs");
+            return None;
+        }
+        self.incomplete.take(header.id).map_err(|why| self.violation(why)).ok()
+    }
+
+    /// Puts it back with the part. Gives the message once it is whole.
+    pub(crate) fn put_incomplete(
+        &mut self,
+        header: &Header,
+        message: Assembly,
+    ) -> Option<(Header, FrameBuf)> {
+        let is_last = header.kind == Kind::LastPart;
+        let put = self.incomplete.put(header.id, message, is_last, self.limits.max_message);
+        let whole = put.map_err(|why| self.violation(why)).ok()??;
+        match parse_header(&whole) {
+            Ok(header) if matches!(header.kind, Kind::Call | Kind::Oneway | Kind::Reply | Kind::Item) => {
+                Some((header, whole))
+            }
+            Ok(_) => {
+                self.violation("a message came in parts that is short");
+                None
+            }
+            Err(why) => {
+                self.violation(&why);
+                None
             }
         }
     }
@@ -122,10 +187,7 @@ impl Core {
     }
 
     pub(super) fn on_refuse(&mut self, body: &[u8]) {
-        let (&code, mut body) = body.split_first().unwrap_or((&0, &[]));
-        let message = take_str(&mut body, limits::WORDS).unwrap_or("the other side gave no reason");
-        let reason = RefusalReason::from_code(code).unwrap_or(RefusalReason::NotAllowed);
-        self.end(CloseReason::Refused(Refusal { reason, message: message.to_owned() }));
+        self.end(CloseReason::Refused(parse_refusal(body)));
     }
 
     pub(super) fn on_close(&mut self, mut body: &[u8]) {
@@ -137,7 +199,11 @@ impl Core {
         self.peer_draining = true;
         for key in self.calls.keys() {
             if matches!(self.calls.get_mut(key).state, CallState::Waiting | CallState::Granted) {
-                self.calls.finish(key, Err(CallError::Disconnected { sent: false }), &mut self.wakes);
+                self.calls.finish(
+                    key,
+                    Err(CallError::Disconnected { sent: false }),
+                    &mut self.aftermath.wakes,
+                );
             }
         }
         self.wake_reply_waiters();
@@ -148,7 +214,7 @@ impl Core {
         if self.is_over() {
             return;
         }
-        if self.phase == Phase::Quiet {
+        if matches!(self.phase, Phase::Quiet) {
             self.outbox.append().extend_from_slice(&MAGIC);
         }
         self.put_frame(Kind::Close, 0, |out| put_str(out, clipped(why)));

@@ -26,7 +26,7 @@ impl Side {
         let store = ServiceInfo::new("Store", 1);
         let config = match role {
             Role::Dialer => Config::dialer(store),
-            Role::Acceptor => Config::acceptor(Some(store)),
+            Role::Acceptor => Config { offers: Arc::new(vec![store]), ..Config::acceptor() },
         };
         let mut core = Core::new(Config { limits, ..config });
         let now = Instant::now();
@@ -45,9 +45,9 @@ impl Side {
     ) -> (Option<usize>, Poll<Result<(), CallError>>) {
         let deadline = left.map(|left| Deadline { at: self.now + left, left });
         let mut key = None;
-        let polled = self.core.poll_call(&mut key, 7, deadline, Waker::noop(), &mut |_, out| {
+        let polled = self.core.poll_call(&mut key, (0, 7), deadline, Waker::noop(), &mut |_, out| {
             out.extend_from_slice(body);
-            Ok(())
+            Ok(None)
         });
         (key, polled)
     }
@@ -60,28 +60,36 @@ impl Side {
     }
 
     fn again(&mut self, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
-        self.core.poll_call(key, 7, None, Waker::noop(), &mut |_, out| {
+        self.core.poll_call(key, (0, 7), None, Waker::noop(), &mut |_, out| {
             out.extend_from_slice(body);
-            Ok(())
+            Ok(None)
         })
     }
 
     fn reply(&mut self, key: &mut Option<usize>) -> Poll<Result<FrameBuf, CallError>> {
-        self.core.poll_reply(key, Waker::noop())
+        self.core.poll_reply(key, Waker::noop()).map_ok(|reply| reply.body)
     }
 
     fn answer(&mut self, id: u32, body: &[u8]) -> Poll<()> {
         self.core.poll_answer(id, Waker::noop(), &mut |_, out| {
             put_status(out, true);
             out.extend_from_slice(body);
-            Ok(())
+            Ok(None)
         })
     }
 
     /// What is to go out, taken as if it had gone.
     fn sends(&mut self) -> Vec<u8> {
-        let bytes = self.core.outgoing().pending().to_vec();
-        self.core.outgoing().advance(bytes.len());
+        let mut bytes = Vec::new();
+        loop {
+            self.core.feed();
+            let run = self.core.outbox().pending().to_vec();
+            if run.is_empty() {
+                break;
+            }
+            self.core.outbox().advance(run.len());
+            bytes.extend(run);
+        }
         self.core.after_write();
         bytes
     }
@@ -98,9 +106,8 @@ impl Side {
         while let Some(frame) = self.inbox.peek_frame(self.core.max_frame_in()).unwrap() {
             let header = parse_header(frame).unwrap();
             if header.kind == Kind::Reply {
-                let mut reply = self.inbox.take_frame();
-                reply.advance(header.body);
-                self.core.receive_reply(header.id, reply);
+                let reply = self.inbox.take_frame();
+                self.core.receive_reply(header, reply);
             } else {
                 let now = self.now;
                 self.asked.extend(self.core.receive(header, frame, &mut || now));
@@ -248,8 +255,8 @@ fn an_absurd_deadline_off_the_wire_is_clamped() {
 fn sent_is_what_the_system_has_taken_to_the_last_byte() {
     let (mut ours, _theirs) = greeted(Limits::default(), calls(8));
     let mut keys = [(); 3].map(|()| ours.started(&[0; 100]));
-    let frame = ours.core.outgoing().pending().len() / 3;
-    ours.core.outgoing().advance(2 * frame - 1);
+    let frame = ours.core.outbox().pending().len() / 3;
+    ours.core.outbox().advance(2 * frame - 1);
     ours.core.ended(CloseReason::Closed);
     for (key, sent) in keys.iter_mut().zip([true, false, false]) {
         let Poll::Ready(Err(error)) = ours.reply(key) else { panic!("no error") };
@@ -361,7 +368,7 @@ fn a_serialize_that_panics_leaves_nothing_behind() {
             out.push(1);
             panic!("as it was asked to");
         };
-        ours.core.poll_call(&mut None, 7, None, Waker::noop(), encode)
+        ours.core.poll_call(&mut None, (0, 7), None, Waker::noop(), encode)
     }));
     assert!(panicked.is_err());
     assert!(ours.sends().is_empty());

@@ -6,16 +6,22 @@
 //! each time the peer reads.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::{Interest, ReadBuf};
 
 use super::register::{Watched, watch};
 use super::sigpipe;
+use crate::limits::SHORT_SEND_BUFFER;
+
+/// How a socket is written: at once or not at all, and without a signal.
+const NOT_WAITING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+/// How many slices every system takes at once.
+const SLICES: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -38,13 +44,15 @@ pub(crate) struct WriteHalf {
     kind: Kind,
     /// Registered while a write waits.
     waiting: Option<Watched>,
+    /// How much the system holds otherwise, while it holds little.
+    usual_buffer: Option<usize>,
 }
 
 /// Both directions of a socket.
 pub(super) fn of_socket(socket: OwnedFd) -> io::Result<(ReadHalf, WriteHalf)> {
     let fd = Arc::new(socket);
     let read = ReadHalf { fd: watch(Arc::clone(&fd), Interest::READABLE)?, kind: Kind::Socket };
-    Ok((read, WriteHalf { fd: Some(fd), kind: Kind::Socket, waiting: None }))
+    Ok((read, WriteHalf { fd: Some(fd), kind: Kind::Socket, waiting: None, usual_buffer: None }))
 }
 
 impl ReadHalf {
@@ -89,30 +97,42 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
+    /// Whether more than one slice is written at once.
+    pub(crate) const VECTORED: bool = true;
+
     /// Puts the writing end of a pipe to work.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&pipe)?;
-        Ok(WriteHalf { fd: Some(Arc::new(pipe)), kind: Kind::Pipe, waiting: None })
+        Ok(WriteHalf { fd: Some(Arc::new(pipe)), kind: Kind::Pipe, waiting: None, usual_buffer: None })
     }
 
     /// Puts a pipe or a socket to work that others may have too.
     pub(super) fn of_any(fd: OwnedFd) -> io::Result<Self> {
         match kind(&fd)? {
             Kind::Pipe => WriteHalf::new(fd),
-            kind => Ok(WriteHalf { fd: Some(Arc::new(fd)), kind, waiting: None }),
+            kind => Ok(WriteHalf { fd: Some(Arc::new(fd)), kind, waiting: None, usual_buffer: None }),
         }
     }
 
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_with(|fd, kind| match kind {
+            Kind::Socket => Ok(send(fd, bytes, NOT_WAITING)?),
+            Kind::Pipe => sigpipe::write(fd, &[IoSlice::new(bytes)]),
+        })
+    }
+
+    pub(crate) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let slices = &slices[..slices.len().min(SLICES)];
+        self.try_with(|fd, kind| match kind {
+            Kind::Socket => Ok(sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), NOT_WAITING)?),
+            Kind::Pipe => sigpipe::write(fd, slices),
+        })
+    }
+
+    fn try_with(&mut self, write: impl Fn(BorrowedFd<'_>, Kind) -> io::Result<usize>) -> io::Result<usize> {
         let fd = self.fd.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
         loop {
-            let written = match self.kind {
-                Kind::Socket => {
-                    send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map_err(io::Error::from)
-                }
-                Kind::Pipe => sigpipe::write(fd.as_fd(), &[IoSlice::new(bytes)]),
-            };
-            match written {
+            match write(fd.as_fd(), self.kind) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => return other,
             }
@@ -120,10 +140,29 @@ impl WriteHalf {
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_with(cx, bytes.len(), |half| half.try_write(bytes))
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let all = slices.iter().map(|slice| slice.len()).sum();
+        self.poll_with(cx, all, |half| half.try_write_vectored(slices))
+    }
+
+    /// Writes `all` bytes or the first of them, as soon as any fit.
+    fn poll_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        all: usize,
+        mut write: impl FnMut(&mut Self) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
-            match self.try_write(bytes) {
+            match write(self) {
                 Ok(n) => {
-                    if n == bytes.len() {
+                    if n == all {
                         self.waiting = None;
                     }
                     return Poll::Ready(Ok(n));
@@ -139,6 +178,29 @@ impl WriteHalf {
                 }
             };
             ready!(waiting.poll_write_ready(cx))?.clear_ready();
+        }
+    }
+
+    /// Has the system hold little of what is written, or as much as usual. Only a
+    /// socket can be told.
+    #[inline]
+    pub(crate) fn hold_little(&mut self, little: bool) {
+        if little != self.usual_buffer.is_some() {
+            self.set_send_buffer(little);
+        }
+    }
+
+    #[cold]
+    fn set_send_buffer(&mut self, little: bool) {
+        use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
+        let Some(fd) = self.fd.as_ref().filter(|_| self.kind == Kind::Socket) else { return };
+        // What cannot be set stays as it is: it is a matter of speed alone.
+        if little {
+            // Linux tells twice of what it was told.
+            self.usual_buffer = socket_send_buffer_size(fd).ok().map(|size| size / 2);
+            let _ = set_socket_send_buffer_size(fd, SHORT_SEND_BUFFER);
+        } else if let Some(size) = self.usual_buffer.take() {
+            let _ = set_socket_send_buffer_size(fd, size);
         }
     }
 
@@ -179,5 +241,73 @@ fn kind(fd: &OwnedFd) -> io::Result<Kind> {
     match FileType::from_raw_mode(fstat(fd)?.st_mode) {
         FileType::Socket => Ok(Kind::Socket),
         _ => Ok(Kind::Pipe),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    fn pipe() -> (ReadHalf, WriteHalf) {
+        let (read, write) = crate::sys::pipe().unwrap();
+        (ReadHalf::new(read).unwrap(), WriteHalf::new(write).unwrap())
+    }
+
+    fn socket() -> (ReadHalf, WriteHalf) {
+        let (one, other) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        (of_any(one).unwrap().0, of_any(other).unwrap().1)
+    }
+
+    async fn read(half: &mut ReadHalf, most: usize) -> Vec<u8> {
+        let mut bytes = vec![0; most];
+        let mut buf = ReadBuf::new(&mut bytes);
+        poll_fn(|cx| half.poll_read(cx, &mut buf)).await.unwrap();
+        buf.filled().to_vec()
+    }
+
+    #[tokio::test]
+    async fn slices_go_out_as_one() {
+        let slices = [b"".as_slice(), b"head", b"", b"body"].map(IoSlice::new);
+        for (mut reader, mut writer) in [pipe(), socket()] {
+            assert_eq!(writer.try_write_vectored(&slices).unwrap(), 8);
+            assert_eq!(read(&mut reader, 64).await, b"headbody");
+            assert_eq!(writer.try_write_vectored(&[]).unwrap(), 0);
+            // More than the system takes at once are not refused.
+            let many = vec![IoSlice::new(b"x"); 2 * SLICES];
+            assert_eq!(writer.try_write_vectored(&many).unwrap(), SLICES);
+        }
+    }
+
+    #[tokio::test]
+    async fn slices_to_nobody_are_an_error_and_no_signal() {
+        for (reader, mut writer) in [pipe(), socket()] {
+            drop(reader);
+            let written = writer.try_write_vectored(&[IoSlice::new(b"x")]);
+            assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+    }
+
+    /// A writer that has nothing more to write is not woken by who reads.
+    #[tokio::test]
+    async fn a_writer_of_slices_is_registered_only_while_it_waits() {
+        for (mut reader, mut writer) in [pipe(), socket()] {
+            let half = vec![1; 4 << 20];
+            let slices = [IoSlice::new(&half), IoSlice::new(&half)];
+            let mut written = poll_fn(|cx| writer.poll_write_vectored(cx, &slices)).await.unwrap();
+            assert!(written < 2 * half.len());
+            let waits = poll_fn(|cx| Poll::Ready(writer.poll_write_vectored(cx, &slices).is_pending())).await;
+            assert!(waits && writer.waiting.is_some());
+            while written > 0 {
+                written -= read(&mut reader, 1 << 20).await.len();
+            }
+            let few = [IoSlice::new(b"few"), IoSlice::new(b"more")];
+            assert_eq!(poll_fn(|cx| writer.poll_write_vectored(cx, &few)).await.unwrap(), 7);
+            assert!(writer.waiting.is_none());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The two directions of a pipe, at work in the event loop. Those of a duplex
 //! pipe share it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::windows::io::{IntoRawHandle, OwnedHandle};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -81,6 +81,9 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
+    /// Whether more than one slice is written at once: no pipe here can.
+    pub(crate) const VECTORED: bool = false;
+
     /// Puts the writing end of a pipe to work.
     pub(crate) fn new(handle: OwnedHandle) -> io::Result<Self> {
         Ok(WriteHalf { pipe: Some(Arc::new(of_handle(handle)?)) })
@@ -99,6 +102,21 @@ impl WriteHalf {
                 other => return Poll::Ready(other),
             }
         }
+    }
+
+    /// A pipe of this system cannot be told.
+    pub(crate) fn hold_little(&mut self, _: bool) {}
+
+    pub(crate) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write(first_of(slices))
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, first_of(slices))
     }
 
     /// Waits until the system has what was written: until then it is the event
@@ -144,6 +162,11 @@ impl Pipe {
             (None, Ok(())) => Ok(0),
         }
     }
+}
+
+/// The first slice that is not empty.
+fn first_of<'a>(slices: &'a [IoSlice<'_>]) -> &'a [u8] {
+    slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice)
 }
 
 /// A pipe whose other end is closed has come to its end.

@@ -1,6 +1,6 @@
 //! What Wine can show: it enforces no pipe's security.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::windows::io::{AsRawHandle, IntoRawHandle};
 use std::process::Command;
 use std::sync::Barrier;
@@ -99,6 +99,19 @@ async fn writing_nothing_is_not_the_end() {
     let mut heard = [0; 4];
     timeout(SOON, other.read_exact(&mut heard)).await.expect("in time").expect("more");
     assert_eq!(&heard, b"more");
+}
+
+#[tokio::test]
+async fn of_several_slices_the_first_with_bytes_is_written() {
+    let (mut reader, mut writer) = anonymous::one_way().expect("a pipe");
+    let slices = [IoSlice::new(b""), IoSlice::new(b"head"), IoSlice::new(b"body")];
+    assert_eq!(writer.write_vectored(&slices).await.expect("written"), 4);
+    writer.flush().await.expect("flushed");
+    assert_eq!(writer.try_write_vectored(&slices[2..]).expect("written"), 4);
+    assert_eq!(writer.try_write_vectored(&slices[..1]).expect("nothing"), 0);
+    let mut heard = [0; 8];
+    timeout(SOON, reader.read_exact(&mut heard)).await.expect("in time").expect("both");
+    assert_eq!(&heard, b"headbody");
 }
 
 #[tokio::test]

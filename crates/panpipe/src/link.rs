@@ -1,0 +1,185 @@
+//! A session as clients, stubs and streams hold it: it lives as long as one of
+//! them does.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use panpipe_transport::buffer::FrameBuf;
+use panpipe_transport::{Peer, PipeStream, varint};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::carried::{self, Claims};
+use crate::codec::Codec;
+use crate::error::CallError;
+use crate::offers::{Offers, Services};
+use crate::session::{
+    Config, Deadline, Driver, Encode, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody, ServiceInfo, Session,
+    of_pipe, of_stream, parse_reply, put_str,
+};
+use crate::stub::{ClaimedService, Stub};
+
+/// Closes the session when the last holder lets go.
+#[derive(Debug)]
+pub(crate) struct Link {
+    session: Arc<Session>,
+}
+
+impl Deref for Link {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.session.close();
+    }
+}
+
+/// A connection that is not running yet.
+pub(crate) struct Prepared {
+    pub(crate) connection: Arc<Link>,
+    driver: Driver,
+}
+
+/// Prepares a session over a pipe.
+pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
+    let peer = stream.peer();
+    let (inlet, outlet) = of_pipe(stream);
+    prepare(config, peer, inlet, outlet)
+}
+
+/// Prepares a session over any stream of bytes.
+pub(crate) fn over_stream<Io>(io: Io, config: Config) -> Prepared
+where
+    Io: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let mut io = Some(io);
+    let any: &mut dyn Any = &mut io;
+    // A pipe knows its peer, and callers can write to it without the driver.
+    if let Some(pipe) = any.downcast_mut::<Option<PipeStream>>().and_then(Option::take) {
+        return over_pipe(pipe, config);
+    }
+    let (inlet, outlet) = of_stream(io.expect("it was not taken: it is no pipe"));
+    prepare(config, Peer::unknown(), inlet, outlet)
+}
+
+fn prepare(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> Prepared {
+    let (session, driver) = Session::new(config, peer, inlet, outlet);
+    let connection = Arc::new_cyclic(|link| {
+        session.set_link(link.clone());
+        Link { session }
+    });
+    Prepared { connection, driver }
+}
+
+impl Prepared {
+    /// Sets what the peer may call: what the session's configuration says.
+    pub(crate) fn with_offers(mut self, offers: Offers) -> Self {
+        self.driver.set_services(Services::new(offers));
+        self
+    }
+
+    /// Runs the session as a task of its own.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub(crate) fn start(self) -> Arc<Link> {
+        tokio::spawn(self.driver);
+        self.connection
+    }
+
+    /// Takes the session apart, to run it in place.
+    pub(crate) fn into_parts(self) -> (Arc<Link>, Driver) {
+        (self.connection, self.driver)
+    }
+}
+
+/// A call on its way: tells the peer to stop when it is dropped early.
+pub(crate) struct PendingCall {
+    link: Arc<Link>,
+    deadline: Option<Deadline>,
+    key: Option<usize>,
+}
+
+impl PendingCall {
+    pub(crate) fn new(link: Arc<Link>, deadline: Option<Deadline>) -> Self {
+        PendingCall { link, deadline, key: None }
+    }
+
+    /// Starts a call of a port's method.
+    pub(crate) fn poll_start(
+        &mut self,
+        target: (u64, u64),
+        waker: &Waker,
+        encode: &mut Encode<'_>,
+    ) -> Poll<Result<(), CallError>> {
+        if self.deadline.is_some_and(|deadline| deadline.left.is_zero()) {
+            return Poll::Ready(Err(CallError::DeadlineExceeded));
+        }
+        self.link.poll_call(&mut self.key, target, self.deadline, waker, encode)
+    }
+
+    pub(crate) fn reply(&mut self) -> impl Future<Output = Result<Received, CallError>> + Send + '_ {
+        poll_fn(|cx| {
+            let received = self.link.poll_reply(&mut self.key, cx.waker());
+            received.map_ok(|(Reply { body, attached }, codec)| {
+                let claims =
+                    attached.map(|attached| Claims::new(Arc::clone(&self.link), codec, attached.into()));
+                Received { body, codec, claims }
+            })
+        })
+    }
+}
+
+/// A reply that is to be decoded.
+pub(crate) struct Received {
+    pub(crate) body: FrameBuf,
+    pub(crate) codec: Codec,
+    /// The ports that it carries, if any.
+    pub(crate) claims: Option<Box<Claims>>,
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.link.drop_call(key);
+        }
+    }
+}
+
+/// Asks the peer for one of its services.
+pub(crate) async fn open_service(
+    link: Arc<Link>,
+    wanted: &ServiceInfo,
+    deadline: Option<Deadline>,
+) -> Result<Stub, CallError> {
+    let mut call = PendingCall::new(link, deadline);
+    let started = &mut call;
+    poll_fn(move |cx| {
+        started.poll_start((ROOT_PORT, OPEN), cx.waker(), &mut |_, out| {
+            put_str(out, wanted.name());
+            varint::put(out, u64::from(wanted.version()));
+            Ok(None)
+        })
+    })
+    .await?;
+    let Received { body, codec, claims } = call.reply().await?;
+    match parse_reply(&body) {
+        ReplyBody::Value(bytes) => match carried::decode(codec, bytes, claims) {
+            Ok(ClaimedService(Some(stub))) => Ok(stub),
+            Ok(ClaimedService(None)) => {
+                Err(CallError::Malformed("the service came without a port".to_owned()))
+            }
+            Err(why) => Err(CallError::Malformed(why)),
+        },
+        ReplyBody::AppError(_) => Err(CallError::UnknownMethod),
+        ReplyBody::Failed(error) => Err(error),
+    }
+}

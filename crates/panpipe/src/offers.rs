@@ -1,0 +1,139 @@
+//! What one side lets the other call: services that all peers share, and
+//! services that are made for each.
+
+use std::fmt;
+use std::sync::Arc;
+
+use panpipe_transport::varint;
+
+use crate::connection::Connection;
+use crate::dispatch::{Dispatched, IncomingCall};
+use crate::error::Refusal;
+use crate::limits;
+use crate::service::{AnyService, Serve, ServiceImpl};
+use crate::session::{Failure, ServiceInfo, Session, find_service, take_str};
+
+/// Makes the service of one client.
+type Make = dyn Fn(&Connection) -> Arc<dyn AnyService> + Send + Sync;
+
+#[derive(Clone)]
+enum Source {
+    Shared(Arc<dyn AnyService>),
+    PerClient(Arc<Make>),
+}
+
+/// Every service that one side offers. Clones share one list.
+#[derive(Clone, Default)]
+pub(crate) struct Offers {
+    infos: Arc<Vec<ServiceInfo>>,
+    sources: Arc<Vec<Source>>,
+}
+
+impl fmt::Debug for Offers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.infos.fmt(f)
+    }
+}
+
+impl Offers {
+    /// One service.
+    pub(crate) fn of<I: ServiceImpl>(service: Serve<I>) -> Self {
+        let mut offers = Offers::default();
+        offers.add_shared(service);
+        offers
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.infos.is_empty()
+    }
+
+    pub(crate) fn infos(&self) -> Arc<Vec<ServiceInfo>> {
+        Arc::clone(&self.infos)
+    }
+
+    /// Adds a service; it takes the place of another of the same name and version.
+    fn add(&mut self, info: ServiceInfo, source: Source) {
+        match self.infos.iter().position(|known| *known == info) {
+            Some(index) => Arc::make_mut(&mut self.sources)[index] = source,
+            None => {
+                Arc::make_mut(&mut self.infos).push(info);
+                Arc::make_mut(&mut self.sources).push(source);
+            }
+        }
+    }
+
+    /// Adds a service that all peers share.
+    pub(crate) fn add_shared<I: ServiceImpl>(&mut self, service: Serve<I>) {
+        self.add(I::info(), Source::Shared(Arc::new(service)));
+    }
+
+    /// Adds a service that is made for each peer.
+    pub(crate) fn add_per_client<I: ServiceImpl>(
+        &mut self,
+        make: impl Fn(&Connection) -> Serve<I> + Send + Sync + 'static,
+    ) {
+        let make = move |client: &Connection| Arc::new(make(client)) as Arc<dyn AnyService>;
+        self.add(I::info(), Source::PerClient(Arc::new(make)));
+    }
+}
+
+/// The services of one connection.
+#[derive(Default)]
+pub(crate) struct Services {
+    offers: Offers,
+    /// Those that have been made. Empty until there is one.
+    made: Vec<Option<Arc<dyn AnyService>>>,
+    /// The root port's, once it is known.
+    root: Option<Arc<dyn AnyService>>,
+}
+
+impl Services {
+    pub(crate) fn new(offers: Offers) -> Self {
+        Services { offers, made: Vec::new(), root: None }
+    }
+
+    /// The service at the root port.
+    #[inline]
+    pub(crate) fn root(&mut self, session: &Session) -> Option<&Arc<dyn AnyService>> {
+        if self.root.is_none() {
+            self.root = session.root().and_then(|index| self.get(index, session));
+        }
+        self.root.as_ref()
+    }
+
+    fn get(&mut self, index: usize, session: &Session) -> Option<Arc<dyn AnyService>> {
+        let source = match &self.offers.sources[index] {
+            Source::Shared(service) => return Some(Arc::clone(service)),
+            Source::PerClient(make) => make,
+        };
+        self.made.resize(self.offers.infos.len(), None);
+        let made = &mut self.made[index];
+        if made.is_none() {
+            // Nobody is left to hold the connection where there is no link.
+            *made = Some(source(&Connection::new(session.link()?)));
+        }
+        made.clone()
+    }
+
+    /// Answers the peer's wish for one of the services at a port of its own.
+    pub(crate) fn open(&mut self, call: IncomingCall<'_>) {
+        let mut rest = call.args;
+        let wanted = take_str(&mut rest, limits::SERVICE_NAME).map(str::to_owned);
+        let version = varint::take(&mut rest).and_then(|version| u32::try_from(version).ok());
+        let _: Dispatched = match wanted.zip(version) {
+            None => call.fail(Failure::Malformed("a service's name and version cannot be read".to_owned())),
+            Some((name, version)) => {
+                let service = self.find(&ServiceInfo::new(name, version), call.session);
+                call.open(service)
+            }
+        };
+    }
+
+    fn find(&mut self, wanted: &ServiceInfo, session: &Session) -> Result<Arc<dyn AnyService>, Refusal> {
+        let index = find_service(&self.offers.infos, wanted)?;
+        self.get(index, session).ok_or_else(|| Refusal {
+            reason: crate::error::RefusalReason::Draining,
+            message: "the connection is closing".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Items of a stream that have come in and have not been read: small ones one
+//! behind the other in one buffer, large ones and those with ports each alone.
+
+use std::collections::VecDeque;
+
+use panpipe_transport::buffer::FrameBuf;
+
+use super::ports::{Attached, Credit};
+
+/// Marks an item that stands among the special ones.
+const SPECIAL: u32 = u32::MAX;
+
+/// Items in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Each item as its length and its bytes.
+    bytes: Vec<u8>,
+    /// How far the batch has been read.
+    at: usize,
+    special: VecDeque<Special>,
+    items: u64,
+    /// What the batch has cost its writer, also of items that were read.
+    cost: Credit,
+}
+
+/// An item that is large or carries ports.
+#[derive(Debug)]
+pub(crate) struct Special {
+    pub(crate) body: FrameBuf,
+    pub(crate) attached: Vec<Attached>,
+}
+
+/// An item, as it came.
+#[derive(Debug)]
+pub(crate) enum RawItem<'a> {
+    Small(&'a [u8]),
+    Special(Special),
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    /// Adds an item that is neither large nor carries ports.
+    pub(crate) fn push_small(&mut self, body: &[u8], cost: Credit) {
+        let len = u32::try_from(body.len()).expect("a small item is far shorter than a frame can be");
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(body);
+        self.items += 1;
+        self.cost.add(cost);
+    }
+
+    pub(crate) fn push_special(&mut self, special: Special, cost: Credit) {
+        self.bytes.extend_from_slice(&SPECIAL.to_le_bytes());
+        self.special.push_back(special);
+        self.items += 1;
+        self.cost.add(cost);
+    }
+
+    /// Takes the next item.
+    pub(crate) fn pop(&mut self) -> Option<RawItem<'_>> {
+        let head = self.bytes.get(self.at..)?.first_chunk::<4>()?;
+        let len = u32::from_le_bytes(*head);
+        self.at += 4;
+        self.items -= 1;
+        if len == SPECIAL {
+            return self.special.pop_front().map(RawItem::Special);
+        }
+        let start = self.at;
+        self.at += len as usize;
+        Some(RawItem::Small(&self.bytes[start..self.at]))
+    }
+
+    /// Forgets what has been read; gives what it had cost. The buffer is kept.
+    pub(crate) fn clear(&mut self) -> Credit {
+        self.bytes.clear();
+        self.special.clear();
+        (self.at, self.items) = (0, 0);
+        std::mem::take(&mut self.cost)
+    }
+
+    /// The ports that unread items carry.
+    pub(crate) fn attached(&mut self) -> Vec<Attached> {
+        self.special.iter_mut().flat_map(|special| std::mem::take(&mut special.attached)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::ports::PortKind;
+
+    #[test]
+    fn items_come_out_in_the_order_in_which_they_came() {
+        let mut batch = Batch::default();
+        let one = |len| Credit::of_item(len, 100);
+        let attached = vec![Attached { port: 3, kind: PortKind::Stream, items: 0 }];
+        batch.push_small(b"first", one(5));
+        batch.push_special(Special { body: FrameBuf::default(), attached: attached.clone() }, one(0));
+        batch.push_small(b"", one(0));
+        assert!(matches!(batch.pop(), Some(RawItem::Small(b"first"))));
+        assert!(matches!(batch.pop(), Some(RawItem::Special(special)) if special.attached == attached));
+        assert!(matches!(batch.pop(), Some(RawItem::Small(b""))));
+        assert!(batch.is_empty() && batch.pop().is_none());
+        assert_eq!(batch.clear(), Credit { items: 3, bytes: 5, large: 0 });
+    }
+}

@@ -1,0 +1,272 @@
+//! Messages that carry ports. Behind the body of such a message stands a
+//! trailer: each port, and as the last four bytes how long that is.
+
+use panpipe_transport::buffer::Outbox;
+use panpipe_transport::{frame, varint};
+
+use super::{Content, Core, Encode, FrameInProgress, Opened};
+use crate::carried::Offer;
+use crate::limits;
+use crate::session::hello::PortLimits;
+use crate::session::message::{CARRIES, Header, Kind, put_header};
+use crate::session::ports::{Attached, End, PortKind, Ports, Reading, Writing};
+use crate::session::stream_end::StreamEnd;
+
+/// How many bytes the length of a trailer takes.
+const TRAILER_LEN: usize = 4;
+
+/// Why a message was not queued. Nothing of it was kept.
+#[derive(Debug)]
+pub(super) enum PutError {
+    Encode(String),
+    TooLarge {
+        size: u64,
+        limit: u64,
+    },
+    /// The peer takes no more ports, or is not known yet to take any.
+    Ports,
+}
+
+impl Core {
+    /// Queues a message and opens the ports that it carries. Gives the frame's size.
+    #[inline]
+    pub(super) fn put_message(
+        &mut self,
+        kind: Kind,
+        port: u64,
+        id: u64,
+        max: usize,
+        head: impl FnOnce(&mut Vec<u8>),
+        encode: &mut Encode<'_>,
+    ) -> Result<usize, PutError> {
+        let codec = self.codec;
+        let mut frame = FrameInProgress::begin(&mut self.outbox);
+        put_header(frame.out(), kind, port, id);
+        head(frame.out());
+        let offers = encode(codec, frame.out()).map_err(PutError::Encode)?;
+        let start = frame.start;
+        let opened = match offers {
+            None => None,
+            Some(offers) => {
+                let most = usize::try_from(self.peer_ports.ports).unwrap_or(usize::MAX);
+                if self.ports.open_own() + offers.len() > most {
+                    return Err(PutError::Ports);
+                }
+                let limits = (self.own_ports, self.peer_ports);
+                Some(open(&mut self.ports, limits, frame.out(), start, *offers))
+            }
+        };
+        match frame.finish(max) {
+            Ok(size) => {
+                let carries = opened.is_some();
+                let opened = opened.map(streams_of).unwrap_or_default();
+                if size > limits::LARGE_MESSAGE {
+                    self.send_in_parts(start, Content { kind, port, id, carries }, opened);
+                } else if carries {
+                    self.begin_streams(opened);
+                }
+                Ok(size)
+            }
+            Err((size, limit)) => {
+                for (_, number) in opened.into_iter().flatten() {
+                    self.ports.forget(number);
+                }
+                Err(PutError::TooLarge { size, limit })
+            }
+        }
+    }
+
+    /// Has streams begin whose message has been queued, to its last byte.
+    pub(super) fn begin_streams(&mut self, mut opened: Opened) {
+        if !opened.is_empty() {
+            self.aftermath.ports().opened.append(&mut opened);
+        }
+    }
+
+    /// Takes the message that was queued last off the queue, to go out in parts.
+    #[cold]
+    fn send_in_parts(&mut self, start: usize, content: Content, opened: Opened) {
+        let frame = self.outbox.take_from(start);
+        self.outgoing.add(content, frame, opened);
+    }
+
+    /// Opens the ports that a message of the peer's carries. Gives them, and
+    /// where the body ends; nothing if the peer has broken the protocol.
+    pub(super) fn take_ports(&mut self, header: &Header, frame: &[u8]) -> Option<(usize, Vec<Attached>)> {
+        if !header.carries {
+            return Some((frame.len(), Vec::new()));
+        }
+        match self.open_carried(&frame[header.body..]) {
+            Ok((body, attached)) => Some((header.body + body, attached)),
+            Err(why) => {
+                self.violation(why);
+                None
+            }
+        }
+    }
+
+    fn open_carried(&mut self, rest: &[u8]) -> Result<(usize, Vec<Attached>), &'static str> {
+        const UNREADABLE: &str = "the list of a message's ports cannot be read";
+        let (rest, len) = rest.split_last_chunk::<TRAILER_LEN>().ok_or(UNREADABLE)?;
+        let body = rest.len().checked_sub(u32::from_le_bytes(*len) as usize).ok_or(UNREADABLE)?;
+        let mut trailer = &rest[body..];
+        let mut attached = Vec::new();
+        while let Some((&kind, tail)) = trailer.split_first() {
+            trailer = tail;
+            let kind = PortKind::from_byte(kind).ok_or(UNREADABLE)?;
+            let port = varint::take(&mut trailer).ok_or(UNREADABLE)?;
+            let mut items = 0;
+            let end = match kind {
+                PortKind::Stream => End::Reading(Reading::new(self.own_ports, None)),
+                PortKind::Sender => {
+                    items = varint::take(&mut trailer).ok_or(UNREADABLE)?;
+                    End::Writing(Writing::new(self.peer_ports, Some(items)))
+                }
+                PortKind::Service => End::Calling,
+            };
+            self.ports.opened_by_peer(port, end, self.limits.max_ports)?;
+            attached.push(Attached { port, kind, items });
+        }
+        Ok((body, attached))
+    }
+
+    /// Gives up ports that nobody has claimed or wants any more.
+    pub(crate) fn let_go(&mut self, attached: impl IntoIterator<Item = Attached>) {
+        for Attached { port, kind, .. } in attached {
+            match kind {
+                PortKind::Stream => self.stop_reading(port),
+                PortKind::Sender => self.end_writing(port, &StreamEnd::Unclaimed),
+                PortKind::Service => self.release(port),
+            }
+        }
+    }
+
+    /// The last stub of a service of the peer's has gone.
+    pub(crate) fn release(&mut self, port: u64) {
+        let over = self.is_over();
+        if self.ports.say(port, over) && !over {
+            self.put_control(Kind::Stop, port, |_| ());
+        }
+    }
+
+    /// The peer's end of a port that it has opened by a message, or this side's,
+    /// is done with.
+    pub(super) fn on_stop(&mut self, port: u64) {
+        let Some(known) = self.ports.get(port) else {
+            return self.violation("a port was stopped that is not open");
+        };
+        if known.heard() {
+            return self.violation("a port was stopped twice");
+        }
+        match &mut known.end {
+            End::Writing(writing) => self.aftermath.wakes.append(&mut writing.wakers),
+            End::Serving(service) => {
+                self.aftermath.ports().services.push(service.clone());
+                self.ports.say(port, false);
+                self.put_control(Kind::End, port, |out| StreamEnd::Finished.encode(out));
+            }
+            End::Reading(_) | End::Calling => return self.violation("a port was stopped by the wrong side"),
+        }
+        self.ports.hear(port);
+    }
+
+    pub(super) fn on_end(&mut self, port: u64, body: &[u8]) {
+        let (Some(known), Some(end)) = (self.ports.get(port), StreamEnd::decode(body)) else {
+            return self.violation("an end came that cannot be read, or for a port that is not open");
+        };
+        if known.heard() {
+            return self.violation("a port was ended twice");
+        }
+        match &mut known.end {
+            End::Reading(reading) => {
+                reading.ended = Some(end);
+                self.aftermath.wakes.extend(reading.waker.take());
+            }
+            End::Calling => {}
+            End::Writing(_) | End::Serving(_) => {
+                return self.violation("a port was ended by the wrong side");
+            }
+        }
+        self.ports.hear(port);
+    }
+
+    /// Queues what the session itself says about a port.
+    pub(super) fn put_control(&mut self, kind: Kind, port: u64, body: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.outbox.queued_total();
+        let mut frame = FrameInProgress::begin(&mut self.outbox);
+        put_header(frame.out(), kind, port, 0);
+        body(frame.out());
+        let size = frame.finish(limits::LARGEST_MESSAGE).expect("what the session itself says is short");
+        self.passed.around_words(before, self.outbox.queued_total());
+        // Whoever makes this side talk has to listen.
+        if self.words.are_unheard(size, &self.outbox) {
+            self.violation("ports are opened and closed faster than what is said of them is read");
+        }
+    }
+}
+
+/// The streams among the ports of a message.
+#[cold]
+fn streams_of(opened: Vec<(Offer, u64)>) -> Opened {
+    let streams = opened.into_iter().filter_map(|(offer, number)| match offer {
+        Offer::Stream(attach) | Offer::Sender { attach, .. } => Some((attach, number)),
+        Offer::Service(_) => None,
+    });
+    streams.collect()
+}
+
+/// Opens the ports that the frame at `start` of `out` carries, and appends their
+/// list to it.
+#[cold]
+fn open(
+    ports: &mut Ports,
+    (own, peers): (PortLimits, PortLimits),
+    out: &mut Vec<u8>,
+    start: usize,
+    offers: Vec<Offer>,
+) -> Vec<(Offer, u64)> {
+    // The kind is the first byte behind the frame's length.
+    out[start + frame::HEAD] |= CARRIES;
+    let body_end = out.len();
+    let opened = offers
+        .into_iter()
+        .map(|offer| {
+            let (kind, end) = match &offer {
+                Offer::Stream(_) => (PortKind::Stream, End::Writing(Writing::new(peers, None))),
+                Offer::Sender { items, .. } => {
+                    (PortKind::Sender, End::Reading(Reading::new(own, Some(*items))))
+                }
+                Offer::Service(service) => (PortKind::Service, End::Serving(service.clone())),
+            };
+            let number = ports.open_one(end);
+            out.push(kind as u8);
+            varint::put(out, number);
+            if let Offer::Sender { items, .. } = &offer {
+                varint::put(out, *items);
+            }
+            (offer, number)
+        })
+        .collect();
+    let trailer = u32::try_from(out.len() - body_end).expect("a trailer is of fewer ports than a u32 counts");
+    out.extend_from_slice(&trailer.to_le_bytes());
+    opened
+}
+
+/// Counts the bytes of what the session says by itself, from a place in the
+/// outgoing stream on until that place has gone out.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    since: u64,
+    bytes: usize,
+}
+
+impl Words {
+    /// Adds what was just queued. True if too much of it waits.
+    fn are_unheard(&mut self, size: usize, outbox: &Outbox) -> bool {
+        if outbox.written_total() >= self.since {
+            *self = Words { since: outbox.queued_total(), bytes: 0 };
+        }
+        self.bytes += size;
+        self.bytes > limits::UNREAD_WORDS
+    }
+}

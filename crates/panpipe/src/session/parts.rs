@@ -1,0 +1,426 @@
+//! Large messages, which travel in parts so that small ones pass them: those
+//! that go out, in turn, and those that are coming in.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use panpipe_transport::buffer::{Assembly, FrameBuf, Outbox, recycle};
+use panpipe_transport::frame::{self, HEAD};
+
+use super::message::{Kind, ROOT_PORT, put_header};
+use crate::carried::Attach;
+use crate::limits::{PART, QUEUED_LARGE, SHORT_PART, SHORT_PARTS, TRANSFERS};
+
+/// What a message that goes out in parts is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) kind: Kind,
+    pub(crate) port: u64,
+    pub(crate) id: u64,
+    /// Whether the other side opens ports when it has come.
+    pub(crate) carries: bool,
+}
+
+/// Streams that were opened, with their ports.
+pub(crate) type Opened = Vec<(Arc<dyn Attach>, u64)>;
+
+/// A message that goes out in parts.
+struct Transfer {
+    content: Content,
+    /// The streams that it carries. They begin when it has gone: their items are
+    /// not to pass it.
+    opened: Opened,
+    /// The message as one frame, its length in front. Empty while it is lent.
+    frame: Vec<u8>,
+    len: usize,
+    /// How much of the frame has been handed out.
+    at: usize,
+    /// Frames that must not go before it has.
+    after: Vec<u8>,
+    /// It is no longer wanted.
+    aborted: bool,
+}
+
+/// The messages that go out in parts. Some at a time take turns, the others wait.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    /// Each at the place that its number names. Empty until there is one.
+    active: Vec<Option<Transfer>>,
+    waiting: VecDeque<Transfer>,
+    /// Whose turn is next.
+    turn: usize,
+    /// Whose buffer the outbox has; the place is empty if that was the last of it.
+    lent: Option<usize>,
+    /// How many bytes have not been handed out.
+    bytes: usize,
+    /// Where the outgoing stream ended after the last part.
+    seen: Option<u64>,
+    /// For how many parts they stay short: small messages pass.
+    short: u32,
+}
+
+impl Outgoing {
+    /// Whether there is nothing to do.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.bytes == 0 && self.lent.is_none()
+    }
+
+    /// Whether nothing more is to be made that may be large. One message, however
+    /// large, is no reason: small ones pass it.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= QUEUED_LARGE
+            && self.waiting.len() + self.active.iter().filter(|place| place.is_some()).count() > 1
+    }
+
+    /// Whether small messages pass large ones, and are not to wait behind what
+    /// the system holds.
+    #[inline]
+    pub(crate) fn is_passed(&self) -> bool {
+        self.short > 0 && self.bytes > 0
+    }
+
+    pub(crate) fn add(&mut self, content: Content, frame: Vec<u8>, opened: Opened) {
+        let len = frame.len();
+        self.active.resize_with(TRANSFERS, || None);
+        self.bytes += len - HEAD;
+        self.waiting.push_back(Transfer {
+            content,
+            opened,
+            frame,
+            len,
+            at: HEAD,
+            after: Vec::new(),
+            aborted: false,
+        });
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Transfer> {
+        self.active.iter_mut().flatten().chain(&mut self.waiting).filter(|transfer| !transfer.aborted)
+    }
+
+    /// Whether such a message has not wholly been handed out.
+    #[inline]
+    pub(crate) fn has(&mut self, kind: Kind, port: u64) -> bool {
+        self.bytes > 0
+            && self.all().any(|transfer| transfer.content.kind == kind && transfer.content.port == port)
+    }
+
+    /// Appends frames that must not go before an item of this port; false if
+    /// there is none.
+    pub(crate) fn after_item(&mut self, port: u64, frames: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let last = self
+            .all()
+            .filter(|transfer| transfer.content.kind == Kind::Item && transfer.content.port == port)
+            .last();
+        last.map(|transfer| frames(&mut transfer.after)).is_some()
+    }
+
+    /// Gives up a call. What is to be done about it on the wire is done here.
+    pub(crate) fn abort_call(&mut self, id: u64, outbox: &mut Outbox) -> Abort {
+        let is_call = |transfer: &Transfer| transfer.content.kind == Kind::Call && transfer.content.id == id;
+        let Some(transfer) = self.all().find(|transfer| is_call(transfer)) else { return Abort::IsSent };
+        if transfer.content.carries {
+            // Its ports are open here: they have to be opened, and closed, there too.
+            put_frame(&mut transfer.after, Kind::Cancel, ROOT_PORT, id);
+            return Abort::AfterIt;
+        }
+        if let Some(index) = self.waiting.iter().position(is_call) {
+            if let Some(transfer) = self.waiting.remove(index) {
+                self.drop_transfer(transfer);
+            }
+            return Abort::NeverSent;
+        }
+        let number = self.active.iter().position(|place| place.as_ref().is_some_and(is_call));
+        if let Some(number) = number {
+            if self.lent == Some(number) {
+                if let Some(transfer) = &mut self.active[number] {
+                    transfer.aborted = true;
+                }
+            } else if let Some(transfer) = self.active[number].take() {
+                let begun = transfer.at > HEAD;
+                self.drop_transfer(transfer);
+                if begun {
+                    put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
+                }
+            }
+        }
+        Abort::NeverSent
+    }
+
+    fn drop_transfer(&mut self, transfer: Transfer) {
+        self.bytes -= transfer.len - transfer.at;
+        recycle(transfer.frame);
+    }
+
+    /// Hands the next part to the outbox, if there is one and room for it. Gives
+    /// the message of which it is the last, and the streams that may begin.
+    pub(crate) fn feed(&mut self, outbox: &mut Outbox) -> Option<(Content, Opened)> {
+        if outbox.has_lent() {
+            return None;
+        }
+        self.take_back(outbox);
+        if self.bytes == 0 {
+            self.seen = None;
+            return None;
+        }
+        if self.seen.is_some_and(|seen| seen != outbox.queued_total()) {
+            self.short = SHORT_PARTS;
+        }
+        let most = if self.short > 0 { SHORT_PART } else { PART };
+        if outbox.pending_len() >= most {
+            return None;
+        }
+        self.short = self.short.saturating_sub(1);
+        let number = self.next()?;
+        let mut transfer = self.active[number].take()?;
+        let range = transfer.at..transfer.len.min(transfer.at + most);
+        let is_last = range.end == transfer.len;
+        let out = outbox.append();
+        let start = out.len();
+        let head = frame::begin(out);
+        put_header(out, if is_last { Kind::LastPart } else { Kind::Part }, ROOT_PORT, number as u64);
+        frame::finish(out, head, PART).expect("a header is shorter than a part");
+        // The frame's length counts the part too, which stands elsewhere.
+        let len = u32::try_from(out.len() - start - HEAD + range.len()).expect("a part is short");
+        out[start..start + HEAD].copy_from_slice(&len.to_le_bytes());
+        self.bytes -= range.len();
+        self.lent = Some(number);
+        transfer.at = range.end;
+        outbox.lend(std::mem::take(&mut transfer.frame), range);
+        if is_last {
+            outbox.append().extend_from_slice(&transfer.after);
+            self.seen = Some(outbox.queued_total());
+            return Some((transfer.content, transfer.opened));
+        }
+        self.seen = Some(outbox.queued_total());
+        self.active[number] = Some(transfer);
+        None
+    }
+
+    /// Takes back the buffer whose part is out.
+    fn take_back(&mut self, outbox: &mut Outbox) {
+        let Some(buffer) = outbox.take_back() else { return };
+        let place =
+            self.lent.take().and_then(|number| Some((number, self.active.get_mut(number)?.as_mut()?)));
+        match place {
+            None => recycle(buffer),
+            Some((number, transfer)) if transfer.aborted => {
+                let rest = transfer.len - transfer.at;
+                self.bytes -= rest;
+                self.active[number] = None;
+                recycle(buffer);
+                put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
+            }
+            Some((_, transfer)) => transfer.frame = buffer,
+        }
+    }
+
+    /// Whose turn it is.
+    fn next(&mut self) -> Option<usize> {
+        for place in &mut self.active {
+            if place.is_none() {
+                *place = self.waiting.pop_front();
+            }
+        }
+        let number = (0..TRANSFERS)
+            .map(|step| (self.turn + step) % TRANSFERS)
+            .find(|&number| self.active.get(number).is_some_and(Option::is_some))?;
+        self.turn = number + 1;
+        Some(number)
+    }
+
+    /// Forgets everything but the part that the outbox has. Gives the streams that
+    /// were to begin.
+    pub(crate) fn clear(&mut self) -> Opened {
+        let opened = self.active.iter_mut().flatten().chain(&mut self.waiting);
+        let opened = opened.flat_map(|transfer| std::mem::take(&mut transfer.opened)).collect();
+        *self = Outgoing { lent: self.lent, ..Outgoing::default() };
+        opened
+    }
+}
+
+/// What became of a call that was given up while it went out in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abort {
+    /// The other side has it, or will.
+    IsSent,
+    /// A Cancel goes behind it.
+    AfterIt,
+    /// The other side will never have it.
+    NeverSent,
+}
+
+fn put_frame(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
+    let head = frame::begin(out);
+    put_header(out, kind, port, id);
+    frame::finish(out, head, PART).expect("a header is shorter than a part");
+}
+
+/// The messages that are coming in parts.
+#[derive(Debug, Default)]
+pub(crate) struct Incomplete {
+    /// Each at the place that its number names. Empty until there is one.
+    messages: Vec<Option<Assembly>>,
+}
+
+impl Incomplete {
+    /// Takes out what has come of a message, nothing at its beginning.
+    pub(crate) fn take(&mut self, number: u64) -> Result<Assembly, &'static str> {
+        Ok(self.place(number)?.take().unwrap_or_default())
+    }
+
+    /// Puts a message back that a part was added to. Gives the whole message if
+    /// that was the last.
+    pub(crate) fn put(
+        &mut self,
+        number: u64,
+        message: Assembly,
+        is_last: bool,
+        max: usize,
+    ) -> Result<Option<FrameBuf>, &'static str> {
+        if message.len() > max {
+            return Err("a message in parts is over the limit");
+        }
+        let place = self.place(number)?;
+        if is_last {
+            return Ok(Some(message.into_frame()));
+        }
+        *place = Some(message);
+        Ok(None)
+    }
+
+    /// Forgets a message that its sender has given up.
+    pub(crate) fn abort(&mut self, number: u64) -> Result<(), &'static str> {
+        match self.place(number)?.take() {
+            Some(_) => Ok(()),
+            None => Err("a message in parts was given up that had not begun"),
+        }
+    }
+
+    fn place(&mut self, number: u64) -> Result<&mut Option<Assembly>, &'static str> {
+        self.messages.resize_with(TRANSFERS, || None);
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| self.messages.get_mut(number))
+            .ok_or("a part is of more messages than may come at once")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::message::parse_header;
+
+    fn call(id: u64) -> Content {
+        Content { kind: Kind::Call, port: 0, id, carries: false }
+    }
+
+    fn message(len: usize, fill: u8) -> Vec<u8> {
+        [&((len as u32).to_le_bytes())[..], &vec![fill; len]].concat()
+    }
+
+    /// Everything that goes out, put together again: the small frames and the
+    /// messages, in the order in which they are complete.
+    fn received(outgoing: &mut Outgoing, outbox: &mut Outbox) -> Vec<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            outgoing.feed(outbox);
+            let run = outbox.pending().to_vec();
+            if run.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(&run);
+            outbox.advance(run.len());
+        }
+        let (mut rest, mut incomplete, mut whole) = (bytes.as_slice(), Incomplete::default(), Vec::new());
+        while let Some((body, taken)) = frame::split(rest, usize::MAX).unwrap() {
+            let header = parse_header(body).unwrap();
+            match header.kind {
+                Kind::Part | Kind::LastPart => {
+                    let mut message = incomplete.take(header.id).unwrap();
+                    message.append(&body[header.body..]);
+                    let is_last = header.kind == Kind::LastPart;
+                    let put = incomplete.put(header.id, message, is_last, usize::MAX).unwrap();
+                    whole.extend(put.map(|frame| frame.to_vec()));
+                }
+                Kind::Abort => incomplete.abort(header.id).unwrap(),
+                _ => whole.push(body.to_vec()),
+            }
+            rest = &rest[taken..];
+        }
+        assert!(rest.is_empty() && outgoing.is_idle());
+        whole
+    }
+
+    #[test]
+    fn messages_take_turns_and_come_out_whole() {
+        let (mut outgoing, mut outbox) = (Outgoing::default(), Outbox::default());
+        let sizes = [PART * 5 + 1, PART * 2, PART + 1, PART * 9, PART * 3, 1];
+        for (id, size) in sizes.iter().enumerate() {
+            outgoing.add(call(id as u64), message(*size, id as u8), Vec::new());
+        }
+        let whole = received(&mut outgoing, &mut outbox);
+        assert_eq!(whole.len(), sizes.len());
+        for message in &whole {
+            assert_eq!(message.len(), sizes[message[0] as usize]);
+            assert!(message.iter().all(|byte| *byte == message[0]));
+        }
+        // The shorter ones do not wait for the longer ones.
+        assert_eq!(whole[0][0], 1);
+        assert_eq!(whole.last().unwrap()[0], 3);
+    }
+
+    #[test]
+    fn a_small_frame_waits_for_one_part_and_what_belongs_behind_a_message_for_all() {
+        let (mut outgoing, mut outbox) = (Outgoing::default(), Outbox::default());
+        outgoing.add(Content { kind: Kind::Item, port: 3, ..call(0) }, message(PART * 3, 1), Vec::new());
+        assert!(outgoing.has(Kind::Item, 3) && !outgoing.has(Kind::Item, 5));
+        outgoing.feed(&mut outbox);
+        put_frame(outbox.append(), Kind::Goodbye, 0, 0);
+        assert!(outgoing.after_item(3, |out| put_frame(out, Kind::End, 3, 0)));
+        let whole = received(&mut outgoing, &mut outbox);
+        let kinds: Vec<_> = whole.iter().map(|frame| frame[0]).collect();
+        assert_eq!(kinds, [Kind::Goodbye as u8, 1, Kind::End as u8]);
+        assert!(!outgoing.after_item(3, |_| ()));
+    }
+
+    #[test]
+    fn a_call_is_given_up_at_every_stage() {
+        let (mut outgoing, mut outbox) = (Outgoing::default(), Outbox::default());
+        // It waits; it goes out just now; it has paused; it has gone.
+        outgoing.add(call(7), message(PART * 3, 7), Vec::new());
+        assert_eq!(outgoing.abort_call(7, &mut outbox), Abort::NeverSent);
+        assert!(outgoing.is_idle());
+        outgoing.add(call(8), message(PART * 3, 8), Vec::new());
+        outgoing.feed(&mut outbox);
+        assert_eq!(outgoing.abort_call(8, &mut outbox), Abort::NeverSent);
+        assert!(received(&mut outgoing, &mut outbox).is_empty());
+        outgoing.add(call(1), message(PART * 3, 1), Vec::new());
+        outgoing.add(call(2), message(PART * 3, 2), Vec::new());
+        outgoing.feed(&mut outbox);
+        while !outbox.pending().is_empty() {
+            outbox.advance(outbox.pending().len());
+        }
+        outgoing.feed(&mut outbox);
+        assert_eq!(outgoing.abort_call(1, &mut outbox), Abort::NeverSent);
+        let whole = received(&mut outgoing, &mut outbox);
+        assert_eq!(whole.iter().map(|message| message[0]).collect::<Vec<_>>(), [2]);
+        assert_eq!(outgoing.abort_call(2, &mut outbox), Abort::IsSent);
+        outgoing.add(Content { carries: true, ..call(3) }, message(PART * 3, 3), Vec::new());
+        assert_eq!(outgoing.abort_call(3, &mut outbox), Abort::AfterIt);
+        let whole = received(&mut outgoing, &mut outbox);
+        assert_eq!(whole.iter().map(|frame| frame[0]).collect::<Vec<_>>(), [3, Kind::Cancel as u8]);
+    }
+
+    #[test]
+    fn parts_of_too_many_messages_and_too_long_ones_are_refused() {
+        let mut incomplete = Incomplete::default();
+        assert!(incomplete.take(TRANSFERS as u64).is_err());
+        assert!(incomplete.abort(0).is_err());
+        let mut message = incomplete.take(0).unwrap();
+        message.append(&[1; 11]);
+        assert!(incomplete.put(0, message, false, 10).is_err());
+    }
+}

@@ -1,0 +1,535 @@
+//! The ports of a connection: which are open, which end of each is on this
+//! side, and the credit of its streams.
+//!
+//! Each side numbers the ports that it opens itself. A number is free again when
+//! both ends have said their last word about it, so it never means two things.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::batch::Batch;
+use super::core::Role;
+use super::hello::PortLimits;
+use super::stream_end::StreamEnd;
+use crate::limits;
+use crate::service::AnyService;
+
+/// What the side is that opens a port by sending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum PortKind {
+    /// It writes a stream.
+    Stream = 1,
+    /// It reads a stream.
+    Sender = 2,
+    /// It answers calls.
+    Service = 3,
+}
+
+impl PortKind {
+    pub(crate) fn from_byte(byte: u8) -> Option<PortKind> {
+        Some(match byte {
+            1 => PortKind::Stream,
+            2 => PortKind::Sender,
+            3 => PortKind::Service,
+            _ => return None,
+        })
+    }
+}
+
+/// A port that a message of the peer's carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attached {
+    pub(crate) port: u64,
+    pub(crate) kind: PortKind,
+    /// How many items may be sent before the first is read, where that is told.
+    pub(crate) items: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) end: End,
+    /// This side has said its last word about the port.
+    said: bool,
+    /// The peer has.
+    heard: bool,
+}
+
+/// What this side's end of a port is.
+pub(crate) enum End {
+    Reading(Reading),
+    Writing(Writing),
+    Serving(Arc<dyn AnyService>),
+    Calling,
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Reading(reading) => reading.fmt(f),
+            End::Writing(writing) => writing.fmt(f),
+            End::Serving(_) => f.write_str("Serving"),
+            End::Calling => f.write_str("Calling"),
+        }
+    }
+}
+
+/// The end of a stream that is read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) queue: Batch,
+    pub(crate) ended: Option<StreamEnd>,
+    pub(crate) waker: Option<Waker>,
+    /// What the writer may still send.
+    left: Credit,
+    /// What has been read and the writer has not been told of.
+    owed: Credit,
+    window: Credit,
+    /// What a larger item counts as.
+    small: u64,
+    /// How many items the window may grow to.
+    most_items: u64,
+}
+
+/// The end of a stream that is written.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    /// What the reader takes yet.
+    pub(crate) left: Credit,
+    /// What the next item needs, as far as is known.
+    pub(crate) needs: u64,
+    /// What a larger item counts as.
+    pub(crate) small: u64,
+    /// Who waits for credit, or for the reader to go.
+    pub(crate) wakers: Vec<Waker>,
+}
+
+/// A number of items and of their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Credit {
+    pub(crate) items: u64,
+    /// Larger items count as the largest that is not one.
+    pub(crate) bytes: u64,
+    /// All bytes of larger items.
+    pub(crate) large: u64,
+}
+
+impl Credit {
+    pub(crate) fn add(&mut self, more: Credit) {
+        self.items = self.items.saturating_add(more.items);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.large = self.large.saturating_add(more.large);
+    }
+
+    /// What an item of `len` bytes takes where one over `small` is a large one.
+    pub(crate) fn of_item(len: u64, small: u64) -> Credit {
+        Credit { items: 1, bytes: len.min(small), large: if len > small { len } else { 0 } }
+    }
+}
+
+impl Reading {
+    /// A reader of a peer that was told of `limits`; of `items` if it was told so.
+    pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
+        let window = Credit { items: items.unwrap_or(limits.items), bytes: limits.bytes, large: 0 };
+        Reading {
+            queue: Batch::default(),
+            ended: None,
+            waker: None,
+            left: window,
+            owed: Credit::default(),
+            window,
+            small: limits.bytes / 2,
+            // Who says how many items gets no more.
+            most_items: items.unwrap_or_else(|| limits.items.saturating_mul(limits::STREAM_GROWTH)),
+        }
+    }
+
+    /// Notes an item of `len` bytes that has come. Gives what it costs; `None` if
+    /// the writer had no credit for it.
+    pub(crate) fn came(&mut self, len: u64) -> Option<Credit> {
+        let cost = Credit::of_item(len, self.small);
+        // One large item at a time: a stream that is not read leaves the others theirs.
+        if cost.large > 0 && self.left.large > 0 {
+            return None;
+        }
+        self.left.items = self.left.items.checked_sub(1)?;
+        self.left.bytes = self.left.bytes.checked_sub(cost.bytes)?;
+        self.left.large += cost.large;
+        Some(cost)
+    }
+
+    /// Notes what has been read. Gives the credit that the writer is to be told
+    /// of, if it is time; `growth` is what there is for streams that are read
+    /// quickly, of all streams together.
+    pub(crate) fn took(&mut self, taken: Credit, growth: &mut u64) -> Option<Credit> {
+        self.owed.add(taken);
+        let Credit { items, bytes, .. } = self.window;
+        let due = self.owed.items * 2 >= items || self.owed.bytes * 2 >= bytes || self.owed.large > 0;
+        if self.owed == Credit::default() || !due {
+            return None;
+        }
+        let mut grant = std::mem::take(&mut self.owed);
+        self.left.large -= grant.large;
+        let held_up = self.left.items * 4 < items || self.left.bytes * 4 < bytes;
+        if held_up && self.queue.is_empty() && bytes <= *growth && bytes < self.most_bytes() {
+            *growth -= bytes;
+            let more = Credit { items: items.min(self.most_items - items), bytes, large: 0 };
+            self.window.add(more);
+            grant.add(more);
+        }
+        self.left.items += grant.items;
+        self.left.bytes += grant.bytes;
+        Some(grant)
+    }
+
+    fn most_bytes(&self) -> u64 {
+        self.small * 2 * limits::STREAM_GROWTH
+    }
+
+    /// What of the growth of all streams this one has.
+    fn grown(&self) -> u64 {
+        self.window.bytes - self.small * 2
+    }
+}
+
+impl Writing {
+    pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
+        let left = Credit { items: items.unwrap_or(limits.items), bytes: limits.bytes, large: 0 };
+        Writing { left, needs: 0, small: limits.bytes / 2, wakers: Vec::new() }
+    }
+
+    /// The largest item that may be sent now, `pool` being what is left for
+    /// large ones; nothing if none may.
+    pub(crate) fn allows(&self, pool: u64) -> u64 {
+        if self.left.items == 0 {
+            return 0;
+        }
+        if self.left.bytes < self.small || self.left.large > 0 {
+            return self.left.bytes.min(self.small);
+        }
+        self.small.max(pool)
+    }
+
+    pub(crate) fn sent(&mut self, len: u64) -> u64 {
+        let cost = Credit::of_item(len, self.small);
+        self.left.items -= 1;
+        self.left.bytes -= cost.bytes;
+        self.left.large += cost.large;
+        self.needs = 0;
+        cost.large
+    }
+
+    /// Notes what the reader has told; gives the bytes of large items that are
+    /// free again, or `None` if there are no such.
+    pub(crate) fn granted(&mut self, credit: Credit) -> Option<u64> {
+        self.left.items = self.left.items.saturating_add(credit.items);
+        self.left.bytes = self.left.bytes.saturating_add(credit.bytes);
+        self.left.large = self.left.large.checked_sub(credit.large)?;
+        Some(credit.large)
+    }
+}
+
+/// Every open port.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    /// 1 where this side's own ports are odd, else 0.
+    own_parity: u64,
+    own: Slab<Port>,
+    theirs: Vec<Option<Port>>,
+    open_theirs: usize,
+    /// How many streams this side writes.
+    pub(crate) writing: usize,
+    /// What is left for streams that are read quickly.
+    growth: u64,
+    /// How many bytes of large items have come and are not read.
+    large_in: u64,
+    /// How many this side has sent that the peer has not read.
+    large_out: u64,
+}
+
+impl Ports {
+    pub(crate) fn new(role: Role) -> Self {
+        Ports {
+            own_parity: u64::from(role == Role::Dialer),
+            own: Slab::new(),
+            theirs: Vec::new(),
+            open_theirs: 0,
+            writing: 0,
+            growth: limits::STREAM_GROWTH_BYTES,
+            large_in: 0,
+            large_out: 0,
+        }
+    }
+
+    fn is_own(&self, port: u64) -> bool {
+        port & 1 == self.own_parity
+    }
+
+    /// A port's place among those of its side. Nought is no port of anybody's.
+    fn index(port: u64) -> Option<usize> {
+        usize::try_from(port.checked_sub(1)? / 2).ok()
+    }
+
+    /// How many ports this side has opened.
+    pub(crate) fn open_own(&self) -> usize {
+        self.own.len()
+    }
+
+    /// How many ports are open.
+    pub(crate) fn open(&self) -> usize {
+        self.own.len() + self.open_theirs
+    }
+
+    /// Opens a port of this side's; gives its number.
+    pub(crate) fn open_one(&mut self, end: End) -> u64 {
+        self.writing += usize::from(matches!(end, End::Writing(_)));
+        let index = self.own.insert(Port { end, said: false, heard: false });
+        // The dialer's are 1, 3, 5 …, the acceptor's 2, 4, 6 …
+        index as u64 * 2 + 2 - self.own_parity
+    }
+
+    /// Notes a port that the peer has opened, of which it may have `most`. What
+    /// is wrong with it, if it cannot be one.
+    pub(crate) fn opened_by_peer(&mut self, port: u64, end: End, most: u32) -> Result<(), &'static str> {
+        let index = match Self::index(port) {
+            Some(index) if !self.is_own(port) => index,
+            _ => return Err("a port was opened under a number that is not its opener's"),
+        };
+        if index >= most as usize {
+            return Err("more ports were opened than this side takes");
+        }
+        if index >= self.theirs.len() {
+            self.theirs.resize_with(index + 1, || None);
+        }
+        let place = &mut self.theirs[index];
+        if place.is_some() {
+            return Err("a port was opened under a number that is in use");
+        }
+        self.writing += usize::from(matches!(end, End::Writing(_)));
+        self.open_theirs += 1;
+        *place = Some(Port { end, said: false, heard: false });
+        Ok(())
+    }
+
+    pub(crate) fn get(&mut self, port: u64) -> Option<&mut Port> {
+        let index = Self::index(port)?;
+        if self.is_own(port) { self.own.get_mut(index) } else { self.theirs.get_mut(index)?.as_mut() }
+    }
+
+    /// The service that the peer calls at this port.
+    pub(crate) fn serving(&mut self, port: u64) -> Option<Arc<dyn AnyService>> {
+        match &self.get(port)?.end {
+            End::Serving(service) => Some(Arc::clone(service)),
+            _ => None,
+        }
+    }
+
+    /// This side says its last word. False if it has said it before.
+    pub(crate) fn say(&mut self, port: u64, over: bool) -> bool {
+        let Some(known) = self.get(port) else { return false };
+        let first = !std::mem::replace(&mut known.said, true);
+        known.heard |= over;
+        self.forget_if_done(port);
+        first
+    }
+
+    /// The peer has said its last word. False if there is no such port, or it
+    /// has said it before.
+    pub(crate) fn hear(&mut self, port: u64) -> bool {
+        let Some(known) = self.get(port) else { return false };
+        let first = !std::mem::replace(&mut known.heard, true);
+        self.forget_if_done(port);
+        first
+    }
+
+    fn forget_if_done(&mut self, port: u64) {
+        if self.get(port).is_some_and(|known| known.said && known.heard) {
+            self.forget(port);
+        }
+    }
+
+    /// Forgets a port, whatever has been said of it.
+    pub(crate) fn forget(&mut self, port: u64) -> Option<Port> {
+        let index = Self::index(port)?;
+        let gone = if self.is_own(port) {
+            self.own.try_remove(index)
+        } else {
+            let gone = self.theirs.get_mut(index)?.take();
+            self.open_theirs -= usize::from(gone.is_some());
+            if self.open_theirs == 0 && self.theirs.len() > 64 {
+                self.theirs = Vec::new();
+            }
+            gone
+        };
+        match &gone.as_ref()?.end {
+            End::Writing(writing) => {
+                self.writing -= 1;
+                self.large_out -= writing.left.large;
+            }
+            End::Reading(reading) => {
+                self.growth += reading.grown();
+                self.large_in -= reading.left.large;
+            }
+            End::Serving(_) | End::Calling => {}
+        }
+        gone
+    }
+
+    /// Notes an item that has come. What is wrong with it, if the peer may not
+    /// have sent it.
+    #[inline]
+    pub(crate) fn item_came(
+        &mut self,
+        port: u64,
+        len: u64,
+        told: PortLimits,
+    ) -> Result<Credit, &'static str> {
+        let large_in = self.large_in;
+        let reading = match self.get(port) {
+            Some(Port { end: End::Reading(reading), heard: false, .. }) => reading,
+            _ => return Err("an item came for a port that is no open stream"),
+        };
+        let cost = reading.came(len).ok_or("an item came for which its stream had no credit")?;
+        if cost.large > 0 && large_in > 0 && large_in + cost.large > told.large {
+            return Err("large items came for which there was no credit");
+        }
+        self.large_in += cost.large;
+        Ok(cost)
+    }
+
+    /// Notes items that have been read. Gives the credit that the writer is to
+    /// be told of, if it is time.
+    pub(crate) fn took(&mut self, port: u64, taken: Credit) -> Option<Credit> {
+        let mut growth = self.growth;
+        let Some(Port { end: End::Reading(reading), said: false, heard: false }) = self.get(port) else {
+            return None;
+        };
+        let grant = reading.took(taken, &mut growth)?;
+        self.growth = growth;
+        self.large_in -= grant.large;
+        Some(grant)
+    }
+
+    /// How many bytes a large item may have now.
+    pub(crate) fn large_left(&self, limits: PortLimits) -> u64 {
+        if self.large_out == 0 { u64::MAX } else { limits.large.saturating_sub(self.large_out) }
+    }
+
+    pub(crate) fn item_sent(&mut self, port: u64, len: u64) {
+        if let Some(writing) = self.get(port).and_then(Port::writing) {
+            let large = writing.sent(len);
+            self.large_out += large;
+        }
+    }
+
+    /// Notes what a reader takes further. Nothing if the stream has been ended;
+    /// what is wrong with it, if the peer may not say so.
+    pub(crate) fn granted(
+        &mut self,
+        port: u64,
+        credit: Credit,
+    ) -> Result<Option<&mut Writing>, &'static str> {
+        let writing = match self.get(port) {
+            Some(Port { end: End::Writing(writing), heard: false, .. }) => writing,
+            _ => return Err("credit came for a port that is no open stream"),
+        };
+        let large = writing.granted(credit).ok_or("credit came for more large items than were sent")?;
+        self.large_out -= large;
+        Ok(self.get(port).filter(|port| !port.said).and_then(Port::writing))
+    }
+
+    /// The numbers of all open ports.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        let own = self.own.iter().map(|(index, _)| index as u64 * 2 + 2 - self.own_parity);
+        let theirs = self.theirs.iter().enumerate().filter(|(_, port)| port.is_some());
+        own.chain(theirs.map(|(index, _)| index as u64 * 2 + 1 + self.own_parity)).collect()
+    }
+}
+
+impl Port {
+    pub(crate) fn said(&self) -> bool {
+        self.said
+    }
+
+    pub(crate) fn heard(&self) -> bool {
+        self.heard
+    }
+
+    pub(crate) fn writing(&mut self) -> Option<&mut Writing> {
+        match &mut self.end {
+            End::Writing(writing) => Some(writing),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PortLimits = PortLimits { ports: 8, items: 8, bytes: 1024, large: 4096 };
+
+    #[test]
+    fn the_sides_numbers_do_not_meet_and_are_used_again_when_both_are_done() {
+        let (mut dialer, mut acceptor) = (Ports::new(Role::Dialer), Ports::new(Role::Acceptor));
+        assert_eq!((dialer.open_one(End::Calling), dialer.open_one(End::Calling)), (1, 3));
+        assert_eq!((acceptor.open_one(End::Calling), acceptor.open_one(End::Calling)), (2, 4));
+        assert!(dialer.opened_by_peer(4, End::Calling, 8).is_ok());
+        assert_eq!(dialer.numbers(), [1, 3, 4]);
+        assert!(dialer.say(1, false) && !dialer.say(1, false));
+        assert_eq!(dialer.open_one(End::Calling), 5);
+        assert!(dialer.hear(1) && !dialer.hear(1));
+        assert_eq!(dialer.open_one(End::Calling), 1);
+        assert_eq!((dialer.open(), dialer.open_own()), (4, 3));
+    }
+
+    #[test]
+    fn a_peer_opens_neither_too_many_nor_ours_nor_one_twice() {
+        let mut ports = Ports::new(Role::Dialer);
+        assert!(ports.opened_by_peer(0, End::Calling, 2).is_err());
+        assert!(ports.opened_by_peer(1, End::Calling, 2).is_err());
+        assert!(ports.opened_by_peer(2, End::Calling, 2).is_ok());
+        assert!(ports.opened_by_peer(2, End::Calling, 2).is_err());
+        assert!(ports.opened_by_peer(4, End::Calling, 2).is_ok());
+        assert!(ports.opened_by_peer(6, End::Calling, 2).is_err());
+        assert!(ports.opened_by_peer(u64::MAX - 1, End::Calling, 2).is_err());
+    }
+
+    #[test]
+    fn a_writer_that_keeps_to_its_credit_is_never_over_the_readers_and_never_stuck() {
+        let (mut reading, mut writing) = (Reading::new(LIMITS, None), Writing::new(LIMITS, None));
+        let (mut growth, mut pool, mut seed) = (1u64 << 20, LIMITS.large, 7u64);
+        let mut unread = Vec::new();
+        for _ in 0..100_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let len = [1, 100, 511, 512, 513, 900, 4000][(seed >> 33) as usize % 7];
+            if writing.allows(pool) >= len {
+                pool -= writing.sent(len);
+                assert_eq!(reading.came(len), Some(Credit::of_item(len, 512)));
+                unread.push(len);
+            } else {
+                // Whoever waits for everything to be read gets its turn.
+                let mut taken = Credit::default();
+                unread.drain(..).for_each(|len| taken.add(Credit::of_item(len, 512)));
+                let grant = reading.took(taken, &mut growth);
+                pool += grant.map_or(0, |grant| writing.granted(grant).unwrap());
+                assert!(writing.allows(pool) >= len, "{writing:?} is stuck with {len}");
+            }
+        }
+        assert!(growth < 1 << 20, "a stream that is read quickly grows");
+    }
+
+    #[test]
+    fn a_writer_over_its_credit_is_found_out() {
+        let mut reading = Reading::new(LIMITS, Some(2));
+        assert!(reading.came(512).is_some());
+        assert!(reading.came(512).is_some());
+        assert_eq!(reading.came(0), None);
+        let mut reading = Reading::new(LIMITS, None);
+        assert_eq!(reading.came(600).unwrap().large, 600);
+        assert_eq!(reading.came(600), None);
+    }
+}

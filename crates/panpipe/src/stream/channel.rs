@@ -1,0 +1,170 @@
+//! A queue between a `Sender` and a `Streaming` of one process.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::sender::{Sender, WhenFull};
+use super::{Source, Streaming};
+use crate::error::StreamError;
+
+/// Makes a stream and what writes to it. Either may be sent to another process.
+///
+/// `credit` is how many items may be sent before the first is read; it is at
+/// least 1. If one end is in another process, as many may be on their way there
+/// besides.
+///
+/// ```
+/// use futures::StreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (sender, mut numbers) = panpipe::channel(8);
+/// sender.send(1).await.unwrap();
+/// drop(sender);
+/// assert_eq!(numbers.next().await, Some(Ok(1)));
+/// assert_eq!(numbers.next().await, None);
+/// # }
+/// ```
+#[must_use]
+pub fn channel<T>(credit: usize) -> (Sender<T>, Streaming<T>) {
+    let queue = Arc::new(Queue {
+        credit: credit.max(1),
+        state: Mutex::new(State {
+            items: VecDeque::new(),
+            reader: None,
+            waiting: Vec::new(),
+            is_read: true,
+            end: None,
+        }),
+    });
+    let receiver = Receiver { queue: Arc::clone(&queue) };
+    (Sender::of_queue(queue), Streaming::of(Source::Channel(receiver)))
+}
+
+pub(super) struct Queue<T> {
+    credit: usize,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    reader: Option<Waker>,
+    /// Writers that wait for room, or for the reader to go.
+    waiting: Vec<Waker>,
+    is_read: bool,
+    /// Set once nothing more is written: the error that it ended with, if any.
+    end: Option<Option<StreamError>>,
+}
+
+/// Why an item was not taken.
+pub(super) enum Refused<T> {
+    Full(T),
+    Closed(T),
+}
+
+impl<T> Queue<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn credit(&self) -> usize {
+        self.credit
+    }
+
+    /// Adds an item. Where it is full, items that wait make place as
+    /// `when_full` says.
+    pub(super) fn push(&self, item: T, when_full: WhenFull) -> Result<(), Refused<T>> {
+        let mut state = self.lock();
+        if !state.is_read {
+            return Err(Refused::Closed(item));
+        }
+        let mut dropped = VecDeque::new();
+        if state.items.len() >= self.credit {
+            match when_full {
+                WhenFull::Wait | WhenFull::Fail => return Err(Refused::Full(item)),
+                WhenFull::KeepLatest => std::mem::swap(&mut dropped, &mut state.items),
+                WhenFull::DropOldest => dropped.extend(state.items.pop_front()),
+            }
+        }
+        state.items.push_back(item);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    /// Remembers who is to be woken when there is room, or no reader. Ready if
+    /// that is so already.
+    pub(super) fn poll_room(&self, waker: &Waker) -> Poll<()> {
+        let mut state = self.lock();
+        if !state.is_read || state.items.len() < self.credit {
+            return Poll::Ready(());
+        }
+        state.remember(waker);
+        Poll::Pending
+    }
+
+    pub(super) fn poll_closed(&self, waker: &Waker) -> Poll<()> {
+        let mut state = self.lock();
+        if !state.is_read {
+            return Poll::Ready(());
+        }
+        state.remember(waker);
+        Poll::Pending
+    }
+
+    /// Nothing more is written.
+    pub(super) fn end(&self, error: Option<StreamError>) {
+        let reader = {
+            let mut state = self.lock();
+            state.end.get_or_insert(error);
+            state.reader.take()
+        };
+        reader.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<T> State<T> {
+    fn remember(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+}
+
+/// The end that is read.
+pub(super) struct Receiver<T> {
+    queue: Arc<Queue<T>>,
+}
+
+impl<T> Receiver<T> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
+        let mut state = self.queue.lock();
+        if let Some(item) = state.items.pop_front() {
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            waiting.into_iter().for_each(Waker::wake);
+            return Poll::Ready(Some(Ok(item)));
+        }
+        match &mut state.end {
+            Some(error) => Poll::Ready(error.take().map(Err)),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let (items, waiting) = {
+            let mut state = self.queue.lock();
+            state.is_read = false;
+            (std::mem::take(&mut state.items), std::mem::take(&mut state.waiting))
+        };
+        drop(items);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}

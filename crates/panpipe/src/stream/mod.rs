@@ -1,0 +1,229 @@
+//! Streams as values: `Streaming` is read, `Sender` is written, either may be
+//! sent to another process.
+
+mod channel;
+mod item;
+mod pump;
+mod reader;
+mod sender;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use self::channel::channel;
+pub use self::sender::{SendError, Sender, WhenFull};
+
+use self::channel::Receiver;
+use self::pump::Pump;
+use self::reader::PortReader;
+use crate::carried::{self, Attach, Offer};
+use crate::error::StreamError;
+use crate::link::Link;
+use crate::session::{PortKind, StreamEnd};
+
+/// A stream of values that may cross to another process.
+///
+/// It may stand anywhere in an argument, in a result, or in an item of another
+/// stream. It is made of any [`Stream`](futures_core::Stream), or by [`channel`]
+/// together with the [`Sender`] that writes to it.
+///
+/// Whoever holds it reads it as a `Stream` of `Result<T, StreamError>`. An error
+/// is the last item, and means that the stream was cut off; a stream that ends
+/// without one is whole. Items that are `Result`s themselves are items like
+/// others.
+///
+/// Its writer is held up when the reader falls behind by more than
+/// [`Limits::stream_items`](crate::Limits::stream_items) or
+/// [`stream_bytes`](crate::Limits::stream_bytes); nobody else is. Items arrive in
+/// the order in which they were sent, each `Vec<u8>` and `Bytes` as one block.
+/// Dropping it ends the writer's stream: what
+/// it was made of is dropped in its own process.
+///
+/// A stream can be sent once: reading it there and here is not possible. Once
+/// sent, it is run as a task of its sender's process, and keeps the connection.
+///
+/// ```
+/// use futures::StreamExt;
+/// use panpipe::Streaming;
+///
+/// #[panpipe::service]
+/// pub trait Numbers {
+///     /// All numbers from one on up to this one.
+///     async fn up_to(&self, last: u64) -> Streaming<u64>;
+///     /// Adds numbers as they come.
+///     async fn sum(&self, numbers: Streaming<u64>) -> u64;
+/// }
+///
+/// struct Maths;
+///
+/// impl Numbers for Maths {
+///     async fn up_to(&self, last: u64) -> Streaming<u64> {
+///         Streaming::new(futures::stream::iter(1..=last))
+///     }
+///     async fn sum(&self, numbers: Streaming<u64>) -> u64 {
+///         numbers.fold(0, async |sum, number| sum + number.unwrap_or(0)).await
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (here, there) = tokio::io::duplex(4096);
+/// # tokio::spawn(panpipe::serve_stream(there, Maths.serve()));
+/// # let maths = NumbersClient::over(here);
+/// let numbers = maths.up_to(100).await?;
+/// // A stream that was received can be passed on.
+/// assert_eq!(maths.sum(Streaming::new(numbers.map(|number| number.unwrap_or(0)))).await?, 5050);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Streaming<T> {
+    place: Mutex<Place<T>>,
+}
+
+/// Where the items are to be had.
+enum Place<T> {
+    Here(Source<T>),
+    /// Where the message takes it that is being sent; still here if it was not.
+    Leaving(Arc<Leaving<T>>),
+}
+
+struct Leaving<T> {
+    source: Mutex<Option<Source<T>>>,
+}
+
+enum Source<T> {
+    Made(Pin<Box<dyn Stream<Item = T> + Send>>),
+    Channel(Receiver<T>),
+    Port(PortReader<T>),
+    /// It came where ports do not travel.
+    Lost,
+}
+
+impl<T> Streaming<T> {
+    /// A stream of these items.
+    pub fn new(items: impl Stream<Item = T> + Send + 'static) -> Self {
+        Streaming::of(Source::Made(Box::pin(items)))
+    }
+
+    fn of(source: Source<T>) -> Self {
+        Streaming { place: Mutex::new(Place::Here(source)) }
+    }
+}
+
+impl<T> fmt::Debug for Streaming<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streaming").finish_non_exhaustive()
+    }
+}
+
+impl<T> Source<T> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
+        match self {
+            Source::Made(items) => items.as_mut().poll_next(cx).map(|item| item.map(Ok)),
+            Source::Channel(receiver) => receiver.poll_next(cx),
+            Source::Port(reader) => reader.poll_next(cx),
+            Source::Lost => Poll::Ready(Some(Err(StreamError::Cancelled))),
+        }
+    }
+}
+
+impl<T> Stream for Streaming<T> {
+    type Item = Result<T, StreamError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let place = self.get_mut().place.get_mut().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match place {
+                Place::Here(source) => return source.poll_next(cx),
+                Place::Leaving(leaving) => match leaving.take() {
+                    Some(source) => *place = Place::Here(source),
+                    None => return Poll::Ready(None),
+                },
+            }
+        }
+    }
+}
+
+// No part of it is pinned in place.
+impl<T> Unpin for Streaming<T> {}
+
+impl<T> Leaving<T> {
+    fn take(&self) -> Option<Source<T>> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn has_left(&self) -> bool {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl<T: Serialize + Send + 'static> Attach for Leaving<T> {
+    fn attach(self: Arc<Self>, link: Arc<Link>, port: u64) {
+        match self.take() {
+            Some(source) => Pump::start(link, port, source),
+            None => link.end_writing(port, &StreamEnd::Unclaimed),
+        }
+    }
+}
+
+impl<T: Serialize + Send + 'static> Serialize for Streaming<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error as _;
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaving = match &mut *place {
+            Place::Leaving(leaving) => Arc::clone(leaving),
+            Place::Here(source) => {
+                let source = Mutex::new(Some(std::mem::replace(source, Source::Lost)));
+                let leaving = Arc::new(Leaving { source });
+                *place = Place::Leaving(Arc::clone(&leaving));
+                leaving
+            }
+        };
+        let attach: Arc<dyn Attach> = leaving.clone();
+        if leaving.has_left() || carried::is_offered(&attach) {
+            return Err(S::Error::custom("a stream can be sent once, and this one has been sent"));
+        }
+        let index = carried::offer(|| Offer::Stream(attach))?;
+        serializer.serialize_u32(index)
+    }
+}
+
+impl<'de, T: DeserializeOwned + 'static> Deserialize<'de> for Streaming<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let index = u32::deserialize(deserializer)?;
+        let claimed = carried::claim(index, PortKind::Stream)?;
+        Ok(Streaming::of(claimed.map_or(Source::Lost, |claimed| Source::Port(PortReader::new(claimed)))))
+    }
+}
+
+impl StreamEnd {
+    /// What the reader learns, if anything is wrong.
+    fn into_error(self) -> Option<StreamError> {
+        Some(match self {
+            StreamEnd::Finished => return None,
+            StreamEnd::Panicked => StreamError::Panicked,
+            StreamEnd::Disconnected => StreamError::Disconnected,
+            StreamEnd::Malformed(why) => StreamError::Malformed(why),
+            StreamEnd::TooLarge { size, limit } => StreamError::TooLarge { size, limit },
+            StreamEnd::Unclaimed => StreamError::Cancelled,
+        })
+    }
+}
+
+impl From<StreamError> for StreamEnd {
+    fn from(error: StreamError) -> StreamEnd {
+        match error {
+            StreamError::Panicked => StreamEnd::Panicked,
+            StreamError::Disconnected => StreamEnd::Disconnected,
+            StreamError::Malformed(why) => StreamEnd::Malformed(why),
+            StreamError::TooLarge { size, limit } => StreamEnd::TooLarge { size, limit },
+            StreamError::Cancelled => StreamEnd::Unclaimed,
+        }
+    }
+}

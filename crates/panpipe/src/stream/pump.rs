@@ -1,0 +1,87 @@
+//! Moves the items of a stream that has been sent onto its connection.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use serde::Serialize;
+
+use super::{Source, item};
+use crate::link::Link;
+use crate::session::{ItemError, StreamEnd};
+
+/// The task of one stream.
+pub(super) struct Pump<T> {
+    link: Arc<Link>,
+    port: u64,
+    /// Nothing once the stream is over.
+    source: Option<Source<T>>,
+    /// The item that waits for credit.
+    next: Option<T>,
+}
+
+// No part of it is pinned in place.
+impl<T> Unpin for Pump<T> {}
+
+impl<T: Serialize + Send + 'static> Pump<T> {
+    pub(super) fn start(link: Arc<Link>, port: u64, source: Source<T>) {
+        let runtime = link.runtime().clone();
+        runtime.spawn(Pump { link, port, source: Some(source), next: None });
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
+        let Pump { link, port, source, next } = self;
+        let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
+        loop {
+            if let Some(item) = next {
+                let sent =
+                    link.poll_item(*port, cx.waker(), &mut |codec, out| item::encode(codec, item, out));
+                match sent {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => *next = None,
+                    Poll::Ready(Err(ItemError::Closed)) => return Poll::Ready(StreamEnd::Finished),
+                    Poll::Ready(Err(ItemError::Unsendable(end))) => return Poll::Ready(end),
+                }
+            }
+            match catch_unwind(AssertUnwindSafe(|| source.poll_next(cx))) {
+                Ok(Poll::Ready(Some(Ok(item)))) => *next = Some(item),
+                Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(error.into()),
+                Ok(Poll::Ready(None)) => return Poll::Ready(StreamEnd::Finished),
+                Ok(Poll::Pending) => {
+                    return link.poll_stopped(*port, cx.waker()).map(|()| StreamEnd::Finished);
+                }
+                Err(_) => return Poll::Ready(StreamEnd::Panicked),
+            }
+        }
+    }
+}
+
+impl<T: Serialize + Send + 'static> Future for Pump<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.poll_end(cx).map(|end| this.end(&end))
+    }
+}
+
+impl<T> Pump<T> {
+    fn end(&mut self, end: &StreamEnd) {
+        // What made the items goes first: the reader may count on that.
+        if let Some(source) = self.source.take() {
+            self.next = None;
+            // A panic of the user's own drop is not the session's.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(source)));
+            self.link.end_writing(self.port, end);
+        }
+    }
+}
+
+impl<T> Drop for Pump<T> {
+    fn drop(&mut self) {
+        // Only a runtime that shuts down drops a stream that is not over.
+        self.end(&StreamEnd::Disconnected);
+    }
+}

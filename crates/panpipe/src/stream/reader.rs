@@ -1,0 +1,89 @@
+//! The reading end of a stream whose items come over a connection.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use serde::de::DeserializeOwned;
+
+use super::item;
+use crate::carried::{Claimed, Claims};
+use crate::codec::Codec;
+use crate::error::StreamError;
+use crate::link::Link;
+use crate::session::{Batch, RawItem};
+
+type Decode<T> = fn(Codec, &[u8], Option<Box<Claims>>) -> Result<T, String>;
+
+/// Decodes items as they are read.
+pub(super) struct PortReader<T> {
+    /// Nothing once the stream is over.
+    link: Option<Arc<Link>>,
+    port: u64,
+    codec: Codec,
+    /// Items that have been taken off the session together.
+    batch: Batch,
+    decode: Decode<T>,
+}
+
+impl<T> PortReader<T> {
+    pub(super) fn new(claimed: Claimed) -> Self
+    where
+        T: DeserializeOwned + 'static,
+    {
+        let Claimed { link, codec, port, .. } = claimed;
+        PortReader::of_port(link, codec, port)
+    }
+
+    pub(super) fn of_port(link: Arc<Link>, codec: Codec, port: u64) -> Self
+    where
+        T: DeserializeOwned + 'static,
+    {
+        PortReader { link: Some(link), port, codec, batch: Batch::default(), decode: item::decode::<T> }
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
+        let Some(link) = &self.link else { return Poll::Ready(None) };
+        loop {
+            let decoded = match self.batch.pop() {
+                Some(RawItem::Small(bytes)) => (self.decode)(self.codec, bytes, None),
+                Some(RawItem::Special(special)) => {
+                    let claims = (!special.attached.is_empty())
+                        .then(|| Claims::new(Arc::clone(link), self.codec, special.attached));
+                    (self.decode)(self.codec, &special.body, claims)
+                }
+                None => match ready!(link.poll_items(self.port, &mut self.batch, cx.waker())) {
+                    None => continue,
+                    Some(end) => {
+                        self.stop();
+                        return Poll::Ready(end.into_error().map(Err));
+                    }
+                },
+            };
+            return Poll::Ready(Some(match decoded {
+                Ok(item) => Ok(item),
+                Err(why) => {
+                    self.stop();
+                    Err(StreamError::Malformed(why))
+                }
+            }));
+        }
+    }
+
+    /// Lets the writer know, once.
+    fn stop(&mut self) {
+        if let Some(link) = self.link.take() {
+            let unread = self.batch.attached();
+            if !unread.is_empty() {
+                link.let_go(unread);
+            }
+            self.batch = Batch::default();
+            link.stop_reading(self.port);
+        }
+    }
+}
+
+impl<T> Drop for PortReader<T> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,496 @@
+//! The writing end of a stream.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::channel::{Queue, Refused};
+use super::item;
+use super::reader::PortReader;
+use crate::carried::{self, Attach, Carried, Claimed, Offer};
+use crate::codec::Codec;
+use crate::error::StreamError;
+use crate::link::Link;
+use crate::session::{ItemError, PortKind, StreamEnd};
+
+/// What to do with an item for which there is no room, since the reader is slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Sending waits.
+    #[default]
+    Wait,
+    /// The items that wait here are dropped, and this one waits: for values of
+    /// which the newest is all that counts, such as progress.
+    KeepLatest,
+    /// The oldest of the items that wait here is dropped.
+    DropOldest,
+    /// Sending fails with [`SendError::Full`].
+    Fail,
+}
+
+/// Writes to a [`Streaming`](super::Streaming). It may be sent to another
+/// process: for progress while a call runs, for events after it.
+///
+/// It is made by [`channel`](super::channel), which says how many items may be
+/// on their way. Clones write to the same stream. The stream ends, whole, when the
+/// last of them is dropped, and with [`StreamError::Panicked`] if that is by a
+/// panic.
+///
+/// ```
+/// use futures::StreamExt;
+/// use panpipe::{Sender, WhenFull};
+///
+/// #[panpipe::service]
+/// pub trait Store {
+///     /// Takes a while, and says how far it has come.
+///     async fn compact(&self, progress: Sender<f32>) -> u64;
+/// }
+///
+/// struct Db;
+///
+/// impl Store for Db {
+///     async fn compact(&self, progress: Sender<f32>) -> u64 {
+///         // A reader that is slow to draw does not hold the work up.
+///         let progress = progress.when_full(WhenFull::KeepLatest);
+///         for step in 1..=4 {
+///             let _ = progress.send(step as f32 / 4.0).await;
+///         }
+///         4
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (here, there) = tokio::io::duplex(4096);
+/// # tokio::spawn(panpipe::serve_stream(there, Db.serve()));
+/// # let store = StoreClient::over(here);
+/// let (sender, progress) = panpipe::channel(4);
+/// let (done, steps) = tokio::join!(store.compact(sender), progress.collect::<Vec<_>>());
+/// assert_eq!((done?, steps.last()), (4, Some(&Ok(1.0))));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Sender<T> {
+    way: Arc<Way<T>>,
+    when_full: WhenFull,
+}
+
+/// Where items go.
+enum Way<T> {
+    Queue(Arc<Queue<T>>),
+    Port(PortWriter<T>),
+    /// It came where ports do not travel.
+    Lost,
+}
+
+impl<T> Drop for Way<T> {
+    fn drop(&mut self) {
+        if let Way::Queue(queue) = self {
+            queue.end(std::thread::panicking().then_some(StreamError::Panicked));
+        }
+    }
+}
+
+/// Why an item was not sent. It is given back.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError<T> {
+    /// Nobody reads the stream any more.
+    Closed(T),
+    /// The reader is slow, and this was not to wait.
+    Full(T),
+    /// The item cannot be encoded, or the reader accepts none so large. The
+    /// stream goes on.
+    Unsendable(T, StreamError),
+}
+
+impl<T> SendError<T> {
+    /// The item that was not sent.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        match self {
+            SendError::Closed(item) | SendError::Full(item) | SendError::Unsendable(item, _) => item,
+        }
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Closed(_) => f.write_str("Closed"),
+            SendError::Full(_) => f.write_str("Full"),
+            SendError::Unsendable(_, why) => write!(f, "Unsendable({why:?})"),
+        }
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Closed(_) => f.write_str("nobody reads the stream any more"),
+            SendError::Full(_) => f.write_str("the stream's reader is behind by as much as it accepts"),
+            SendError::Unsendable(_, why) => write!(f, "the item cannot be sent: {why}"),
+        }
+    }
+}
+
+impl<T> Error for SendError<T> {}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Sender { way: Arc::clone(&self.way), when_full: self.when_full }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("when_full", &self.when_full).finish_non_exhaustive()
+    }
+}
+
+impl<T> Sender<T> {
+    pub(super) fn of_queue(queue: Arc<Queue<T>>) -> Self {
+        Sender { way: Arc::new(Way::Queue(queue)), when_full: WhenFull::Wait }
+    }
+
+    /// The same sender, and what it does when the reader is slow: it waits,
+    /// unless another choice is made here. The choice stays in this process.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// Whether nobody reads the stream any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.poll_closed(Waker::noop()).is_ready()
+    }
+
+    /// Waits until nobody reads the stream any more. Cancel safe.
+    pub async fn closed(&self) {
+        poll_fn(|cx| self.poll_closed(cx.waker())).await;
+    }
+
+    fn poll_closed(&self, waker: &Waker) -> Poll<()> {
+        match &*self.way {
+            Way::Queue(queue) => queue.poll_closed(waker),
+            Way::Port(writer) => writer.link.poll_stopped(writer.port, waker),
+            Way::Lost => Poll::Ready(()),
+        }
+    }
+}
+
+impl<T: Send + 'static> Sender<T> {
+    /// Sends an item. When the reader is slow it does what
+    /// [`when_full`](Self::when_full) says; by itself it waits.
+    ///
+    /// Ready when the item is on its way, not when it has been read. Dropping the
+    /// future before it is ready drops the item unsent.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] when nobody reads the stream any more.
+    pub async fn send(&self, item: T) -> Result<(), SendError<T>> {
+        match self.push(item, self.when_full) {
+            Err(SendError::Full(item)) if self.when_full == WhenFull::Wait => {
+                Sending { sender: self, item: Some(item) }.await
+            }
+            other => other,
+        }
+    }
+
+    /// Sends an item if that can be done without waiting, whatever
+    /// [`when_full`](Self::when_full) says.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] when the reader is slow, [`SendError::Closed`] when
+    /// nobody reads the stream any more.
+    pub fn try_send(&self, item: T) -> Result<(), SendError<T>> {
+        self.push(item, WhenFull::Fail)
+    }
+
+    fn push(&self, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
+        match &*self.way {
+            Way::Queue(queue) => queue.push(item, when_full).map_err(|refused| match refused {
+                Refused::Full(item) => SendError::Full(item),
+                Refused::Closed(item) => SendError::Closed(item),
+            }),
+            Way::Port(writer) => writer.push(&self.way, item, when_full),
+            Way::Lost => Err(SendError::Closed(item)),
+        }
+    }
+
+    /// Waits until sending is worth another try.
+    fn poll_room(&self, item: &T, waker: &Waker) -> Poll<()> {
+        match &*self.way {
+            Way::Queue(queue) => queue.poll_room(waker),
+            Way::Port(writer) => writer.poll_send(item, waker).map(drop),
+            Way::Lost => Poll::Ready(()),
+        }
+    }
+}
+
+/// An item that waits for room.
+struct Sending<'a, T> {
+    sender: &'a Sender<T>,
+    item: Option<T>,
+}
+
+impl<T> Unpin for Sending<'_, T> {}
+
+impl<T: Send + 'static> Future for Sending<'_, T> {
+    type Output = Result<(), SendError<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let sender = self.sender;
+        loop {
+            let item = self.item.take().expect("it is polled no more once it was ready");
+            match &*sender.way {
+                Way::Port(writer) => {
+                    return match writer.poll_send(&item, cx.waker()) {
+                        Poll::Ready(sent) => Poll::Ready(sent.map_err(|error| error.with(item))),
+                        Poll::Pending => {
+                            self.item = Some(item);
+                            Poll::Pending
+                        }
+                    };
+                }
+                _ => match sender.push(item, WhenFull::Wait) {
+                    Err(SendError::Full(item)) => {
+                        let room = sender.poll_room(&item, cx.waker());
+                        self.item = Some(item);
+                        if room.is_pending() {
+                            return Poll::Pending;
+                        }
+                    }
+                    other => return Poll::Ready(other),
+                },
+            }
+        }
+    }
+}
+
+type EncodeItem<T> = fn(Codec, &T, &mut Vec<u8>) -> Result<Carried, String>;
+
+/// Encodes items onto a connection.
+struct PortWriter<T> {
+    link: Arc<Link>,
+    port: u64,
+    encode: EncodeItem<T>,
+    /// How many items may wait here.
+    most_held: usize,
+    held: Mutex<Held<T>>,
+}
+
+/// Items that wait here for credit, for a sender that does not.
+struct Held<T> {
+    items: VecDeque<T>,
+    /// How many there may be, by the choice of who has sent last.
+    most: usize,
+    /// Whether a task sees to them.
+    is_flushed: bool,
+    /// Those who wait to send behind them.
+    waiting: Vec<Waker>,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Held { items: VecDeque::new(), most: 1, is_flushed: false, waiting: Vec::new() }
+    }
+}
+
+impl<T> Drop for PortWriter<T> {
+    fn drop(&mut self) {
+        let end = if std::thread::panicking() { StreamEnd::Panicked } else { StreamEnd::Finished };
+        self.link.end_writing(self.port, &end);
+    }
+}
+
+impl ItemError {
+    fn with<T>(self, item: T) -> SendError<T> {
+        match self {
+            ItemError::Closed => SendError::Closed(item),
+            ItemError::Unsendable(end) => {
+                SendError::Unsendable(item, end.into_error().unwrap_or(StreamError::Disconnected))
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> PortWriter<T> {
+    fn lock(&self) -> MutexGuard<'_, Held<T>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends an item behind those that are held.
+    fn poll_send(&self, item: &T, waker: &Waker) -> Poll<Result<(), ItemError>> {
+        {
+            let mut held = self.lock();
+            if held.is_flushed {
+                held.waiting.push(waker.clone());
+                return Poll::Pending;
+            }
+        }
+        self.put(item, waker)
+    }
+
+    /// Not to be called with what is held locked: it may run code of the user's.
+    fn put(&self, item: &T, waker: &Waker) -> Poll<Result<(), ItemError>> {
+        self.link.poll_item(self.port, waker, &mut |codec, out| (self.encode)(codec, item, out))
+    }
+
+    fn push(&self, way: &Arc<Way<T>>, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
+        match self.poll_send(&item, Waker::noop()) {
+            Poll::Ready(sent) => return sent.map_err(|error| error.with(item)),
+            Poll::Pending if matches!(when_full, WhenFull::Wait | WhenFull::Fail) => {
+                return Err(SendError::Full(item));
+            }
+            Poll::Pending => {}
+        }
+        let (dropped, is_flushed) = {
+            let mut held = self.lock();
+            held.most = if when_full == WhenFull::KeepLatest { 1 } else { self.most_held };
+            held.items.push_back(item);
+            let excess = held.items.len().saturating_sub(held.most);
+            let dropped: Vec<_> = held.items.drain(..excess).collect();
+            (dropped, std::mem::replace(&mut held.is_flushed, true))
+        };
+        drop(dropped);
+        if !is_flushed {
+            let (way, mut next) = (Arc::clone(way), None);
+            self.link.runtime().spawn(poll_fn(move |cx| match &*way {
+                Way::Port(writer) => writer.poll_flush(&mut next, cx.waker()),
+                _ => Poll::Ready(()),
+            }));
+        }
+        Ok(())
+    }
+
+    /// Sends the items that are held, as credit comes. `next` is the one that is
+    /// being sent.
+    fn poll_flush(&self, next: &mut Option<T>, waker: &Waker) -> Poll<()> {
+        loop {
+            let item = {
+                let mut held = self.lock();
+                // Newer ones may have come that leave the one that waited no place.
+                let stale = if held.items.len() >= held.most { next.take() } else { None };
+                let item = next.take().or_else(|| held.items.pop_front());
+                if item.is_none() {
+                    held.is_flushed = false;
+                    let waiting = std::mem::take(&mut held.waiting);
+                    drop(held);
+                    drop(stale);
+                    waiting.into_iter().for_each(Waker::wake);
+                    return Poll::Ready(());
+                }
+                drop(held);
+                drop(stale);
+                item
+            };
+            let Some(item) = item else { continue };
+            match self.put(&item, waker) {
+                Poll::Pending => {
+                    *next = Some(item);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(ItemError::Closed)) => {
+                    let dropped = std::mem::take(&mut self.lock().items);
+                    drop(dropped);
+                }
+                // One that cannot be sent was never promised to arrive.
+                Poll::Ready(_) => {}
+            }
+        }
+    }
+}
+
+/// Reads what the other process sends, on behalf of the sender that went there.
+struct Feeder<T> {
+    reader: PortReader<T>,
+    to: Sender<T>,
+}
+
+impl<T: DeserializeOwned + Send + 'static> Feeder<T> {
+    async fn run(mut self) {
+        loop {
+            let next = poll_fn(|cx| match self.reader.poll_next(cx) {
+                Poll::Pending => self.to.poll_closed(cx.waker()).map(|()| None),
+                ready => ready,
+            });
+            match next.await {
+                Some(Ok(item)) => {
+                    if self.to.send(item).await.is_err_and(|error| matches!(error, SendError::Closed(_))) {
+                        return;
+                    }
+                }
+                Some(Err(error)) => return self.to.fail(error),
+                None => return,
+            }
+        }
+    }
+}
+
+impl<T> Sender<T> {
+    /// Ends the stream for all of its senders.
+    fn fail(&self, error: StreamError) {
+        match &*self.way {
+            Way::Queue(queue) => queue.end(Some(error)),
+            Way::Port(writer) => writer.link.end_writing(writer.port, &error.into()),
+            Way::Lost => {}
+        }
+    }
+}
+
+struct Leaving<T>(Sender<T>);
+
+impl<T: DeserializeOwned + Send + 'static> Attach for Leaving<T> {
+    fn attach(self: Arc<Self>, link: Arc<Link>, port: u64) {
+        let runtime = link.runtime().clone();
+        let reader = PortReader::of_port(Arc::clone(&link), link.codec(), port);
+        runtime.spawn(Feeder { reader, to: self.0.clone() }.run());
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Serialize for Sender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let items = match &*self.way {
+            Way::Queue(queue) => queue.credit(),
+            Way::Port(writer) => writer.most_held,
+            Way::Lost => 1,
+        };
+        // What the other process sends has waited there.
+        let sender = self.clone().when_full(WhenFull::Wait);
+        let offer = || Offer::Sender { items: items as u64, attach: Arc::new(Leaving(sender)) };
+        let index = carried::offer(offer)?;
+        serializer.serialize_u32(index)
+    }
+}
+
+impl<'de, T: Serialize + 'static> Deserialize<'de> for Sender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let index = u32::deserialize(deserializer)?;
+        let way = match carried::claim(index, PortKind::Sender)? {
+            None => Way::Lost,
+            Some(Claimed { link, port, items, .. }) => Way::Port(PortWriter {
+                link,
+                port,
+                encode: item::encode::<T>,
+                most_held: usize::try_from(items)
+                    .unwrap_or(usize::MAX)
+                    .clamp(1, crate::limits::STREAM_ITEMS as usize),
+                held: Mutex::new(Held::default()),
+            }),
+        };
+        Ok(Sender { way: Arc::new(way), when_full: WhenFull::Wait })
+    }
+}

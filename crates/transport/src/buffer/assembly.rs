@@ -1,0 +1,196 @@
+//! A large message that comes in several frames.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::inbox::FrameBuf;
+use super::pool;
+use crate::limits::READ_CHUNK;
+
+/// The bytes of a large message, gathered from several frames.
+///
+/// Its buffer is of its thread's pool, and goes back to it. A fresh one grows as
+/// bytes come, never by what a head claims.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    /// Initialised throughout, so that reading into it costs no clearing.
+    buffer: Vec<u8>,
+    /// How much of it has come.
+    len: usize,
+}
+
+impl Assembly {
+    /// How many bytes have been gathered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none have.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.borrow_for(bytes.len());
+        let initialised = (self.buffer.len() - self.len).min(bytes.len());
+        let (into, beyond) = bytes.split_at(initialised);
+        self.buffer[self.len..self.len + initialised].copy_from_slice(into);
+        self.buffer.extend_from_slice(beyond);
+        self.len += bytes.len();
+    }
+
+    /// Reads once, at most `most` bytes.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: Pin<&mut impl AsyncRead>,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        // As much again as has come: a claim takes no memory. Of the vector's
+        // capacity no more is touched than bytes come into.
+        let room = most.min(self.len.max(READ_CHUNK));
+        self.borrow_for(room);
+        if self.buffer.len() - self.len < room {
+            self.buffer.resize(self.len + room, 0);
+        }
+        let end = self.buffer.len().min(self.len.saturating_add(most));
+        let mut free = ReadBuf::new(&mut self.buffer[self.len..end]);
+        match reader.poll_read(cx, &mut free) {
+            Poll::Pending => {
+                self.rest();
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => {
+                let n = free.filled().len();
+                self.len += n;
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Takes a larger buffer of the pool, if there is one, where its own has no
+    /// room for `more` bytes.
+    fn borrow_for(&mut self, more: usize) {
+        if self.buffer.len() - self.len >= more {
+            return;
+        }
+        if let Some(mut larger) = pool::lend_larger_to_read(self.buffer.len()) {
+            larger[..self.len].copy_from_slice(&self.buffer[..self.len]);
+            pool::give_back(std::mem::replace(&mut self.buffer, larger));
+        }
+    }
+
+    /// Nothing more has come yet: few bytes hold no large buffer.
+    fn rest(&mut self) {
+        if self.len < READ_CHUNK / 4 && self.buffer.len() >= READ_CHUNK {
+            let small = self.buffer[..self.len].to_vec();
+            pool::give_back(std::mem::replace(&mut self.buffer, small));
+        }
+    }
+
+    /// All of it, as one message.
+    #[must_use]
+    pub fn into_frame(mut self) -> FrameBuf {
+        FrameBuf::new(std::mem::take(&mut self.buffer), 0..self.len)
+    }
+}
+
+impl Drop for Assembly {
+    fn drop(&mut self) {
+        pool::give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn fill(assembly: &mut Assembly, bytes: &mut &[u8], most: usize) -> usize {
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(read) = assembly.poll_fill(&mut cx, Pin::new(bytes), most) else { unreachable!() };
+        read.unwrap()
+    }
+
+    #[test]
+    fn it_is_what_was_appended_and_read_in_order() {
+        let much: Vec<u8> = (0..500_000u32).map(|at| (at ^ (at >> 8)) as u8).collect();
+        // The second time in the buffer of the first, with other bytes in it.
+        for steps in [[1, 70_000, 3], [100_000, 10, 65_536]] {
+            let mut assembly = Assembly::default();
+            assert!(assembly.is_empty());
+            let mut left = &much[..];
+            for step in steps.into_iter().cycle() {
+                if left.is_empty() {
+                    break;
+                }
+                let (now, later) = left.split_at(step.min(left.len()));
+                assembly.append(now);
+                left = later;
+                fill(&mut assembly, &mut left, step);
+                assert_eq!(assembly.len(), much.len() - left.len());
+            }
+            let mut frame = assembly.into_frame();
+            assert_eq!(*frame, much);
+            frame.advance(1);
+            frame.truncate(much.len());
+            assert_eq!(*frame, much[1..]);
+            frame.truncate(2);
+            assert_eq!(*frame, much[1..3]);
+        }
+    }
+
+    #[test]
+    fn it_reads_no_more_than_asked_and_makes_room_for_no_more_than_came() {
+        let much = vec![1; 1 << 20];
+        let mut assembly = Assembly::default();
+        let mut left = &much[..];
+        assert_eq!(fill(&mut assembly, &mut left, 10), 10);
+        assert_eq!(assembly.buffer.len(), 10);
+        while assembly.len() < 300_000 {
+            let before = assembly.len();
+            fill(&mut assembly, &mut left, usize::MAX);
+            assert!(assembly.buffer.len() <= (2 * before).max(before + READ_CHUNK));
+        }
+        let mut few = Assembly::default();
+        few.append(&[1; 100]);
+        assert!(few.buffer.capacity() < 1000);
+    }
+
+    #[test]
+    fn while_nothing_comes_few_bytes_hold_no_large_buffer() {
+        let mut assembly = Assembly::default();
+        assembly.append(b"few");
+        let (mut silent, _other) = tokio::io::duplex(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(assembly.poll_fill(&mut cx, Pin::new(&mut silent), usize::MAX).is_pending());
+        assert!(assembly.buffer.capacity() < 64, "{}", assembly.buffer.capacity());
+        assert_eq!(*assembly.into_frame(), *b"few");
+    }
+
+    #[test]
+    fn its_buffer_goes_round() {
+        let message = vec![1; 1 << 20];
+        let mut assembly = Assembly::default();
+        assembly.append(&message);
+        let place = assembly.buffer.as_ptr();
+        let frame = assembly.into_frame();
+        assert_eq!(frame.as_ptr(), place);
+        drop(frame);
+        let mut assembly = Assembly::default();
+        assembly.append(b"the first bytes");
+        assert_eq!(assembly.buffer.as_ptr(), place);
+        drop(assembly);
+        let mut assembly = Assembly::default();
+        assert_eq!(fill(&mut assembly, &mut &message[..], usize::MAX), message.len());
+        assert_eq!(assembly.buffer.as_ptr(), place);
+    }
+}

@@ -1,0 +1,107 @@
+//! Messages that travel in parts.
+
+use std::time::Duration;
+
+use futures::{FutureExt, poll};
+use panpipe::{CallError, Limits};
+use panpipe_tests::studio::{StudioClient, numbers};
+use panpipe_tests::{PATIENCE, eventually};
+
+use crate::common::{nothing_is_left, studio};
+
+const LARGE: usize = 15 << 20;
+
+#[tokio::test]
+async fn small_calls_pass_large_ones() {
+    let (_server, _, studio) = studio(&[]).await;
+    assert_eq!(studio.echo(0).await, Ok(0));
+    let large: Vec<_> = (0..3).map(|_| tokio::spawn(studio.echo_bytes(vec![7; LARGE]))).collect();
+    let mut passed = 0;
+    while !large.iter().any(tokio::task::JoinHandle::is_finished) {
+        assert_eq!(studio.echo(passed).await, Ok(passed));
+        passed += 1;
+    }
+    for large in large {
+        assert_eq!(large.await.unwrap().unwrap(), vec![7; LARGE]);
+    }
+    assert!(passed > 20, "{passed} small calls while three large ones ran");
+}
+
+#[tokio::test]
+async fn a_large_call_can_be_dropped_on_its_way() {
+    let (_server, name, _) = studio(&[]).await;
+    let studio = StudioClient::connect(&name).await.unwrap();
+    assert_eq!(studio.echo(0).await, Ok(0));
+    for point in 0..60u64 {
+        let mut large = Box::pin(studio.echo_bytes(vec![7; LARGE / 4]));
+        // With a stream its message has to go on, and is cancelled behind it.
+        let mut carrying = Box::pin(studio.sum_bytes(numbers(10), vec![7; LARGE / 8]));
+        for _ in 0..point % 20 {
+            if poll!(&mut large).is_ready() || poll!(&mut carrying).is_ready() {
+                break;
+            }
+            assert_eq!(studio.echo(point).await, Ok(point));
+        }
+    }
+    // Every id is free again: as many calls as there may be, at once.
+    let calls = (0..1024).map(|x| studio.echo(x));
+    let sum: u64 = futures::future::try_join_all(calls).await.unwrap().iter().sum();
+    assert_eq!(sum, 1023 * 512);
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn a_deadline_passes_while_a_large_call_is_on_its_way() {
+    let (server, _, studio) = studio(&[]).await;
+    assert_eq!(studio.echo(0).await, Ok(0));
+    server.signal(rustix::process::Signal::STOP);
+    let hasty = studio.with_timeout(Duration::from_millis(50));
+    assert_eq!(hasty.echo_bytes(vec![7; LARGE]).await, Err(CallError::DeadlineExceeded));
+    server.signal(rustix::process::Signal::CONT);
+    assert_eq!(studio.echo(1).await, Ok(1));
+    assert_eq!(studio.echo_bytes(vec![7; LARGE]).await.unwrap().len(), LARGE);
+}
+
+#[tokio::test]
+async fn a_large_call_that_was_not_wholly_sent_is_told_as_unsent() {
+    let (mut server, _, studio) = studio(&[]).await;
+    assert_eq!(studio.echo(0).await, Ok(0));
+    server.signal(rustix::process::Signal::STOP);
+    let large = tokio::spawn(studio.echo_bytes(vec![7; LARGE]));
+    eventually("the system takes no more", PATIENCE, async || {
+        tokio::task::yield_now().await;
+        studio.with_timeout(Duration::from_millis(20)).echo(1).await == Err(CallError::DeadlineExceeded)
+    })
+    .await;
+    server.kill();
+    assert_eq!(large.await.unwrap(), Err(CallError::Disconnected { sent: false }));
+}
+
+#[tokio::test]
+async fn one_way_calls_stay_in_their_order_whatever_their_size() {
+    let (_server, _, studio) = studio(&[]).await;
+    for x in 0..40 {
+        let bytes = if x % 2 == 0 { vec![7; 1 << 20] } else { Vec::new() };
+        studio.note_bytes(x, bytes).await.unwrap();
+    }
+    eventually("all are noted", PATIENCE, async || studio.noted().await.unwrap().len() == 40).await;
+    assert!(studio.noted().await.unwrap().is_sorted());
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_before_a_part_of_it_goes() {
+    let (_server, _, studio) = studio(&[]).await;
+    let too_large = studio.echo_bytes(vec![7; 17 << 20]).await;
+    assert!(matches!(too_large, Err(CallError::TooLarge { limit: 16_777_216, .. })), "{too_large:?}");
+    assert_eq!(studio.echo(1).now_or_never(), None);
+    assert_eq!(studio.echo(1).await, Ok(1));
+}
+
+#[tokio::test]
+async fn sixty_four_mib_where_both_sides_take_it() {
+    let (_server, name, _) = studio(&["max_message=100000000"]).await;
+    let limits = Limits { max_message: 100_000_000, ..Limits::default() };
+    let studio = StudioClient::connect(&name).limits(limits).await.unwrap();
+    let bytes: Vec<u8> = (0..64u32 << 20).map(|index| (index >> 12) as u8).collect();
+    assert!(studio.echo_bytes(bytes.clone()).await.unwrap() == bytes);
+}

@@ -1,0 +1,139 @@
+//! The writing end of a stream in another process.
+
+use futures::StreamExt;
+use panpipe::{CallError, SendError, StreamError, WhenFull};
+use panpipe_tests::studio::{numbers, sum_of};
+use panpipe_tests::{PATIENCE, eventually};
+
+use crate::common::{nothing_is_left, studio};
+
+#[tokio::test]
+async fn a_sender_as_an_argument_and_as_a_result() {
+    let (_server, _, studio) = studio(&[]).await;
+    let (sender, heard) = panpipe::channel(4);
+    let (sent, heard) = tokio::join!(studio.send(1000, sender), heard.collect::<Vec<_>>());
+    assert_eq!(sent, Ok(1000));
+    assert_eq!(heard, (0..1000).map(Ok).collect::<Vec<_>>());
+    let sender = studio.sender().await.unwrap();
+    for number in 0..1000 {
+        sender.send(number).await.unwrap();
+    }
+    let clone = sender.clone();
+    drop(sender);
+    clone.send(1000).await.unwrap();
+    drop(clone);
+    eventually("all is noted", PATIENCE, async || studio.noted().await.unwrap().len() == 1001).await;
+    assert!(studio.noted().await.unwrap().is_sorted());
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn a_sender_is_passed_on() {
+    // To the server, back from it, and there again: three hops.
+    let (_server, _, studio) = studio(&[]).await;
+    let theirs = studio.sender().await.unwrap();
+    assert_eq!(studio.send(100, theirs).await, Ok(100));
+    eventually("all is noted", PATIENCE, async || studio.noted().await.unwrap().len() == 100).await;
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_is_noticed() {
+    let (_server, _, studio) = studio(&[]).await;
+    let (sender, mut heard) = panpipe::channel::<u64>(4);
+    let call = tokio::spawn(studio.closed(sender));
+    eventually("the call runs", PATIENCE, async || studio.alive().await.unwrap().1 == 1).await;
+    assert!(futures::poll!(heard.next()).is_pending());
+    drop(heard);
+    call.await.unwrap().unwrap();
+    // In the middle of sending.
+    let (sender, mut heard) = panpipe::channel(4);
+    let call = tokio::spawn(studio.send(u64::MAX, sender));
+    for expected in 0..100 {
+        assert_eq!(heard.next().await, Some(Ok(expected)));
+    }
+    drop(heard);
+    assert!(call.await.unwrap().unwrap() >= 100);
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn sending_waits_for_credit() {
+    let (_server, _, studio) = studio(&[]).await;
+    let (sender, mut heard) = panpipe::channel(4);
+    let call = tokio::spawn(studio.send(1000, sender));
+    eventually("it is held up", PATIENCE, async || {
+        studio.echo(1).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        !call.is_finished()
+    })
+    .await;
+    for expected in 0..1000 {
+        assert_eq!(heard.next().await, Some(Ok(expected)));
+    }
+    assert_eq!(call.await.unwrap(), Ok(1000));
+}
+
+#[tokio::test]
+async fn a_choice_for_slow_readers() {
+    let (_server, _, studio) = studio(&[]).await;
+    for (choice, unsent_at_least) in [(0, 0), (1, 0), (2, 9000)] {
+        let (sender, mut heard) = panpipe::channel(4);
+        // Nobody reads while it floods; none of the choices waits.
+        let unsent = studio.flood(10_000, choice, sender).await.unwrap();
+        assert!(unsent >= unsent_at_least, "{choice}: {unsent}");
+        let mut all = Vec::new();
+        while let Some(number) = heard.next().await {
+            all.push(number.unwrap());
+        }
+        println!("choice {choice}: {} came", all.len());
+        assert!(all.is_sorted() && all.len() < 100, "{choice}: {all:?}");
+        if choice < 2 {
+            assert_eq!(all.last(), Some(&9999), "{choice}");
+            assert_eq!(unsent, 0);
+        }
+    }
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn the_same_choices_without_another_process() {
+    let (sender, heard) = panpipe::channel(2);
+    for number in 0..3 {
+        assert_eq!(sender.try_send(number).is_ok(), number < 2);
+    }
+    assert_eq!(sender.clone().when_full(WhenFull::Fail).send(7).await, Err(SendError::Full(7)));
+    sender.clone().when_full(WhenFull::DropOldest).send(8).await.unwrap();
+    sender.clone().when_full(WhenFull::KeepLatest).send(9).await.unwrap();
+    drop(sender);
+    assert_eq!(heard.collect::<Vec<_>>().await, [Ok(9)]);
+    let (sender, heard) = panpipe::channel(2);
+    drop(heard);
+    assert!(sender.is_closed());
+    assert_eq!(sender.send(1).await, Err(SendError::Closed(1)));
+}
+
+#[tokio::test]
+async fn a_sender_that_goes_by_a_panic_and_one_that_nobody_takes() {
+    let (_server, _, studio) = studio(&[]).await;
+    let (sender, heard) = panpipe::channel(4);
+    assert_eq!(studio.panic_with(sender).await, Err(CallError::Panicked));
+    assert_eq!(heard.collect::<Vec<_>>().await, [Ok(1), Err(StreamError::Panicked)]);
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_connection_ends_a_senders_stream_as_an_error() {
+    let (mut server, _, studio) = studio(&[]).await;
+    let (sender, mut heard) = panpipe::channel(4);
+    let call = tokio::spawn(studio.send(u64::MAX, sender));
+    assert_eq!(heard.next().await, Some(Ok(0)));
+    let theirs = studio.sender().await.unwrap();
+    server.kill();
+    let rest: Vec<_> = heard.collect().await;
+    assert_eq!(rest.last(), Some(&Err(StreamError::Disconnected)));
+    assert_eq!(call.await.unwrap(), Err(CallError::Disconnected { sent: true }));
+    theirs.closed().await;
+    assert_eq!(theirs.send(1).await, Err(SendError::Closed(1)));
+    assert_eq!(sum_of(numbers(3)).await, Ok(3));
+}

@@ -1,0 +1,149 @@
+//! Several services on one connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use panpipe::{CallError, Connection, RefusalReason, RunningServer, Server, ServiceClient};
+use panpipe_tests::probe::{Probe, ProbeClient, Prober};
+use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioClient};
+use panpipe_tests::{PATIENCE, eventually, unique_name};
+
+/// Has a method of the same name and signature as [`Second`].
+#[panpipe::service]
+pub trait First {
+    /// Which it is.
+    async fn which(&self) -> u32;
+}
+
+/// The other.
+#[panpipe::service(version = 3)]
+pub trait Second {
+    /// Which it is.
+    async fn which(&self) -> u32;
+    /// How often this client has called.
+    async fn calls(&self) -> u64;
+    /// Calls the client's own listener.
+    async fn through(&self, x: u64) -> Result<u64, String>;
+}
+
+struct One;
+
+impl First for One {
+    async fn which(&self) -> u32 {
+        1
+    }
+}
+
+/// One for each client.
+struct Two {
+    calls: AtomicU64,
+    client: Connection,
+    _alive: Arc<()>,
+}
+
+impl Second for Two {
+    async fn which(&self) -> u32 {
+        2
+    }
+
+    async fn calls(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    async fn through(&self, x: u64) -> Result<u64, String> {
+        let listener = self.client.client::<ListenerClient>().await.map_err(|error| error.to_string())?;
+        listener.hear(x).await.map_err(|error| error.to_string())
+    }
+}
+
+fn serve(name: &str) -> (RunningServer, Arc<()>) {
+    let alive = Arc::new(());
+    let held = Arc::clone(&alive);
+    let server = Server::bind(name)
+        .service(One.serve())
+        .service_per_client(move |client: &Connection| {
+            assert_eq!(client.peer().pid, Some(std::process::id()));
+            Two { calls: AtomicU64::new(0), client: client.clone(), _alive: Arc::clone(&held) }.serve()
+        })
+        .service(Prober::default().serve());
+    (server.start().unwrap(), alive)
+}
+
+#[tokio::test]
+async fn each_service_is_called_by_its_own_client() {
+    let name = unique_name("services");
+    let (server, _) = serve(&name);
+    let connection = panpipe::connect(&name).await.unwrap();
+    let first = connection.client::<FirstClient>().await.unwrap();
+    let second = connection.client::<SecondClient>().await.unwrap();
+    let probe = connection.client::<ProbeClient>().await.unwrap();
+    assert_eq!((first.which().await, second.which().await, probe.add(1, 2).await), (Ok(1), Ok(2), Ok(3)));
+    // A client of one service reaches it too, and only it.
+    let first = FirstClient::connect(&name).await.unwrap();
+    let second = SecondClient::connect(&name).await.unwrap();
+    assert_eq!((first.which().await, second.which().await), (Ok(1), Ok(2)));
+    drop((connection, first, second, probe));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_offered_is_refused_in_words_and_the_others_go_on() {
+    let name = unique_name("services");
+    let (server, _) = serve(&name);
+    let connection = panpipe::connect(&name).await.unwrap();
+    let Err(CallError::Refused(refusal)) = connection.client::<StudioClient>().await else {
+        panic!("it is not offered");
+    };
+    assert_eq!(refusal.reason, RefusalReason::Service);
+    assert!(refusal.message.contains("Studio version 1") && refusal.message.contains("Second version 3"));
+    assert_eq!(connection.client::<FirstClient>().await.unwrap().which().await, Ok(1));
+    let studio = StudioClient::connect(&name).await.unwrap();
+    let Err(CallError::Refused(refusal)) = studio.echo(1).await else { panic!("it is not offered") };
+    assert_eq!(refusal.reason, RefusalReason::Service);
+    drop((connection, studio));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_per_client_has_that_clients_state_and_goes_with_it() {
+    let name = unique_name("services");
+    let (server, alive) = serve(&name);
+    let (one, other) = (panpipe::connect(&name).await.unwrap(), SecondClient::connect(&name).await.unwrap());
+    let first_handle = one.client::<SecondClient>().await.unwrap();
+    let second_handle = one.client::<SecondClient>().await.unwrap();
+    assert_eq!((first_handle.calls().await, second_handle.calls().await), (Ok(1), Ok(2)));
+    assert_eq!(other.calls().await, Ok(1));
+    assert_eq!(Arc::strong_count(&alive), 4);
+    drop((one, first_handle, second_handle, other));
+    eventually("both are dropped", PATIENCE, async || Arc::strong_count(&alive) == 2).await;
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_calls_what_its_client_offers() {
+    let name = unique_name("services");
+    let (server, _) = serve(&name);
+    let ear = Ear::default();
+    let second = SecondClient::connect(&name).offer(ear.clone().serve()).await.unwrap();
+    assert_eq!(second.through(21).await, Ok(42));
+    assert_eq!(ear.heard(), [21]);
+    let without = SecondClient::connect(&name).await.unwrap();
+    let Err(CallError::App(why)) = without.through(21).await else { panic!("it offers nothing") };
+    assert!(why.contains("Listener version 1"), "{why}");
+    assert!(without.close_reason().is_none());
+    drop((second, without));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_last_of_what_came_of_it() {
+    let name = unique_name("services");
+    let (server, alive) = serve(&name);
+    let connection = panpipe::connect(&name).await.unwrap();
+    let second = connection.client::<SecondClient>().await.unwrap();
+    drop(connection);
+    assert_eq!(second.calls().await, Ok(1));
+    drop(second);
+    eventually("the server has seen it go", PATIENCE, async || Arc::strong_count(&alive) == 2).await;
+    server.shutdown().await.unwrap();
+}
