@@ -101,7 +101,9 @@ async fn proof_09_ports_opened_and_given_up_are_bounded_though_nobody_listens() 
                 return true;
             }
         }
-        false
+        // It was let talk on for a while, unheard: the reason is the last that comes.
+        raw.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        raw.to_the_end().last().is_some_and(|last| last.kind == raw::kind::CLOSE)
     })
     .await
     .unwrap();
