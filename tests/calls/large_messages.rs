@@ -89,6 +89,26 @@ async fn one_way_calls_stay_in_their_order_whatever_their_size() {
 }
 
 #[tokio::test]
+async fn a_stub_that_is_dropped_behind_a_large_message_does_not_pass_it() {
+    let (_server, name, studio) = studio(&[]).await;
+    let connection = panpipe::connect(&name).await.unwrap();
+    for x in 0..10 {
+        // A port of its own, which is closed as soon as the call is on its way.
+        let stub = connection.client::<StudioClient>().await.unwrap();
+        stub.note_bytes(x, vec![7; 4 << 20]).await.unwrap();
+        drop(stub);
+        // One that is given up, but has to go on for the stream in it.
+        let stub = connection.client::<StudioClient>().await.unwrap();
+        let mut carrying = Box::pin(stub.sum_bytes(numbers(10), vec![7; 4 << 20]));
+        assert!(poll!(&mut carrying).is_pending());
+        drop((carrying, stub));
+    }
+    eventually("all are noted", PATIENCE, async || studio.noted().await.unwrap().len() == 10).await;
+    assert_eq!(connection.close_reason(), None);
+    eventually("no port is open", PATIENCE, async || connection.open_ports() == 0).await;
+}
+
+#[tokio::test]
 async fn a_message_over_the_limit_is_refused_before_a_part_of_it_goes() {
     let (_server, _, studio) = studio(&[]).await;
     let too_large = studio.echo_bytes(vec![7; 17 << 20]).await;

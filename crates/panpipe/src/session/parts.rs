@@ -107,13 +107,10 @@ impl Outgoing {
             && self.all().any(|transfer| transfer.content.kind == kind && transfer.content.port == port)
     }
 
-    /// Appends frames that must not go before an item of this port; false if
-    /// there is none.
-    pub(crate) fn after_item(&mut self, port: u64, frames: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let last = self
-            .all()
-            .filter(|transfer| transfer.content.kind == Kind::Item && transfer.content.port == port)
-            .last();
+    /// Appends frames that must not go before what is sent to this port, which is
+    /// not the root; false if nothing is.
+    pub(crate) fn after_port(&mut self, port: u64, frames: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let last = self.all().filter(|transfer| transfer.content.port == port).last();
         last.map(|transfer| frames(&mut transfer.after)).is_some()
     }
 
@@ -128,6 +125,7 @@ impl Outgoing {
         }
         if let Some(index) = self.waiting.iter().position(is_call) {
             if let Some(transfer) = self.waiting.remove(index) {
+                outbox.append().extend_from_slice(&transfer.after);
                 self.drop_transfer(transfer);
             }
             return Abort::NeverSent;
@@ -139,11 +137,11 @@ impl Outgoing {
                     transfer.aborted = true;
                 }
             } else if let Some(transfer) = self.active[number].take() {
-                let begun = transfer.at > HEAD;
-                self.drop_transfer(transfer);
-                if begun {
+                if transfer.at > HEAD {
                     put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
                 }
+                outbox.append().extend_from_slice(&transfer.after);
+                self.drop_transfer(transfer);
             }
         }
         Abort::NeverSent
@@ -209,9 +207,10 @@ impl Outgoing {
             Some((number, transfer)) if transfer.aborted => {
                 let rest = transfer.len - transfer.at;
                 self.bytes -= rest;
+                put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
+                outbox.append().extend_from_slice(&transfer.after);
                 self.active[number] = None;
                 recycle(buffer);
-                put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
             }
             Some((_, transfer)) => transfer.frame = buffer,
         }
@@ -379,11 +378,11 @@ mod tests {
         assert!(outgoing.has(Kind::Item, 3) && !outgoing.has(Kind::Item, 5));
         outgoing.feed(&mut outbox);
         put_frame(outbox.append(), Kind::Goodbye, 0, 0);
-        assert!(outgoing.after_item(3, |out| put_frame(out, Kind::End, 3, 0)));
+        assert!(outgoing.after_port(3, |out| put_frame(out, Kind::End, 3, 0)));
         let whole = received(&mut outgoing, &mut outbox);
         let kinds: Vec<_> = whole.iter().map(|frame| frame[0]).collect();
         assert_eq!(kinds, [Kind::Goodbye as u8, 1, Kind::End as u8]);
-        assert!(!outgoing.after_item(3, |_| ()));
+        assert!(!outgoing.after_port(3, |_| ()));
     }
 
     #[test]

@@ -145,7 +145,21 @@ impl Core {
     pub(crate) fn release(&mut self, port: u64) {
         let over = self.is_over();
         if self.ports.say(port, over) && !over {
-            self.put_control(Kind::Stop, port, |_| ());
+            self.put_last_word(Kind::Stop, port, |_| ());
+        }
+    }
+
+    /// Queues this side's last word about a port: behind all that it has sent to
+    /// it, of which a large message may still be on its way.
+    pub(super) fn put_last_word(&mut self, kind: Kind, port: u64, body: impl Fn(&mut Vec<u8>)) {
+        let behind = self.outgoing.after_port(port, |out| {
+            let head = frame::begin(out);
+            put_header(out, kind, port, 0);
+            body(out);
+            frame::finish(out, head, limits::LARGEST_MESSAGE).expect("a last word is short");
+        });
+        if !behind {
+            self.put_control(kind, port, body);
         }
     }
 

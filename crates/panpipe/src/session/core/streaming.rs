@@ -9,7 +9,7 @@ use super::carrying::PutError;
 use super::{Core, Encode, remember};
 use crate::limits;
 use crate::session::batch::{Batch, Special};
-use crate::session::message::{Header, Kind, put_header};
+use crate::session::message::{Header, Kind};
 use crate::session::ports::{Credit, End};
 use crate::session::stream_end::StreamEnd;
 
@@ -230,15 +230,7 @@ impl Core {
     pub(crate) fn end_writing(&mut self, number: u64, end: &StreamEnd) {
         let over = self.is_over();
         if self.ports.say(number, over) && !over {
-            let behind = self.outgoing.after_item(number, |out| {
-                let head = frame::begin(out);
-                put_header(out, Kind::End, number, 0);
-                end.encode(out);
-                frame::finish(out, head, limits::LARGEST_MESSAGE).expect("an end is short");
-            });
-            if !behind {
-                self.put_control(Kind::End, number, |out| end.encode(out));
-            }
+            self.put_last_word(Kind::End, number, |out| end.encode(out));
             if self.is_draining() {
                 self.wake_driver();
             }
