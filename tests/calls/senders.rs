@@ -137,3 +137,41 @@ async fn the_end_of_the_connection_ends_a_senders_stream_as_an_error() {
     assert_eq!(theirs.send(1).await, Err(SendError::Closed(1)));
     assert_eq!(sum_of(numbers(3)).await, Ok(3));
 }
+
+#[tokio::test]
+async fn a_sender_outlives_its_clone_in_a_process_that_died_and_tells_of_it_at_the_end() {
+    let (mut other_server, _, other) = studio(&[]).await;
+    let (sender, mut heard) = panpipe::channel(4);
+    let call = tokio::spawn(other.send(u64::MAX, sender.clone()));
+    assert_eq!(heard.next().await, Some(Ok(0)));
+    other_server.kill();
+    assert_eq!(call.await.unwrap(), Err(CallError::Disconnected { sent: true }));
+    let sent = async {
+        sender.send(u64::MAX).await.unwrap();
+        drop(sender);
+    };
+    let (rest, ()) = tokio::join!(heard.collect::<Vec<_>>(), sent);
+    assert!(rest.contains(&Ok(u64::MAX)));
+    assert_eq!(rest.last(), Some(&Err(StreamError::Disconnected)));
+}
+
+#[tokio::test]
+async fn a_sender_that_was_passed_on_to_a_process_that_died_is_not_taken_for_another_port() {
+    let (_server, _, studio) = studio(&[]).await;
+    let (mut other_server, _, other) = crate::common::studio(&[]).await;
+    let sender = studio.sender().await.unwrap();
+    let call = tokio::spawn(other.send(u64::MAX, sender.clone()));
+    eventually("it sends", PATIENCE, async || !studio.noted().await.unwrap().is_empty()).await;
+    other_server.kill();
+    assert_eq!(call.await.unwrap(), Err(CallError::Disconnected { sent: true }));
+    // What is opened next has numbers of its own.
+    let streams: Vec<_> = futures::future::join_all((0..4).map(|_| studio.count(10))).await;
+    sender.send(u64::MAX).await.unwrap();
+    eventually("it arrives", PATIENCE, async || studio.noted().await.unwrap().last() == Some(&u64::MAX))
+        .await;
+    drop(sender);
+    for stream in streams {
+        assert_eq!(sum_of(stream.unwrap()).await, Ok(45));
+    }
+    nothing_is_left(&studio).await;
+}

@@ -110,6 +110,8 @@ pub const LARGE_ITEM_BYTES: usize = 32 << 20;
 pub const STREAM_GROWTH: u64 = 4;
 /// How many bytes all streams of a connection get together for being read quickly.
 pub const STREAM_GROWTH_BYTES: u64 = 16 << 20;
+/// How many bytes one stream sends before others get their turn.
+pub const STREAM_TURN: usize = 512 << 10;
 /// How many bytes wait to be sent before streams wait with further items.
 pub const STREAM_QUEUE: usize = 256 << 10;
 /// The same while other messages go out between their items.

@@ -253,7 +253,7 @@ impl Session {
         port: u64,
         waker: &Waker,
         encode: &mut Encode<'_>,
-    ) -> Poll<Result<(), ItemError>> {
+    ) -> Poll<Result<usize, ItemError>> {
         self.with(|state| {
             let polled = state.core.poll_item(port, waker, encode);
             state.write_or_wake(false);

@@ -10,11 +10,12 @@ mod sender;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::task::coop;
 
 pub use self::channel::channel;
 pub use self::sender::{SendError, Sender, WhenFull};
@@ -140,6 +141,13 @@ impl<T> Stream for Streaming<T> {
         let place = self.get_mut().place.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
             match place {
+                Place::Here(Source::Channel(receiver)) => {
+                    // Where another thread writes there are always more.
+                    let turn = ready!(coop::poll_proceed(cx));
+                    let next = ready!(receiver.poll_next(cx));
+                    turn.made_progress();
+                    return Poll::Ready(next);
+                }
                 Place::Here(source) => return source.poll_next(cx),
                 Place::Leaving(leaving) => match leaving.take() {
                     Some(source) => *place = Place::Here(source),

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use serde::Serialize;
 
 use super::{Source, item};
+use crate::limits;
 use crate::link::Link;
 use crate::session::{ItemError, StreamEnd};
 
@@ -34,13 +35,22 @@ impl<T: Serialize + Send + 'static> Pump<T> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
         let Pump { link, port, source, next } = self;
         let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
+        let mut turn = 0;
         loop {
             if let Some(item) = next {
+                // Where another thread writes them out there is always room.
+                if turn >= limits::STREAM_TURN {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 let sent =
                     link.poll_item(*port, cx.waker(), &mut |codec, out| item::encode(codec, item, out));
                 match sent {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) => *next = None,
+                    Poll::Ready(Ok(size)) => {
+                        turn += size;
+                        *next = None;
+                    }
                     Poll::Ready(Err(ItemError::Closed)) => return Poll::Ready(StreamEnd::Finished),
                     Poll::Ready(Err(ItemError::Unsendable(end))) => return Poll::Ready(end),
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use serde::de::DeserializeOwned;
+use tokio::task::coop;
 
 use super::item;
 use crate::carried::{Claimed, Claims};
@@ -51,13 +52,19 @@ impl<T> PortReader<T> {
                         .then(|| Claims::new(Arc::clone(link), self.codec, special.attached));
                     (self.decode)(self.codec, &special.body, claims)
                 }
-                None => match ready!(link.poll_items(self.port, &mut self.batch, cx.waker())) {
-                    None => continue,
-                    Some(end) => {
-                        self.stop();
-                        return Poll::Ready(end.into_error().map(Err));
+                None => {
+                    // Where another thread reads them there are always more.
+                    let turn = ready!(coop::poll_proceed(cx));
+                    let end = ready!(link.poll_items(self.port, &mut self.batch, cx.waker()));
+                    turn.made_progress();
+                    match end {
+                        None => continue,
+                        Some(end) => {
+                            self.stop();
+                            return Poll::Ready(end.into_error().map(Err));
+                        }
                     }
-                },
+                }
             };
             return Poll::Ready(Some(match decoded {
                 Ok(item) => Ok(item),

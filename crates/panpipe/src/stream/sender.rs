@@ -5,11 +5,12 @@ use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::task::coop;
 
 use super::channel::{Queue, Refused};
 use super::item;
@@ -41,8 +42,8 @@ pub enum WhenFull {
 ///
 /// It is made by [`channel`](super::channel), which says how many items may be
 /// on their way. Clones write to the same stream. The stream ends, whole, when the
-/// last of them is dropped, and with [`StreamError::Panicked`] if that is by a
-/// panic.
+/// last of them is dropped; with [`StreamError::Panicked`] if that is by a panic,
+/// and with [`StreamError::Disconnected`] if one was lost with its process.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -79,8 +80,16 @@ pub enum WhenFull {
 /// # }
 /// ```
 pub struct Sender<T> {
-    way: Arc<Way<T>>,
+    shared: Arc<Shared<T>>,
     when_full: WhenFull,
+}
+
+/// What all clones of a sender have in common. It ends the stream when it is dropped.
+struct Shared<T> {
+    way: Way<T>,
+    /// What became of a clone in another process, if that was bad: the stream is
+    /// not whole then, however the other clones end.
+    failed: OnceLock<StreamError>,
 }
 
 /// Where items go.
@@ -91,10 +100,17 @@ enum Way<T> {
     Lost,
 }
 
-impl<T> Drop for Way<T> {
+impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        if let Way::Queue(queue) = self {
-            queue.end(std::thread::panicking().then_some(StreamError::Panicked));
+        let panicked = std::thread::panicking().then_some(StreamError::Panicked);
+        let error = self.failed.take().or(panicked);
+        match &self.way {
+            Way::Queue(queue) => queue.end(error),
+            Way::Port(writer) => {
+                let end = error.map_or(StreamEnd::Finished, StreamEnd::from);
+                writer.link.end_writing(writer.port, &end);
+            }
+            Way::Lost => {}
         }
     }
 }
@@ -146,7 +162,7 @@ impl<T> Error for SendError<T> {}
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Sender { way: Arc::clone(&self.way), when_full: self.when_full }
+        Sender { shared: Arc::clone(&self.shared), when_full: self.when_full }
     }
 }
 
@@ -158,7 +174,12 @@ impl<T> fmt::Debug for Sender<T> {
 
 impl<T> Sender<T> {
     pub(super) fn of_queue(queue: Arc<Queue<T>>) -> Self {
-        Sender { way: Arc::new(Way::Queue(queue)), when_full: WhenFull::Wait }
+        Sender::of_way(Way::Queue(queue))
+    }
+
+    fn of_way(way: Way<T>) -> Self {
+        let shared = Arc::new(Shared { way, failed: OnceLock::new() });
+        Sender { shared, when_full: WhenFull::Wait }
     }
 
     /// The same sender, and what it does when the reader is slow: it waits,
@@ -181,7 +202,7 @@ impl<T> Sender<T> {
     }
 
     fn poll_closed(&self, waker: &Waker) -> Poll<()> {
-        match &*self.way {
+        match &self.shared.way {
             Way::Queue(queue) => queue.poll_closed(waker),
             Way::Port(writer) => writer.link.poll_stopped(writer.port, waker),
             Way::Lost => Poll::Ready(()),
@@ -200,6 +221,8 @@ impl<T: Send + 'static> Sender<T> {
     ///
     /// [`SendError::Closed`] when nobody reads the stream any more.
     pub async fn send(&self, item: T) -> Result<(), SendError<T>> {
+        // Where another thread reads there is always room.
+        coop::consume_budget().await;
         match self.push(item, self.when_full) {
             Err(SendError::Full(item)) if self.when_full == WhenFull::Wait => {
                 Sending { sender: self, item: Some(item) }.await
@@ -220,22 +243,13 @@ impl<T: Send + 'static> Sender<T> {
     }
 
     fn push(&self, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
-        match &*self.way {
+        match &self.shared.way {
             Way::Queue(queue) => queue.push(item, when_full).map_err(|refused| match refused {
                 Refused::Full(item) => SendError::Full(item),
                 Refused::Closed(item) => SendError::Closed(item),
             }),
-            Way::Port(writer) => writer.push(&self.way, item, when_full),
+            Way::Port(writer) => writer.push(&self.shared, item, when_full),
             Way::Lost => Err(SendError::Closed(item)),
-        }
-    }
-
-    /// Waits until sending is worth another try.
-    fn poll_room(&self, item: &T, waker: &Waker) -> Poll<()> {
-        match &*self.way {
-            Way::Queue(queue) => queue.poll_room(waker),
-            Way::Port(writer) => writer.poll_send(item, waker).map(drop),
-            Way::Lost => Poll::Ready(()),
         }
     }
 }
@@ -253,28 +267,27 @@ impl<T: Send + 'static> Future for Sending<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let sender = self.sender;
+        let mut item = self.item.take().expect("it is polled no more once it was ready");
         loop {
-            let item = self.item.take().expect("it is polled no more once it was ready");
-            match &*sender.way {
-                Way::Port(writer) => {
-                    return match writer.poll_send(&item, cx.waker()) {
-                        Poll::Ready(sent) => Poll::Ready(sent.map_err(|error| error.with(item))),
-                        Poll::Pending => {
-                            self.item = Some(item);
-                            Poll::Pending
-                        }
-                    };
-                }
-                _ => match sender.push(item, WhenFull::Wait) {
-                    Err(SendError::Full(item)) => {
-                        let room = sender.poll_room(&item, cx.waker());
-                        self.item = Some(item);
-                        if room.is_pending() {
-                            return Poll::Pending;
-                        }
+            let polled = match &sender.shared.way {
+                Way::Port(writer) => match writer.poll_send(&item, cx.waker()) {
+                    Poll::Ready(sent) => {
+                        return Poll::Ready(sent.map(drop).map_err(|error| error.with(item)));
+                    }
+                    Poll::Pending => Poll::Pending,
+                },
+                Way::Queue(queue) => match sender.push(item, WhenFull::Wait) {
+                    Err(SendError::Full(refused)) => {
+                        item = refused;
+                        queue.poll_room(cx.waker())
                     }
                     other => return Poll::Ready(other),
                 },
+                Way::Lost => return Poll::Ready(Err(SendError::Closed(item))),
+            };
+            if polled.is_pending() {
+                self.item = Some(item);
+                return Poll::Pending;
             }
         }
     }
@@ -309,13 +322,6 @@ impl<T> Default for Held<T> {
     }
 }
 
-impl<T> Drop for PortWriter<T> {
-    fn drop(&mut self) {
-        let end = if std::thread::panicking() { StreamEnd::Panicked } else { StreamEnd::Finished };
-        self.link.end_writing(self.port, &end);
-    }
-}
-
 impl ItemError {
     fn with<T>(self, item: T) -> SendError<T> {
         match self {
@@ -333,11 +339,13 @@ impl<T: Send + 'static> PortWriter<T> {
     }
 
     /// Sends an item behind those that are held.
-    fn poll_send(&self, item: &T, waker: &Waker) -> Poll<Result<(), ItemError>> {
+    fn poll_send(&self, item: &T, waker: &Waker) -> Poll<Result<usize, ItemError>> {
         {
             let mut held = self.lock();
             if held.is_flushed {
-                held.waiting.push(waker.clone());
+                if !held.waiting.iter().any(|known| known.will_wake(waker)) {
+                    held.waiting.push(waker.clone());
+                }
                 return Poll::Pending;
             }
         }
@@ -345,13 +353,13 @@ impl<T: Send + 'static> PortWriter<T> {
     }
 
     /// Not to be called with what is held locked: it may run code of the user's.
-    fn put(&self, item: &T, waker: &Waker) -> Poll<Result<(), ItemError>> {
+    fn put(&self, item: &T, waker: &Waker) -> Poll<Result<usize, ItemError>> {
         self.link.poll_item(self.port, waker, &mut |codec, out| (self.encode)(codec, item, out))
     }
 
-    fn push(&self, way: &Arc<Way<T>>, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
+    fn push(&self, shared: &Arc<Shared<T>>, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
         match self.poll_send(&item, Waker::noop()) {
-            Poll::Ready(sent) => return sent.map_err(|error| error.with(item)),
+            Poll::Ready(sent) => return sent.map(drop).map_err(|error| error.with(item)),
             Poll::Pending if matches!(when_full, WhenFull::Wait | WhenFull::Fail) => {
                 return Err(SendError::Full(item));
             }
@@ -367,8 +375,8 @@ impl<T: Send + 'static> PortWriter<T> {
         };
         drop(dropped);
         if !is_flushed {
-            let (way, mut next) = (Arc::clone(way), None);
-            self.link.runtime().spawn(poll_fn(move |cx| match &*way {
+            let (shared, mut next) = (Arc::clone(shared), None);
+            self.link.runtime().spawn(poll_fn(move |cx| match &shared.way {
                 Way::Port(writer) => writer.poll_flush(&mut next, cx.waker()),
                 _ => Poll::Ready(()),
             }));
@@ -433,20 +441,9 @@ impl<T: DeserializeOwned + Send + 'static> Feeder<T> {
                         return;
                     }
                 }
-                Some(Err(error)) => return self.to.fail(error),
+                Some(Err(error)) => return drop(self.to.shared.failed.set(error)),
                 None => return,
             }
-        }
-    }
-}
-
-impl<T> Sender<T> {
-    /// Ends the stream for all of its senders.
-    fn fail(&self, error: StreamError) {
-        match &*self.way {
-            Way::Queue(queue) => queue.end(Some(error)),
-            Way::Port(writer) => writer.link.end_writing(writer.port, &error.into()),
-            Way::Lost => {}
         }
     }
 }
@@ -463,7 +460,7 @@ impl<T: DeserializeOwned + Send + 'static> Attach for Leaving<T> {
 
 impl<T: DeserializeOwned + Send + 'static> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let items = match &*self.way {
+        let items = match &self.shared.way {
             Way::Queue(queue) => queue.credit(),
             Way::Port(writer) => writer.most_held,
             Way::Lost => 1,
@@ -491,6 +488,6 @@ impl<'de, T: Serialize + 'static> Deserialize<'de> for Sender<T> {
                 held: Mutex::new(Held::default()),
             }),
         };
-        Ok(Sender { way: Arc::new(way), when_full: WhenFull::Wait })
+        Ok(Sender::of_way(way))
     }
 }

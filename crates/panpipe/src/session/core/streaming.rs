@@ -152,14 +152,15 @@ impl Core {
 
     // ---- the end that writes ----
 
-    /// Sends an item. Pending when the reader takes no more for now, or when
-    /// others have to be let out first; `waker` is woken when it may be tried again.
+    /// Sends an item; gives its size. Pending when the reader takes no more for
+    /// now, or when others have to be let out first; `waker` is woken when it may be
+    /// tried again.
     pub(crate) fn poll_item(
         &mut self,
         number: u64,
         waker: &Waker,
         encode: &mut Encode<'_>,
-    ) -> Poll<Result<(), ItemError>> {
+    ) -> Poll<Result<usize, ItemError>> {
         let pool = self.ports.large_left(self.peer_ports);
         let has_room = self.has_stream_room();
         let over = self.is_over();
@@ -189,7 +190,7 @@ impl Core {
                 self.passed.before_item(before);
                 self.passed.after_item(self.outbox.queued_total());
                 self.ports.item_sent(number, (size - frame::HEAD) as u64);
-                Poll::Ready(Ok(()))
+                Poll::Ready(Ok(size))
             }
             Err(PutError::TooLarge { size, limit: _ }) if size <= most as u64 => {
                 if let Some(Some(writing)) = self.ports.get(number).map(|port| port.writing()) {
