@@ -197,6 +197,13 @@ impl Outgoing {
         None
     }
 
+    /// What the session says of streams makes no part shorter.
+    pub(crate) fn around_words(&mut self, before: u64, after: u64) {
+        if self.seen == Some(before) {
+            self.seen = Some(after);
+        }
+    }
+
     /// Takes back the buffer whose part is out.
     fn take_back(&mut self, outbox: &mut Outbox) {
         let Some(buffer) = outbox.take_back() else { return };

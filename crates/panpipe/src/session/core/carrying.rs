@@ -211,7 +211,9 @@ impl Core {
         put_header(frame.out(), kind, port, 0);
         body(frame.out());
         let size = frame.finish(limits::LARGEST_MESSAGE).expect("what the session itself says is short");
-        self.passed.around_words(before, self.outbox.queued_total());
+        let after = self.outbox.queued_total();
+        self.passed.around_words(before, after);
+        self.outgoing.around_words(before, after);
         // Whoever makes this side talk has to listen.
         if self.words.are_unheard(size, &self.outbox) {
             self.violation("ports are opened and closed faster than what is said of them is read");
