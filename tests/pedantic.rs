@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use panpipe::CallError;
+use futures::StreamExt;
+use panpipe::{CallError, Sender, Streaming};
 
 /// Values of any kind under keys of any kind.
 #[panpipe::service(name = "acme.shelf", version = 3)]
@@ -24,6 +25,55 @@ pub trait Shelf<K, V> {
     async fn count(&self) -> usize {
         0
     }
+}
+
+/// Streams, their writing ends, and clients, in a crate with every lint on.
+#[panpipe::service]
+pub trait Feed {
+    /// Numbers, and twice as many back.
+    async fn double(&self, numbers: Streaming<u64>) -> Streaming<u64>;
+    /// Counts, and says how far it has come.
+    async fn count(&self, to: u64, progress: Sender<u64>) -> u64;
+    /// Has somebody else count.
+    async fn delegate(&self, to: u64, other: FeedClient) -> u64;
+}
+
+#[derive(Debug)]
+struct Tap;
+
+impl Feed for Tap {
+    async fn double(&self, numbers: Streaming<u64>) -> Streaming<u64> {
+        Streaming::new(numbers.map(|number| number.map_or(0, |number| 2 * number)))
+    }
+
+    async fn count(&self, to: u64, progress: Sender<u64>) -> u64 {
+        for step in 0..to {
+            if progress.send(step).await.is_err() {
+                return step;
+            }
+        }
+        to
+    }
+
+    async fn delegate(&self, to: u64, other: FeedClient) -> u64 {
+        let (progress, steps) = panpipe::channel(1);
+        let (counted, steps) = futures::join!(other.count(to, progress), steps.count());
+        assert_eq!(counted, Ok(steps as u64));
+        to
+    }
+}
+
+#[tokio::test]
+async fn a_service_with_ports_is_called() {
+    let (one, other) = tokio::io::duplex(1000);
+    let server = tokio::spawn(panpipe::serve_stream(other, Tap.serve()));
+    let feed: FeedClient = FeedClient::over(one);
+    let doubled = feed.double(Streaming::new(futures::stream::iter(1..4))).await;
+    let Ok(doubled) = doubled else { panic!("{doubled:?}") };
+    assert_eq!(doubled.collect::<Vec<_>>().await, [Ok(2), Ok(4), Ok(6)]);
+    assert_eq!(feed.delegate(5, FeedClient::offer(Tap.serve())).await, Ok(5));
+    drop(feed);
+    assert_eq!(server.await.ok(), Some(panpipe::CloseReason::Closed));
 }
 
 /// There is no such value.

@@ -16,6 +16,7 @@ pub trait Wrong {
     async fn pattern(&self, (a, b): (u8, u8));
     async fn serve(&self);
     async fn connect(&self);
+    async fn offer(&self);
     #[oneway]
     async fn answers(&self) -> u8;
     #[oneway]

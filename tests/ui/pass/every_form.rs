@@ -63,6 +63,20 @@ where
     async fn forget(&self, key: K);
 }
 
+/// Ports, wherever a value may stand.
+#[panpipe::service]
+pub trait Ports<T: Clone + Send + 'static> {
+    /// Both ways.
+    async fn double(&self, numbers: panpipe::Streaming<T>) -> panpipe::Streaming<Option<T>>;
+    /// In others.
+    async fn nested(&self, all: Vec<(u8, panpipe::Sender<T>)>) -> Result<panpipe::Streaming<PortsClient<T>>, String>;
+    /// Itself.
+    async fn watch(&self, other: PortsClient<T>, plain: Option<PlainClient>) -> GenericClient<u8, T>;
+    /// One way.
+    #[oneway]
+    async fn tell(&self, progress: panpipe::Sender<f32>);
+}
+
 mod inner {
     /// For this crate alone.
     #[panpipe::service]
@@ -98,6 +112,8 @@ fn main() {
     is_debug::<PlainClient>();
     is_debug::<GenericClient<u8, String>>();
     is_debug::<inner::PrivateClient>();
+    is_debug::<PortsClient<u64>>();
+    let _offered: GenericClient<u8, String> = GenericClient::offer(Generic::serve(Db));
     let _served = Empty::serve(Db);
     let _generic: GenericClient<u8, String> = GenericClient::local(Db);
 }

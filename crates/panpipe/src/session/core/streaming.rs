@@ -165,7 +165,7 @@ impl Core {
         let has_room = self.has_stream_room();
         let over = self.is_over();
         let Some(port) = self.ports.get(number) else { return Poll::Ready(Err(ItemError::Closed)) };
-        if over || port.heard() {
+        if over || port.heard() || port.said() {
             return Poll::Ready(Err(ItemError::Closed));
         }
         let End::Writing(writing) = &mut port.end else { unreachable!("a writer's port is written") };

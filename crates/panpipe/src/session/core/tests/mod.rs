@@ -1,0 +1,156 @@
+//! Two cores whose bytes are carried by hand: no pipe, no clock, no task.
+
+mod calls;
+mod ports;
+
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use panpipe_transport::buffer::{FrameBuf, Inbox, Prefix};
+
+use super::*;
+use crate::session::hello::ServiceInfo;
+use crate::session::message::{Header, MAGIC, parse_header};
+use crate::session::reply::put_status;
+
+/// One side: its core, what has come in, the calls that it was asked to answer.
+struct Side {
+    core: Core,
+    inbox: Inbox,
+    magic: bool,
+    asked: Vec<Incoming>,
+    now: Instant,
+}
+
+impl Side {
+    fn new(role: Role, limits: Limits) -> Side {
+        let store = ServiceInfo::new("Store", 1);
+        let config = match role {
+            Role::Dialer => Config::dialer(store),
+            Role::Acceptor => Config { offers: Arc::new(vec![store]), ..Config::acceptor() },
+        };
+        let mut core = Core::new(Config { limits, ..config });
+        let now = Instant::now();
+        core.begin(now);
+        Side { core, inbox: Inbox::default(), magic: false, asked: Vec::new(), now }
+    }
+
+    fn call(&mut self, body: &[u8]) -> (Option<usize>, Poll<Result<(), CallError>>) {
+        self.call_by(None, body)
+    }
+
+    fn call_by(
+        &mut self,
+        left: Option<Duration>,
+        body: &[u8],
+    ) -> (Option<usize>, Poll<Result<(), CallError>>) {
+        let deadline = left.map(|left| Deadline { at: self.now + left, left });
+        let mut key = None;
+        let polled = self.core.poll_call(&mut key, (0, 7), deadline, Waker::noop(), &mut |_, out| {
+            out.extend_from_slice(body);
+            Ok(None)
+        });
+        (key, polled)
+    }
+
+    /// A call that goes out at once.
+    fn started(&mut self, body: &[u8]) -> Option<usize> {
+        let (key, polled) = self.call(body);
+        assert_eq!(polled, Poll::Ready(Ok(())));
+        key
+    }
+
+    fn again(&mut self, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
+        self.core.poll_call(key, (0, 7), None, Waker::noop(), &mut |_, out| {
+            out.extend_from_slice(body);
+            Ok(None)
+        })
+    }
+
+    fn reply(&mut self, key: &mut Option<usize>) -> Poll<Result<FrameBuf, CallError>> {
+        self.core.poll_reply(key, Waker::noop()).map_ok(|reply| reply.body)
+    }
+
+    fn answer(&mut self, id: u32, body: &[u8]) -> Poll<()> {
+        self.core.poll_answer(id, Waker::noop(), &mut |_, out| {
+            put_status(out, true);
+            out.extend_from_slice(body);
+            Ok(None)
+        })
+    }
+
+    /// What is to go out, taken as if it had gone.
+    fn sends(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            self.core.feed();
+            let run = self.core.outbox().pending().to_vec();
+            if run.is_empty() {
+                break;
+            }
+            self.core.outbox().advance(run.len());
+            bytes.extend(run);
+        }
+        self.core.after_write();
+        bytes
+    }
+
+    fn hears(&mut self, mut bytes: &[u8]) {
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        while !bytes.is_empty() {
+            assert!(self.inbox.poll_fill(&mut cx, std::pin::Pin::new(&mut bytes)).is_ready());
+        }
+        if !self.magic {
+            assert_eq!(self.inbox.strip_prefix(&MAGIC), Prefix::Stripped);
+            self.magic = true;
+        }
+        while self.inbox.peek_frame(self.core.max_frame_in()).unwrap().is_some() && !self.core.is_over() {
+            let frame = self.inbox.take_frame();
+            let header = parse_header(&frame).unwrap();
+            if !matches!(header.kind, Kind::Part | Kind::LastPart) {
+                self.receive(header, frame);
+            } else if let Some(mut message) = self.core.take_incomplete(&header) {
+                message.append(&frame[header.body..]);
+                if let Some((header, whole)) = self.core.put_incomplete(&header, message) {
+                    self.receive(header, whole);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, header: Header, frame: FrameBuf) {
+        let now = self.now;
+        match header.kind {
+            Kind::Reply => self.core.receive_reply(header, frame),
+            Kind::Item if self.core.is_special(&header, &frame) => self.core.receive_item(header, frame),
+            Kind::Item => self.core.receive_small_item(header, &frame),
+            _ => self.asked.extend(self.core.receive(header, &frame, &mut || now)),
+        }
+    }
+
+    fn kinds(bytes: &[u8]) -> Vec<Kind> {
+        let mut rest = bytes.strip_prefix(&MAGIC).unwrap_or(bytes);
+        let mut kinds = Vec::new();
+        while let Some((body, taken)) = frame::split(rest, usize::MAX).unwrap() {
+            kinds.push(parse_header(body).unwrap().kind);
+            rest = &rest[taken..];
+        }
+        kinds
+    }
+}
+
+fn pair(dialer: Limits, acceptor: Limits) -> (Side, Side) {
+    (Side::new(Role::Dialer, dialer), Side::new(Role::Acceptor, acceptor))
+}
+
+/// A pair that has said hello, with a first call that was answered.
+fn greeted(dialer: Limits, acceptor: Limits) -> (Side, Side) {
+    let (mut ours, mut theirs) = pair(dialer, acceptor);
+    let mut key = ours.started(b"");
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.answer(0, b""), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    assert!(matches!(ours.reply(&mut key), Poll::Ready(Ok(_))));
+    theirs.asked.clear();
+    (ours, theirs)
+}

@@ -1,0 +1,254 @@
+//! Ports: their numbers, their credit, their last words.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use super::*;
+use crate::carried::{Attach, Offer};
+use crate::dispatch::{Dispatched, IncomingCall};
+use crate::link::Link;
+use crate::service::AnyService;
+use crate::session::batch::{Batch, RawItem};
+use crate::session::ports::PortKind;
+use crate::session::stream_end::StreamEnd;
+
+/// An end of a stream of which the core only has to tell when it begins.
+struct Quiet;
+
+impl Attach for Quiet {
+    fn attach(self: Arc<Self>, _: Arc<Link>, _: u64) {}
+}
+
+impl AnyService for Quiet {
+    fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched {
+        call.unknown_method()
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn stream() -> Offer {
+    Offer::Stream(Arc::new(Quiet))
+}
+
+impl Side {
+    /// A call that carries ports, to the root.
+    fn carry(&mut self, offers: Vec<Offer>) -> Poll<Result<(), CallError>> {
+        let mut offers = Some(Box::new(offers));
+        self.core.poll_call(&mut None, (0, 7), None, Waker::noop(), &mut |_, _| Ok(offers.take()))
+    }
+
+    /// The streams that have begun since this was asked last.
+    fn begun(&mut self) -> Vec<u64> {
+        let ports = std::mem::take(&mut self.core.aftermath().ports);
+        ports.into_iter().flat_map(|ports| ports.opened).map(|(_, port)| port).collect()
+    }
+
+    /// Wakes who is to be woken.
+    fn wake(&mut self) {
+        std::mem::take(&mut self.core.aftermath().wakes).into_iter().for_each(Waker::wake);
+    }
+
+    fn item(&mut self, port: u64, body: &[u8]) -> Poll<Result<usize, ItemError>> {
+        self.item_by(port, body, Waker::noop())
+    }
+
+    fn item_by(&mut self, port: u64, body: &[u8], waker: &Waker) -> Poll<Result<usize, ItemError>> {
+        self.core.poll_item(port, waker, &mut |_, out| {
+            out.extend_from_slice(body);
+            Ok(None)
+        })
+    }
+
+    /// The lengths of the items that have come, or how the stream ended.
+    fn reads(&mut self, port: u64, batch: &mut Batch) -> Poll<Result<Vec<usize>, StreamEnd>> {
+        self.core.poll_items(port, batch, Waker::noop()).map(|end| match end {
+            Some(end) => Err(end),
+            None => Ok(std::iter::from_fn(|| {
+                Some(match batch.pop()? {
+                    RawItem::Small(bytes) => bytes.len(),
+                    RawItem::Special(special) => special.body.len(),
+                })
+            })
+            .collect()),
+        })
+    }
+
+    fn why(&self) -> &str {
+        match self.core.close_reason() {
+            Some(CloseReason::Protocol(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A pair with a stream at port 1, written by the first and read by the second.
+fn streaming(limits: Limits) -> (Side, Side) {
+    let (mut ours, mut theirs) = greeted(Limits::default(), limits);
+    assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
+    theirs.hears(&ours.sends());
+    let attached = theirs.asked[0].take_attached();
+    assert_eq!(attached, [Attached { port: 1, kind: PortKind::Stream, items: 0 }]);
+    assert_eq!(ours.begun(), [1]);
+    (ours, theirs)
+}
+
+#[test]
+fn items_then_the_end_and_the_number_is_free_when_both_have_spoken() {
+    let (mut ours, mut theirs) = streaming(Limits::default());
+    let mut batch = Batch::default();
+    assert!(theirs.reads(1, &mut batch).is_pending());
+    for len in 1..4 {
+        assert!(ours.item(1, &vec![7; len]).is_ready());
+    }
+    ours.core.end_writing(1, &StreamEnd::Finished);
+    assert_eq!(ours.item(1, b"late"), Poll::Ready(Err(ItemError::Closed)));
+    let sent = ours.sends();
+    assert_eq!(Side::kinds(&sent), [Kind::Item, Kind::Item, Kind::Item, Kind::End]);
+    theirs.hears(&sent);
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Ok(vec![1, 2, 3])));
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Err(StreamEnd::Finished)));
+    // The reader has not spoken: the number still means this stream.
+    assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
+    assert_eq!(ours.begun(), [3]);
+    theirs.core.stop_reading(1);
+    let stop = theirs.sends();
+    assert_eq!(Side::kinds(&stop), [Kind::Stop]);
+    ours.hears(&stop);
+    assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
+    assert_eq!(ours.begun(), [1]);
+}
+
+#[test]
+fn a_writer_waits_for_credit_and_is_woken_by_it() {
+    let (mut ours, mut theirs) = streaming(Limits { stream_items: 2, ..Limits::default() });
+    let (woken, mut batch) = (Arc::new(Woken::default()), Batch::default());
+    let waker = Waker::from(woken.clone());
+    assert!(ours.item(1, b"1").is_ready() && ours.item(1, b"2").is_ready());
+    assert!(ours.item_by(1, b"3", &waker).is_pending());
+    theirs.hears(&ours.sends());
+    assert!(theirs.sends().is_empty(), "nothing is read, nothing is granted");
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Ok(vec![1, 1])));
+    assert!(theirs.reads(1, &mut batch).is_pending());
+    let credit = theirs.sends();
+    assert_eq!(Side::kinds(&credit), [Kind::Credit]);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+    ours.hears(&credit);
+    ours.wake();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(ours.item(1, b"3").is_ready());
+}
+
+#[test]
+fn a_writer_that_ignores_its_credit_is_cut_off_with_a_reason() {
+    let (mut ours, mut theirs) = streaming(Limits { stream_items: 1, ..Limits::default() });
+    assert!(ours.item(1, b"1").is_ready());
+    let item = ours.sends();
+    theirs.hears(&item);
+    theirs.hears(&item);
+    assert_eq!(theirs.why(), "an item came for which its stream had no credit");
+    assert_eq!(Side::kinds(&theirs.sends()), [Kind::Close]);
+}
+
+#[test]
+fn who_reads_no_more_is_not_sent_to_and_what_crosses_is_given_up() {
+    let (mut ours, mut theirs) = streaming(Limits::default());
+    let woken = Arc::new(Woken::default());
+    assert!(ours.core.poll_stopped(1, &Waker::from(woken.clone())).is_pending());
+    // An item that carries a stream of its own.
+    let mut inner = Some(Box::new(vec![stream()]));
+    assert!(ours.core.poll_item(1, Waker::noop(), &mut |_, _| Ok(inner.take())).is_ready());
+    assert_eq!(ours.begun(), [3]);
+    theirs.core.stop_reading(1);
+    theirs.hears(&ours.sends());
+    let stops = theirs.sends();
+    assert_eq!(Side::kinds(&stops), [Kind::Stop, Kind::Stop], "of the stream, and of the one in its item");
+    ours.hears(&stops);
+    ours.wake();
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    for port in [1, 3] {
+        assert_eq!(ours.item(port, b"x"), Poll::Ready(Err(ItemError::Closed)));
+        ours.core.end_writing(port, &StreamEnd::Finished);
+    }
+    theirs.hears(&ours.sends());
+    assert_eq!((ours.core.open_ports(), theirs.core.open_ports()), (0, 0));
+}
+
+#[test]
+fn no_last_word_passes_a_large_message_and_small_calls_do() {
+    let (mut ours, mut theirs) = streaming(Limits::default());
+    let large = vec![7; limits::PART * 3];
+    assert!(ours.item(1, &large).is_ready());
+    ours.core.end_writing(1, &StreamEnd::Finished);
+    ours.core.feed();
+    ours.started(b"small");
+    let sent = ours.sends();
+    let kinds = Side::kinds(&sent);
+    assert_eq!(kinds[..2], [Kind::Part, Kind::Call], "{kinds:?}");
+    assert_eq!(kinds[kinds.len() - 2..], [Kind::LastPart, Kind::End], "{kinds:?}");
+    theirs.hears(&sent);
+    let mut batch = Batch::default();
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Ok(vec![large.len()])));
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Err(StreamEnd::Finished)));
+    // A stub that goes behind a one-way call.
+    assert_eq!(theirs.asked.len(), 2);
+    let mut offer = Some(Box::new(vec![Offer::Service(Arc::new(Quiet))]));
+    let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
+    assert!(theirs.core.poll_answer(theirs.asked[0].id.unwrap(), Waker::noop(), reply).is_ready());
+    ours.hears(&theirs.sends());
+    let oneway: &mut Encode<'_> = &mut |_, out| {
+        out.extend_from_slice(&large);
+        Ok(None)
+    };
+    assert!(ours.core.poll_oneway((2, 7), Waker::noop(), oneway).is_ready());
+    ours.core.release(2);
+    let sent = ours.sends();
+    assert_eq!(Side::kinds(&sent).last(), Some(&Kind::Stop));
+    theirs.hears(&sent);
+    assert_eq!((theirs.asked.len(), theirs.core.close_reason()), (3, None));
+}
+
+#[test]
+fn more_ports_than_the_peer_takes_are_not_opened() {
+    let (mut ours, mut theirs) = streaming(Limits { max_ports: 2, ..Limits::default() });
+    assert_eq!(ours.carry(vec![stream(), stream()]), Poll::Ready(Err(CallError::Overloaded)));
+    assert!(ours.sends().is_empty() && ours.begun().is_empty());
+    assert_eq!(ours.core.open_ports(), 1);
+    assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
+    let call = ours.sends();
+    theirs.hears(&call);
+    // The same numbers once more, from somebody who does not keep to it.
+    theirs.core.settle(theirs.asked[1].id.unwrap());
+    theirs.hears(&call);
+    assert_eq!(theirs.why(), "a port was opened under a number that is in use");
+}
+
+#[test]
+fn the_end_of_the_connection_is_the_end_of_every_stream() {
+    let (mut ours, mut theirs) = streaming(Limits::default());
+    let woken = Arc::new(Woken::default());
+    assert!(ours.item(1, b"read").is_ready());
+    theirs.hears(&ours.sends());
+    assert!(ours.core.poll_stopped(1, &Waker::from(woken.clone())).is_pending());
+    for side in [&mut ours, &mut theirs] {
+        side.core.ended(CloseReason::Closed);
+        side.wake();
+    }
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert_eq!(ours.item(1, b"x"), Poll::Ready(Err(ItemError::Closed)));
+    // What has come is read.
+    let mut batch = Batch::default();
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Ok(vec![4])));
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Err(StreamEnd::Disconnected)));
+    ours.core.end_writing(1, &StreamEnd::Finished);
+    theirs.core.stop_reading(1);
+    assert_eq!((ours.core.open_ports(), theirs.core.open_ports()), (0, 0));
+}
