@@ -83,24 +83,16 @@ impl CallError {
     /// The same failure, seen by the caller of a method whose error type is `E`.
     #[must_use]
     pub fn widen<E>(self) -> CallError<E> {
-        match self {
-            CallError::App(never) => match never {},
-            CallError::Disconnected { sent } => CallError::Disconnected { sent },
-            CallError::DeadlineExceeded => CallError::DeadlineExceeded,
-            CallError::Cancelled => CallError::Cancelled,
-            CallError::Panicked => CallError::Panicked,
-            CallError::TooLarge { size, limit } => CallError::TooLarge { size, limit },
-            CallError::Overloaded => CallError::Overloaded,
-            CallError::UnknownMethod => CallError::UnknownMethod,
-            CallError::Malformed(why) => CallError::Malformed(why),
-            CallError::Refused(refusal) => CallError::Refused(refusal),
+        match self.into_app() {
+            Ok(never) => match never {},
+            Err(failed) => failed,
         }
     }
 }
 
 impl<E> CallError<E> {
     /// The method's own error, or the failure of the call.
-    pub(crate) fn into_app(self) -> Result<E, CallError> {
+    pub(crate) fn into_app<F>(self) -> Result<E, CallError<F>> {
         Err(match self {
             CallError::App(error) => return Ok(error),
             CallError::Disconnected { sent } => CallError::Disconnected { sent },

@@ -134,12 +134,8 @@ impl Driver {
                             Kind::Part | Kind::LastPart => core.put_incomplete(&header, message),
                             _ => Some((header, message.into_frame())),
                         };
-                        let received =
-                            whole.and_then(|(header, whole)| receive_whole(core, header, whole, &mut now));
-                        match received {
-                            Some((incoming, whole)) => {
-                                return Step::Whole(Admitted::of(core, incoming), whole);
-                            }
+                        match whole.and_then(|whole| receive_whole(core, whole, &mut now)) {
+                            Some(call) => return call,
                             None => continue,
                         }
                     }
@@ -171,12 +167,8 @@ impl Driver {
                         message.append(&frame[header.body..]);
                         inbox.consume_frame();
                         let whole = core.put_incomplete(&header, message);
-                        let received =
-                            whole.and_then(|(header, whole)| receive_whole(core, header, whole, &mut now));
-                        match received {
-                            Some((incoming, whole)) => {
-                                return Step::Whole(Admitted::of(core, incoming), whole);
-                            }
+                        match whole.and_then(|whole| receive_whole(core, whole, &mut now)) {
+                            Some(call) => return call,
                             None => continue,
                         }
                     }
@@ -318,17 +310,19 @@ impl Driver {
     }
 }
 
-/// Deals with a message that has come in parts. A call is handed back.
+/// Deals with a message that stands alone. A call is handed back.
 fn receive_whole(
     core: &mut Core,
-    header: Header,
-    whole: FrameBuf,
+    (header, whole): (Header, FrameBuf),
     now: &mut dyn FnMut() -> Instant,
-) -> Option<(Incoming, FrameBuf)> {
+) -> Option<Step> {
     match header.kind {
         Kind::Reply => core.receive_reply(header, whole),
         Kind::Item => core.receive_item(header, whole),
-        _ => return core.receive(header, &whole, now).map(|incoming| (incoming, whole)),
+        _ => {
+            let incoming = core.receive(header, &whole, now)?;
+            return Some(Step::Whole(Admitted::of(core, incoming), whole));
+        }
     }
     None
 }
@@ -424,7 +418,7 @@ fn run_with_ports(mut call: IncomingCall<'_>, ports: IncomingPorts, services: &m
 enum Step {
     /// A call that is the frame last peeked at.
     Call(Admitted),
-    /// A call that came in parts.
+    /// A call that stands alone: it came in parts.
     Whole(Admitted, FrameBuf),
     Done,
     Wait,

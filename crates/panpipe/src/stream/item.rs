@@ -48,17 +48,16 @@ impl Serialize for BlockRef<'_> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "messagepack")]
 mod tests {
     use super::*;
 
-    #[cfg(feature = "messagepack")]
     fn there_and_back<T: Serialize + DeserializeOwned + 'static>(item: &T) -> (usize, T) {
         let mut out = Vec::new();
         encode(Codec::MessagePack, item, &mut out).unwrap();
         (out.len(), decode(Codec::MessagePack, &out, None).unwrap())
     }
 
-    #[cfg(feature = "messagepack")]
     #[test]
     fn bytes_are_one_block_and_the_rest_is_as_serde_takes_it() {
         // MessagePack writes a list's numbers over 127 in two bytes each.
