@@ -63,18 +63,27 @@ pub(crate) fn encode<T: Serialize>(codec: Codec, value: &T, out: &mut Vec<u8>) -
     /// Ends the encoding, also where a `Serialize` fails or panics.
     struct Scope;
     impl Drop for Scope {
+        #[inline]
         fn drop(&mut self) {
             if ENCODING.replace(Encoding::Nothing) == Encoding::MessageWithPorts {
-                OFFERED.take();
+                forget_offers();
             }
         }
     }
-    let scope = Scope;
     ENCODING.set(Encoding::Message);
+    let _scope = Scope;
     codec.encode(value, out)?;
-    let offers = (ENCODING.get() == Encoding::MessageWithPorts).then(|| Box::new(OFFERED.take()));
-    drop(scope);
-    Ok(offers)
+    Ok(if ENCODING.get() == Encoding::Message { None } else { take_offers() })
+}
+
+#[cold]
+fn take_offers() -> Carried {
+    Some(Box::new(OFFERED.take()))
+}
+
+#[cold]
+fn forget_offers() {
+    drop(OFFERED.take());
 }
 
 /// Adds a port to the message that is being encoded. Gives what stands for it.

@@ -111,8 +111,18 @@ pub(crate) struct Header {
 }
 
 /// Appends a frame's header to `out`.
-#[inline]
+#[inline(always)]
 pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
+    // Nearly all are short: one look at the room there is.
+    if port < 0x80 && id < 0x80 {
+        out.extend_from_slice(&[kind as u8, port as u8, id as u8]);
+    } else {
+        put_long_header(out, kind, port, id);
+    }
+}
+
+#[cold]
+fn put_long_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
     out.push(kind as u8);
     varint::put(out, port);
     varint::put(out, id);

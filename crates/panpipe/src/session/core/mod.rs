@@ -282,8 +282,9 @@ impl Core {
     }
 
     /// Whether anything waits to be sent.
+    #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
-        !self.outbox.pending().is_empty() || !self.outgoing.is_idle()
+        self.outbox.pending_len() > 0 || !self.outgoing.is_idle()
     }
 
     /// Tells the peer that a call is not wanted any more.
