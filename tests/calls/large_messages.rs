@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{FutureExt, poll};
+use futures::{FutureExt, StreamExt, poll};
 use panpipe::{CallError, Limits};
 use panpipe_tests::studio::{StudioClient, numbers};
 use panpipe_tests::{PATIENCE, eventually};
@@ -25,6 +25,27 @@ async fn small_calls_pass_large_ones() {
         assert_eq!(large.await.unwrap().unwrap(), vec![7; LARGE]);
     }
     assert!(passed > 20, "{passed} small calls while three large ones ran");
+}
+
+#[tokio::test]
+async fn a_stream_flows_beside_large_messages() {
+    let (_server, _, studio) = studio(&[]).await;
+    let large: Vec<_> = (0..6)
+        .map(|_| {
+            let studio = studio.clone();
+            tokio::spawn(async move {
+                loop {
+                    assert_eq!(studio.echo_bytes(vec![7; LARGE / 2]).await.unwrap().len(), LARGE / 2);
+                }
+            })
+        })
+        .collect();
+    let mut numbers = studio.endless().await.unwrap();
+    for expected in 0..100_000 {
+        assert_eq!(numbers.next().await, Some(Ok(expected)));
+    }
+    assert!(!large.iter().any(tokio::task::JoinHandle::is_finished));
+    large.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

@@ -89,6 +89,43 @@ async fn large_items_and_many_of_them() {
 }
 
 #[tokio::test]
+async fn streams_of_large_items_do_not_wait_for_each_other() {
+    let (_server, _, studio) = studio(&[]).await;
+    // More than all streams of a connection may hold unread, each read to its end …
+    let one = async |size: usize| {
+        let mut blocks = studio.blocks(1, size).await.unwrap();
+        assert_eq!(blocks.next().await.unwrap().unwrap().0.len(), size);
+        assert!(blocks.next().await.is_none());
+    };
+    tokio::join!(one(15 << 20), one(15 << 20), one(15 << 20));
+    // … and one item of each in turn, whatever the others hold.
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        all.push(studio.blocks(3, 8 << 20).await.unwrap());
+    }
+    for _ in 0..3 {
+        for blocks in all.iter_mut().rev() {
+            assert_eq!(blocks.next().await.unwrap().unwrap().0.len(), 8 << 20);
+        }
+    }
+    drop(all);
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn a_stream_can_be_dropped_while_a_large_item_of_it_comes() {
+    let (_server, _, studio) = studio(&[]).await;
+    for round in 0..100 {
+        let blocks = studio.blocks(3, 15 << 20).await.unwrap();
+        for _ in 0..round % 10 {
+            assert_eq!(studio.echo(round).await, Ok(round));
+        }
+        drop(blocks);
+    }
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
 async fn errors_of_the_maker_s_own_are_items_and_a_panic_ends_the_stream() {
     let (_server, _, studio) = studio(&[]).await;
     let failing: Vec<_> = studio.failing(2).await.unwrap().collect().await;

@@ -121,6 +121,35 @@ async fn parts_of_too_much_and_parts_without_end_take_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn small_items_hold_little_memory_however_they_come() {
+    let (server, name, studio) = studio(&["max_message=4000000"]).await;
+    assert_eq!(studio.echo(1).await, Ok(1));
+    let before = system::rss_kib(server.id());
+    tokio::task::block_in_place(|| {
+        let mut raw = Raw::greeted_with_ports(&name, "Studio");
+        // A stream that is not read.
+        raw.send(&raw::carrying_call(0, "hold(Streaming<Block>)->()", &[0; 4], &[stream(1)]));
+        // A large message of no use, whose buffer is free again; then a small item in a
+        // part of its own, which is not to take that buffer.
+        let large = [&[kind::ONEWAY, 0, 0][..], &vec![0; 1 << 20]].concat();
+        let small = [&[kind::ITEM, 1, 0][..], &[1; 20]].concat();
+        for _ in 0..200 {
+            for part in large.chunks(100_000) {
+                raw.send(&raw::frame(kind::PART, 0, part));
+            }
+            raw.send(&raw::frame(kind::LAST_PART, 0, &[]));
+            raw.send(&raw::frame(kind::LAST_PART, 1, &small));
+        }
+        raw.send(&raw::call(1, "echo(u64)->u64", 0, &9u64.to_le_bytes()));
+        let reply = raw.frame();
+        assert_eq!((reply.kind, reply.id, reply.body[0]), (kind::REPLY, 1, 0));
+    });
+    let grown = system::rss_kib(server.id()).saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB");
+    still_serves(&studio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_value_whose_ports_are_wrong_fails_its_call_and_the_ports_are_given_up() {
     let (_server, name, studio) = studio(&[]).await;
     let shelf = "sum_shelf(Shelf)->Result<u64,String>";

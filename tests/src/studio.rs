@@ -54,6 +54,11 @@ pub trait Studio {
     async fn note_all(&self, numbers: Streaming<u64>);
     /// What was noted.
     async fn noted(&self) -> Vec<u64>;
+    /// Counts, after a turn of others.
+    #[oneway]
+    async fn tick(&self);
+    /// What `tick` has counted.
+    async fn ticks(&self) -> u64;
     /// Sends numbers, and gives how many it could.
     async fn send(&self, numbers: u64, to: Sender<u64>) -> u64;
     /// Sends numbers without waiting, one choice after the other left to the
@@ -169,6 +174,7 @@ pub struct StudioImpl {
 #[derive(Debug, Default)]
 pub struct Shared {
     makers: AtomicU64,
+    ticks: AtomicU64,
     noted: Mutex<Vec<u64>>,
     kept: Mutex<Vec<ListenerClient>>,
 }
@@ -306,6 +312,15 @@ impl Studio for StudioImpl {
         while let Some(Ok(number)) = numbers.next().await {
             self.noted().push(number);
         }
+    }
+
+    async fn tick(&self) {
+        tokio::task::yield_now().await;
+        self.shared.ticks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn ticks(&self) -> u64 {
+        self.shared.ticks.load(Ordering::SeqCst)
     }
 
     async fn noted(&self) -> Vec<u64> {

@@ -33,6 +33,9 @@ pub(crate) type Carried = Option<Box<Vec<Offer>>>;
 pub(crate) trait Attach: Send + Sync {
     /// The message has been sent, the stream is this port.
     fn attach(self: Arc<Self>, link: Arc<Link>, port: u64);
+
+    /// The connection ended before the stream could begin.
+    fn lost(&self) {}
 }
 
 /// What stands for a port where no panpipe message is being encoded.

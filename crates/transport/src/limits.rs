@@ -61,6 +61,9 @@ pub const WAITING_INSTANCES: usize = 16;
 
 /// How many calls of one peer run at once.
 pub const MAX_CALLS: u32 = 1024;
+/// How many bytes of one peer's one-way calls wait until fewer than that run,
+/// before nothing more is read.
+pub const WAITING_ONEWAYS: usize = 1 << 20;
 /// How many bytes of arguments of one peer's running calls are held.
 pub const MAX_CALL_BYTES: usize = 64 << 20;
 /// How many bytes wait to be sent before callers and handlers wait too.
@@ -72,8 +75,9 @@ pub const UNREAD_WORDS: usize = 1 << 20;
 pub const LARGE_MESSAGE: usize = 128 << 10;
 /// How large a part is.
 pub const PART: usize = 512 << 10;
-/// The same while small messages pass the large ones.
-pub const SHORT_PART: usize = 8 << 10;
+/// The same while small messages pass the large ones: with some of those it fits
+/// into what the system then takes at once.
+pub const SHORT_PART: usize = 7 << 10;
 /// For how many parts it stays so after the last of them.
 pub const SHORT_PARTS: u32 = 256;
 /// How much of what is written the system holds meanwhile, where it can be told.
@@ -86,6 +90,8 @@ pub const QUEUED_LARGE: usize = 4 << 20;
 /// How much is written of them at a time before the connection's task looks
 /// what has come in.
 pub const WRITE_TURN: usize = 512 << 10;
+/// The same while small messages pass the large ones.
+pub const SHORT_TURN: usize = 4 << 10;
 /// How many clients a server serves at once.
 pub const MAX_CLIENTS: usize = 4096;
 /// The largest first message, sent before the receiver's limit is known.

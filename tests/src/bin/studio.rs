@@ -37,6 +37,7 @@ async fn serve(name: &str, settings: &[&str]) {
         let (key, value) = setting.split_once('=').expect("KEY=VALUE");
         let value: usize = value.parse().expect("a setting is a number");
         match key {
+            "max_calls" => limits.max_calls = value as u32,
             "max_ports" => limits.max_ports = value as u32,
             "max_message" => limits.max_message = value,
             "stream_items" => limits.stream_items = value as u32,

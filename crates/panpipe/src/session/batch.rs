@@ -19,7 +19,8 @@ pub(crate) struct Batch {
     at: usize,
     special: VecDeque<Special>,
     items: u64,
-    /// What the batch has cost its writer, also of items that were read.
+    /// What the batch has cost its writer, also of items that were read; all but
+    /// what each special one tells.
     cost: Credit,
 }
 
@@ -28,6 +29,8 @@ pub(crate) struct Batch {
 pub(crate) struct Special {
     pub(crate) body: FrameBuf,
     pub(crate) attached: Vec<Attached>,
+    /// What of its cost is due as soon as it has been read.
+    pub(crate) large: u64,
 }
 
 /// An item, as it came.
@@ -51,11 +54,11 @@ impl Batch {
         self.cost.add(cost);
     }
 
-    pub(crate) fn push_special(&mut self, special: Special, cost: Credit) {
+    pub(crate) fn push_special(&mut self, body: FrameBuf, attached: Vec<Attached>, cost: Credit) {
         self.bytes.extend_from_slice(&SPECIAL.to_le_bytes());
-        self.special.push_back(special);
+        self.special.push_back(Special { body, attached, large: cost.large });
         self.items += 1;
-        self.cost.add(cost);
+        self.cost.add(Credit { large: 0, ..cost });
     }
 
     /// Takes the next item.
@@ -97,12 +100,14 @@ mod tests {
         let one = |len| Credit::of_item(len, 100);
         let attached = vec![Attached { port: 3, kind: PortKind::Stream, items: 0 }];
         batch.push_small(b"first", one(5));
-        batch.push_special(Special { body: FrameBuf::default(), attached: attached.clone() }, one(0));
+        batch.push_special(FrameBuf::default(), attached.clone(), one(150));
         batch.push_small(b"", one(0));
         assert!(matches!(batch.pop(), Some(RawItem::Small(b"first"))));
-        assert!(matches!(batch.pop(), Some(RawItem::Special(special)) if special.attached == attached));
+        assert!(
+            matches!(batch.pop(), Some(RawItem::Special(special)) if (&special.attached, special.large) == (&attached, 150))
+        );
         assert!(matches!(batch.pop(), Some(RawItem::Small(b""))));
         assert!(batch.is_empty() && batch.pop().is_none());
-        assert_eq!(batch.clear(), Credit { items: 3, bytes: 5, large: 0 });
+        assert_eq!(batch.clear(), Credit { items: 3, bytes: 105, large: 0 });
     }
 }

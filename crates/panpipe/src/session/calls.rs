@@ -78,6 +78,11 @@ impl Calls {
         self.waiting.is_empty() && self.place(room)
     }
 
+    /// Whether a call waits for room.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn place(&self, room: Room) -> bool {
         self.flights.len() + self.granted < room.calls && self.bytes_in_flight < room.bytes
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::close::CloseReason;
 use super::core::{Core, Incoming, IncomingPorts};
 use super::message::{Header, Kind, MAGIC, OPEN, parse_header};
-use super::outlet::Inlet;
+use super::outlet::{Inlet, Outlet};
 use super::{Session, State};
 use crate::carried::Claims;
 use crate::codec::Codec;
@@ -34,10 +34,15 @@ pub(crate) struct Driver {
     /// Calls whose handlers wait to be started until the peer reads its replies.
     /// How many, and of how many bytes, is bounded as for calls that run.
     parked: VecDeque<Parked>,
+    /// One-way calls whose handlers wait to be started until fewer run.
+    oneways: VecDeque<Parked>,
     magic_seen: bool,
     /// The frame that is being read straight to where it, or the message that it is
     /// a part of, is put together.
     diverted: Option<Header>,
+    /// What the connection has ended with, where one-way calls that had come are
+    /// still to be run.
+    ended: Option<CloseReason>,
     /// What the stream ended or failed with; nothing more is read.
     read_end: Option<CloseReason>,
     write_end: Option<CloseReason>,
@@ -56,8 +61,10 @@ impl Driver {
             inlet,
             inbox: Inbox::default(),
             parked: VecDeque::new(),
+            oneways: VecDeque::new(),
             magic_seen: false,
             diverted: None,
+            ended: None,
             read_end: None,
             write_end: None,
             unflushed: false,
@@ -79,7 +86,7 @@ impl Driver {
                 return Poll::Ready(end.clone());
             }
             if !self.take_frames() {
-                // Full of one-way calls: the end of one of them wakes the driver.
+                // One-way calls wait: the end of one that runs wakes the driver.
                 return Poll::Pending;
             }
             match ready!(self.inbox.poll_fill(cx, Pin::new(&mut self.inlet))) {
@@ -103,7 +110,7 @@ impl Driver {
 
     /// Deals with every whole frame in the inbox. False: it has to wait.
     fn take_frames(&mut self) -> bool {
-        let Driver { session, services, inbox, parked, magic_seen, diverted, .. } = self;
+        let Driver { session, services, inbox, parked, oneways, magic_seen, diverted, .. } = self;
         let mut now = Instant::now;
         loop {
             // One lock for all that the core deals with alone; a call leaves it.
@@ -193,19 +200,28 @@ impl Driver {
                 Step::Done => return true,
                 Step::Call(admitted) => {
                     let args = admitted.incoming.args(inbox.peeked());
-                    admitted.run_or_park(session, services, parked, args);
+                    admitted.run_or_park(session, services, (parked, oneways), args);
                     inbox.consume_frame();
                 }
                 Step::Whole(admitted, whole) => {
                     let args = admitted.incoming.args(&whole);
-                    admitted.run_or_park(session, services, parked, args);
+                    admitted.run_or_park(session, services, (parked, oneways), args);
                 }
             }
         }
     }
 
-    /// Starts the handlers that wait, as long as there is room for replies.
+    /// Starts the handlers that wait, as long as there is room for replies, and for
+    /// one-way calls.
     fn start_parked(&mut self) {
+        while let Some(next) = self.oneways.front() {
+            let bytes = next.bytes();
+            if !self.session.with(|state| state.core.starts_waiting_oneway(bytes)) {
+                break;
+            }
+            let Some(Parked { incoming, codec, args }) = self.oneways.pop_front() else { return };
+            incoming.run(&self.session, &mut self.services, codec, &args);
+        }
         while !self.parked.is_empty() && self.session.with(|state| state.core.has_queue_room()) {
             let Some(Parked { incoming, codec, args }) = self.parked.pop_front() else { return };
             let stop = incoming.id.and_then(|id| Some((id, self.session.poll_stop(id, Waker::noop())?)));
@@ -229,9 +245,10 @@ impl Driver {
             if core.outbox().pending().is_empty() {
                 break;
             }
-            if turn >= limits::WRITE_TURN {
-                // What has come in meanwhile is not to wait for all of it.
-                cx.waker().wake_by_ref();
+            if turn >= core.write_turn() {
+                // What has come in meanwhile is not to wait for all of it. The
+                // event loop has to look first: a yield comes back behind that.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
                 break;
             }
             let outbox = core.outbox();
@@ -306,7 +323,25 @@ impl Driver {
             state.outlet.shut_down(cx);
             state.core.close_reason().cloned().unwrap_or(CloseReason::Local)
         });
-        Poll::Ready(reason)
+        self.ended = Some(reason);
+        self.poll_ended(cx)
+    }
+
+    /// Runs what one-way calls had come before the end. Ready when all are running.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        loop {
+            self.start_parked();
+            if self.oneways.is_empty() {
+                return Poll::Ready(self.ended.take().unwrap_or(CloseReason::Local));
+            }
+            let can_start = self.session.with(|state| {
+                state.core.driver_waits(cx.waker(), None);
+                state.core.can_run_oneways()
+            });
+            if !can_start {
+                return Poll::Pending;
+            }
+        }
     }
 }
 
@@ -318,7 +353,8 @@ fn receive_whole(
 ) -> Option<Step> {
     match header.kind {
         Kind::Reply => core.receive_reply(header, whole),
-        Kind::Item => core.receive_item(header, whole),
+        Kind::Item if core.is_special(&header, &whole) => core.receive_item(header, whole),
+        Kind::Item => core.receive_small_item(header, &whole),
         _ => {
             let incoming = core.receive(header, &whole, now)?;
             return Some(Step::Whole(Admitted::of(core, incoming), whole));
@@ -353,19 +389,29 @@ struct Parked {
     args: Box<[u8]>,
 }
 
+impl Parked {
+    /// What it takes.
+    fn bytes(&self) -> usize {
+        size_of::<Parked>() + self.args.len()
+    }
+}
+
 /// A call that was let in.
 struct Admitted {
     incoming: Incoming,
     codec: Codec,
-    /// Whether there is room for its reply.
+    /// Whether there is room for its reply, or for one more one-way call.
     has_room: bool,
 }
 
 impl Admitted {
     #[inline]
-    fn of(core: &Core, incoming: Incoming) -> Admitted {
-        // One-way calls have no reply to wait with.
-        let has_room = incoming.id.is_none() || core.has_queue_room();
+    fn of(core: &mut Core, incoming: Incoming) -> Admitted {
+        let has_room = match incoming.id {
+            Some(_) => core.has_queue_room(),
+            // One-way calls have no reply to wait with.
+            None => core.admits_oneway(size_of::<Parked>() + incoming.args.len()),
+        };
         Admitted { codec: core.codec(), has_room, incoming }
     }
 
@@ -375,14 +421,15 @@ impl Admitted {
         self,
         session: &Arc<Session>,
         services: &mut Services,
-        parked: &mut VecDeque<Parked>,
+        (parked, oneways): (&mut VecDeque<Parked>, &mut VecDeque<Parked>),
         args: &[u8],
     ) {
         let Admitted { incoming, codec, has_room } = self;
-        if has_room && (parked.is_empty() || incoming.id.is_none()) {
+        let places = if incoming.id.is_some() { parked } else { oneways };
+        if has_room && places.is_empty() {
             incoming.run(session, services, codec, args);
         } else {
-            parked.push_back(Parked { incoming, codec, args: args.into() });
+            places.push_back(Parked { incoming, codec, args: args.into() });
         }
     }
 }
@@ -430,11 +477,14 @@ impl Future for Driver {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let this = self.get_mut();
         this.session.with(|state| state.core.driver_starts());
+        if this.ended.is_some() {
+            return this.poll_ended(cx);
+        }
         this.poll_timer(cx);
         this.start_parked();
         let read = this.poll_read(cx);
         let session = Arc::clone(&this.session);
-        let (finished, over, next, room) = session.with(|state| {
+        let (finished, over, next, can_start) = session.with(|state| {
             Self::write(state, cx, &mut this.write_end, &mut this.unflushed);
             let core = &mut state.core;
             let next = core.next_timeout();
@@ -447,7 +497,8 @@ impl Future for Driver {
                 core.is_finished() && !this.unflushed,
                 core.is_over() || core.is_closing(),
                 next,
-                core.has_queue_room(),
+                // What ends from here on wakes the driver.
+                (core.has_queue_room() && !this.parked.is_empty()) || core.can_run_oneways(),
             )
         });
         if let Poll::Ready(end) = read {
@@ -462,7 +513,7 @@ impl Future for Driver {
             let end = this.write_end.take().unwrap_or(CloseReason::Local);
             return this.finish(cx, end);
         }
-        if room && !this.parked.is_empty() {
+        if can_start {
             cx.waker().wake_by_ref();
         }
         this.arm(cx, next);
@@ -472,8 +523,13 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // A runtime that shuts down drops its drivers: nobody may wait for ever.
-        self.session.with(|state| state.core.ended(CloseReason::Local));
+        // A runtime that shuts down drops its drivers: nobody may wait for ever, the
+        // peer included, however long somebody holds on to the session.
+        let outlet = self.session.with(|state| {
+            state.core.ended(CloseReason::Local);
+            std::mem::replace(&mut state.outlet, Outlet::Closed)
+        });
+        drop(outlet);
     }
 }
 

@@ -40,6 +40,9 @@ pub(crate) struct Handlers {
     active: usize,
     bytes: usize,
     oneways: usize,
+    /// One-way calls that wait until fewer run, and what they take.
+    waiting_oneways: usize,
+    waiting_bytes: usize,
     /// Failures that wait for room in the outgoing queue.
     deferred: VecDeque<(u32, Failure)>,
 }
@@ -121,6 +124,11 @@ impl Handlers {
         self.deferred.push_back((id, failure));
     }
 
+    /// Whether a failure waits for room.
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
     /// Takes the oldest of the failures that wait for room.
     pub(crate) fn take_deferred(&mut self) -> Option<(u32, Failure)> {
         self.deferred.pop_front()
@@ -136,6 +144,25 @@ impl Handlers {
 
     pub(crate) fn oneways(&self) -> usize {
         self.oneways
+    }
+
+    pub(crate) fn oneway_waits(&mut self, bytes: usize) {
+        self.waiting_oneways += 1;
+        self.waiting_bytes += bytes;
+    }
+
+    pub(crate) fn oneway_waits_no_more(&mut self, bytes: usize) {
+        self.waiting_oneways -= 1;
+        self.waiting_bytes -= bytes;
+    }
+
+    pub(crate) fn waiting_oneways(&self) -> usize {
+        self.waiting_oneways
+    }
+
+    /// What the one-way calls take that wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 }
 

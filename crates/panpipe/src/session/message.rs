@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     Part = 13,
     LastPart = 14,
     Abort = 15,
+    Wait = 16,
 }
 
 /// The bit of a kind that says that the message carries ports: a trailer behind
@@ -58,6 +59,7 @@ impl Kind {
             13 => Kind::Part,
             14 => Kind::LastPart,
             15 => Kind::Abort,
+            16 => Kind::Wait,
             _ => return None,
         })
     }

@@ -39,7 +39,6 @@ pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_statu
 pub(crate) use self::stream_end::StreamEnd;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
-use crate::limits;
 use crate::link::Link;
 
 /// One end of a connection.
@@ -134,9 +133,10 @@ impl Session {
         let PortAftermath { services, opened } = ports;
         drop(services);
         for (attach, port) in opened {
-            // Without a link the session is closing, and the stream with it.
-            if let Some(link) = self.link() {
-                attach.attach(link, port);
+            match self.link() {
+                Some(link) => attach.attach(link, port),
+                // The session is closing, and the stream with it.
+                None => attach.lost(),
             }
         }
     }
@@ -241,6 +241,13 @@ impl Session {
         })
     }
 
+    pub(crate) fn large_was_read(&self, port: u64, large: u64) {
+        self.with(|state| {
+            state.core.large_was_read(port, large);
+            state.write_or_wake(false);
+        });
+    }
+
     pub(crate) fn stop_reading(&self, port: u64) {
         self.with(|state| {
             state.core.stop_reading(port);
@@ -251,11 +258,12 @@ impl Session {
     pub(crate) fn poll_item(
         &self,
         port: u64,
+        needs: &mut u64,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<usize, ItemError>> {
         self.with(|state| {
-            let polled = state.core.poll_item(port, waker, encode);
+            let polled = state.core.poll_item(port, needs, waker, encode);
             state.write_or_wake(false);
             polled
         })
@@ -326,7 +334,7 @@ impl State {
 
     fn write_now(&mut self) {
         let mut turn = 0;
-        while turn < limits::WRITE_TURN {
+        while turn < self.core.write_turn() {
             self.core.feed();
             self.outlet.hold_little(self.core.is_bulk_passed());
             let outbox = self.core.outbox();

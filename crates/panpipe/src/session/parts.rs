@@ -57,6 +57,10 @@ pub(crate) struct Outgoing {
     seen: Option<u64>,
     /// For how many parts they stay short: small messages pass.
     short: u32,
+    /// Last words about ports that wait until all that is sent to the port has gone.
+    words: Vec<(u64, Vec<u8>)>,
+    /// The ports whose last words have been queued.
+    spoken: Vec<u64>,
 }
 
 impl Outgoing {
@@ -107,11 +111,34 @@ impl Outgoing {
             && self.all().any(|transfer| transfer.content.kind == kind && transfer.content.port == port)
     }
 
-    /// Appends frames that must not go before what is sent to this port, which is
-    /// not the root; false if nothing is.
-    pub(crate) fn after_port(&mut self, port: u64, frames: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let last = self.all().filter(|transfer| transfer.content.port == port).last();
-        last.map(|transfer| frames(&mut transfer.after)).is_some()
+    /// Whether anything that is sent to this port, which is not the root, has not
+    /// wholly been handed out.
+    #[inline]
+    pub(crate) fn is_to(&mut self, port: u64) -> bool {
+        self.bytes > 0 && self.all().any(|transfer| transfer.content.port == port)
+    }
+
+    /// Keeps the last word about a port until all that [is sent to](Self::is_to)
+    /// it has gone.
+    pub(crate) fn keep_word(&mut self, port: u64, word: Vec<u8>) {
+        self.words.push((port, word));
+    }
+
+    /// Queues the last words for which nothing is left to wait.
+    fn speak(&mut self, outbox: &mut Outbox) {
+        for (port, word) in std::mem::take(&mut self.words) {
+            if self.is_to(port) {
+                self.words.push((port, word));
+            } else {
+                outbox.append().extend_from_slice(&word);
+                self.spoken.push(port);
+            }
+        }
+    }
+
+    /// The ports whose last words waited, and have been queued.
+    pub(crate) fn take_spoken(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.spoken)
     }
 
     /// Gives up a call. What is to be done about it on the wire is done here.
@@ -125,8 +152,8 @@ impl Outgoing {
         }
         if let Some(index) = self.waiting.iter().position(is_call) {
             if let Some(transfer) = self.waiting.remove(index) {
-                outbox.append().extend_from_slice(&transfer.after);
                 self.drop_transfer(transfer);
+                self.speak(outbox);
             }
             return Abort::NeverSent;
         }
@@ -136,12 +163,13 @@ impl Outgoing {
                 if let Some(transfer) = &mut self.active[number] {
                     transfer.aborted = true;
                 }
+                self.speak(outbox);
             } else if let Some(transfer) = self.active[number].take() {
                 if transfer.at > HEAD {
                     put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
                 }
-                outbox.append().extend_from_slice(&transfer.after);
                 self.drop_transfer(transfer);
+                self.speak(outbox);
             }
         }
         Abort::NeverSent
@@ -154,7 +182,8 @@ impl Outgoing {
 
     /// Hands the next part to the outbox, if there is one and room for it. Gives
     /// the message of which it is the last, and the streams that may begin.
-    pub(crate) fn feed(&mut self, outbox: &mut Outbox) -> Option<(Content, Opened)> {
+    /// No part is larger than `max_part`.
+    pub(crate) fn feed(&mut self, outbox: &mut Outbox, max_part: usize) -> Option<(Content, Opened)> {
         if outbox.has_lent() {
             return None;
         }
@@ -166,7 +195,7 @@ impl Outgoing {
         if self.seen.is_some_and(|seen| seen != outbox.queued_total()) {
             self.short = SHORT_PARTS;
         }
-        let most = if self.short > 0 { SHORT_PART } else { PART };
+        let most = if self.short > 0 { SHORT_PART } else { PART.min(max_part) };
         if outbox.pending_len() >= most {
             return None;
         }
@@ -189,6 +218,9 @@ impl Outgoing {
         outbox.lend(std::mem::take(&mut transfer.frame), range);
         if is_last {
             outbox.append().extend_from_slice(&transfer.after);
+            if !self.words.is_empty() {
+                self.speak(outbox);
+            }
             self.seen = Some(outbox.queued_total());
             return Some((transfer.content, transfer.opened));
         }
@@ -215,7 +247,6 @@ impl Outgoing {
                 let rest = transfer.len - transfer.at;
                 self.bytes -= rest;
                 put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
-                outbox.append().extend_from_slice(&transfer.after);
                 self.active[number] = None;
                 recycle(buffer);
             }
@@ -332,7 +363,7 @@ mod tests {
     fn received(outgoing: &mut Outgoing, outbox: &mut Outbox) -> Vec<Vec<u8>> {
         let mut bytes = Vec::new();
         loop {
-            outgoing.feed(outbox);
+            outgoing.feed(outbox, PART);
             let run = outbox.pending().to_vec();
             if run.is_empty() {
                 break;
@@ -383,13 +414,17 @@ mod tests {
         let (mut outgoing, mut outbox) = (Outgoing::default(), Outbox::default());
         outgoing.add(Content { kind: Kind::Item, port: 3, ..call(0) }, message(PART * 3, 1), Vec::new());
         assert!(outgoing.has(Kind::Item, 3) && !outgoing.has(Kind::Item, 5));
-        outgoing.feed(&mut outbox);
+        outgoing.feed(&mut outbox, PART);
         put_frame(outbox.append(), Kind::Goodbye, 0, 0);
-        assert!(outgoing.after_port(3, |out| put_frame(out, Kind::End, 3, 0)));
+        assert!(outgoing.is_to(3) && !outgoing.is_to(5));
+        let mut end = Vec::new();
+        put_frame(&mut end, Kind::End, 3, 0);
+        outgoing.keep_word(3, end);
         let whole = received(&mut outgoing, &mut outbox);
         let kinds: Vec<_> = whole.iter().map(|frame| frame[0]).collect();
         assert_eq!(kinds, [Kind::Goodbye as u8, 1, Kind::End as u8]);
-        assert!(!outgoing.after_port(3, |_| ()));
+        assert!(!outgoing.is_to(3));
+        assert_eq!(outgoing.take_spoken(), [3]);
     }
 
     #[test]
@@ -400,16 +435,16 @@ mod tests {
         assert_eq!(outgoing.abort_call(7, &mut outbox), Abort::NeverSent);
         assert!(outgoing.is_idle());
         outgoing.add(call(8), message(PART * 3, 8), Vec::new());
-        outgoing.feed(&mut outbox);
+        outgoing.feed(&mut outbox, PART);
         assert_eq!(outgoing.abort_call(8, &mut outbox), Abort::NeverSent);
         assert!(received(&mut outgoing, &mut outbox).is_empty());
         outgoing.add(call(1), message(PART * 3, 1), Vec::new());
         outgoing.add(call(2), message(PART * 3, 2), Vec::new());
-        outgoing.feed(&mut outbox);
+        outgoing.feed(&mut outbox, PART);
         while !outbox.pending().is_empty() {
             outbox.advance(outbox.pending().len());
         }
-        outgoing.feed(&mut outbox);
+        outgoing.feed(&mut outbox, PART);
         assert_eq!(outgoing.abort_call(1, &mut outbox), Abort::NeverSent);
         let whole = received(&mut outgoing, &mut outbox);
         assert_eq!(whole.iter().map(|message| message[0]).collect::<Vec<_>>(), [2]);

@@ -54,8 +54,21 @@ pub(crate) struct Port {
     pub(crate) end: End,
     /// This side has said its last word about the port.
     said: bool,
+    /// It waits behind large messages that were sent to the port before.
+    word_waits: bool,
     /// The peer has.
     heard: bool,
+}
+
+/// What becomes of this side's last word about a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It goes out now.
+    Goes,
+    /// It waits behind large messages to the port.
+    Waits,
+    /// The connection is over: nobody hears it, and nobody answers it.
+    ToNobody,
 }
 
 /// What this side's end of a port is.
@@ -90,8 +103,14 @@ pub(crate) struct Reading {
     window: Credit,
     /// What a larger item counts as.
     small: u64,
-    /// How many items the window may grow to.
-    most_items: u64,
+    /// How many items, and bytes, the window may grow to.
+    most: Credit,
+    /// What of the growth of all streams this one has.
+    grown: u64,
+    /// The writer has a large item that waits until those of others are read.
+    asked: bool,
+    /// It has been told that it need not: somebody waits for this stream.
+    called_for: bool,
 }
 
 /// The end of a stream that is written.
@@ -99,10 +118,12 @@ pub(crate) struct Reading {
 pub(crate) struct Writing {
     /// What the reader takes yet.
     pub(crate) left: Credit,
-    /// What the next item needs, as far as is known.
-    pub(crate) needs: u64,
     /// What a larger item counts as.
     pub(crate) small: u64,
+    /// The reader has been told that a large item waits for the room of others.
+    asked: bool,
+    /// The reader waits for the next item, however much others hold.
+    called_for: bool,
     /// Who waits for credit, or for the reader to go.
     pub(crate) wakers: Vec<Waker>,
 }
@@ -134,6 +155,12 @@ impl Reading {
     /// A reader of a peer that was told of `limits`; of `items` if it was told so.
     pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
         let window = Credit { items: items.unwrap_or(limits.items), bytes: limits.bytes, large: 0 };
+        let most = Credit {
+            // Who says how many items gets no more.
+            items: items.unwrap_or(limits.items.saturating_mul(limits::STREAM_GROWTH)),
+            bytes: limits.bytes.saturating_mul(limits::STREAM_GROWTH),
+            large: 0,
+        };
         Reading {
             queue: Batch::default(),
             ended: None,
@@ -142,9 +169,25 @@ impl Reading {
             owed: Credit::default(),
             window,
             small: limits.bytes / 2,
-            // Who says how many items gets no more.
-            most_items: items.unwrap_or_else(|| limits.items.saturating_mul(limits::STREAM_GROWTH)),
+            most,
+            grown: 0,
+            asked: false,
+            called_for: false,
         }
+    }
+
+    /// Notes that the writer waits with a large item.
+    pub(crate) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// Whether the writer is to be told to wait no longer: its item is waited for,
+    /// so that it is read at once, and others may never be.
+    pub(crate) fn calls_for_more(&mut self) -> bool {
+        let calls = self.asked && self.waker.is_some() && self.queue.is_empty();
+        self.asked &= !calls;
+        self.called_for |= calls;
+        calls
     }
 
     /// Notes an item of `len` bytes that has come. Gives what it costs; `None` if
@@ -167,38 +210,32 @@ impl Reading {
     pub(crate) fn took(&mut self, taken: Credit, growth: &mut u64) -> Option<Credit> {
         self.owed.add(taken);
         let Credit { items, bytes, .. } = self.window;
-        let due = self.owed.items * 2 >= items || self.owed.bytes * 2 >= bytes || self.owed.large > 0;
+        let due = self.owed.items >= items.div_ceil(2)
+            || self.owed.bytes >= bytes.div_ceil(2)
+            || self.owed.large > 0;
         if self.owed == Credit::default() || !due {
             return None;
         }
         let mut grant = std::mem::take(&mut self.owed);
         self.left.large -= grant.large;
-        let held_up = self.left.items * 4 < items || self.left.bytes * 4 < bytes;
-        if held_up && self.queue.is_empty() && bytes <= *growth && bytes < self.most_bytes() {
+        let held_up = self.left.items < items / 4 || self.left.bytes < bytes / 4;
+        if held_up && self.queue.is_empty() && bytes <= *growth && bytes < self.most.bytes {
             *growth -= bytes;
-            let more = Credit { items: items.min(self.most_items - items), bytes, large: 0 };
+            self.grown += bytes;
+            let more = Credit { items: items.min(self.most.items - items), bytes, large: 0 };
             self.window.add(more);
             grant.add(more);
         }
-        self.left.items += grant.items;
-        self.left.bytes += grant.bytes;
+        self.left.items = self.left.items.saturating_add(grant.items);
+        self.left.bytes = self.left.bytes.saturating_add(grant.bytes);
         Some(grant)
-    }
-
-    fn most_bytes(&self) -> u64 {
-        self.small * 2 * limits::STREAM_GROWTH
-    }
-
-    /// What of the growth of all streams this one has.
-    fn grown(&self) -> u64 {
-        self.window.bytes - self.small * 2
     }
 }
 
 impl Writing {
     pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
         let left = Credit { items: items.unwrap_or(limits.items), bytes: limits.bytes, large: 0 };
-        Writing { left, needs: 0, small: limits.bytes / 2, wakers: Vec::new() }
+        Writing { left, small: limits.bytes / 2, asked: false, called_for: false, wakers: Vec::new() }
     }
 
     /// The largest item that may be sent now, `pool` being what is left for
@@ -210,21 +247,34 @@ impl Writing {
         if self.left.bytes < self.small || self.left.large > 0 {
             return self.left.bytes.min(self.small);
         }
-        self.small.max(pool)
+        if self.called_for { u64::MAX } else { self.small.max(pool) }
+    }
+
+    /// Whether the reader is to be told that an item of `needs` bytes waits for
+    /// nothing but the room that others' items hold.
+    pub(crate) fn asks(&mut self, needs: u64) -> bool {
+        let by_others = needs > self.small
+            && self.left.items > 0
+            && self.left.bytes >= self.small
+            && self.left.large == 0
+            && !self.called_for;
+        by_others && !std::mem::replace(&mut self.asked, true)
     }
 
     pub(crate) fn sent(&mut self, len: u64) -> u64 {
         let cost = Credit::of_item(len, self.small);
+        self.asked = false;
+        self.called_for &= cost.large == 0;
         self.left.items -= 1;
         self.left.bytes -= cost.bytes;
         self.left.large += cost.large;
-        self.needs = 0;
         cost.large
     }
 
     /// Notes what the reader has told; gives the bytes of large items that are
     /// free again, or `None` if there are no such.
     pub(crate) fn granted(&mut self, credit: Credit) -> Option<u64> {
+        self.called_for |= credit == Credit::default();
         self.left.items = self.left.items.saturating_add(credit.items);
         self.left.bytes = self.left.bytes.saturating_add(credit.bytes);
         self.left.large = self.left.large.checked_sub(credit.large)?;
@@ -248,6 +298,8 @@ pub(crate) struct Ports {
     large_in: u64,
     /// How many this side has sent that the peer has not read.
     large_out: u64,
+    /// That has become less, and who waits for it has not been told.
+    large_freed: bool,
 }
 
 impl Ports {
@@ -261,6 +313,7 @@ impl Ports {
             growth: limits::STREAM_GROWTH_BYTES,
             large_in: 0,
             large_out: 0,
+            large_freed: false,
         }
     }
 
@@ -286,7 +339,7 @@ impl Ports {
     /// Opens a port of this side's; gives its number.
     pub(crate) fn open_one(&mut self, end: End) -> u64 {
         self.writing += usize::from(matches!(end, End::Writing(_)));
-        let index = self.own.insert(Port { end, said: false, heard: false });
+        let index = self.own.insert(Port::new(end));
         // The dialer's are 1, 3, 5 …, the acceptor's 2, 4, 6 …
         index as u64 * 2 + 2 - self.own_parity
     }
@@ -310,7 +363,7 @@ impl Ports {
         }
         self.writing += usize::from(matches!(end, End::Writing(_)));
         self.open_theirs += 1;
-        *place = Some(Port { end, said: false, heard: false });
+        *place = Some(Port::new(end));
         Ok(())
     }
 
@@ -328,12 +381,23 @@ impl Ports {
     }
 
     /// This side says its last word. False if it has said it before.
-    pub(crate) fn say(&mut self, port: u64, over: bool) -> bool {
+    pub(crate) fn say(&mut self, port: u64, word: Word) -> bool {
         let Some(known) = self.get(port) else { return false };
         let first = !std::mem::replace(&mut known.said, true);
-        known.heard |= over;
-        self.forget_if_done(port);
+        if first {
+            known.word_waits = word == Word::Waits;
+            known.heard |= word == Word::ToNobody;
+            self.forget_if_done(port);
+        }
         first
+    }
+
+    /// The last word that waited has been queued.
+    pub(crate) fn word_is_out(&mut self, port: u64) {
+        if let Some(known) = self.get(port) {
+            known.word_waits = false;
+            self.forget_if_done(port);
+        }
     }
 
     /// The peer has said its last word. False if there is no such port, or it
@@ -346,7 +410,7 @@ impl Ports {
     }
 
     fn forget_if_done(&mut self, port: u64) {
-        if self.get(port).is_some_and(|known| known.said && known.heard) {
+        if self.get(port).is_some_and(|known| known.said && known.heard && !known.word_waits) {
             self.forget(port);
         }
     }
@@ -368,9 +432,10 @@ impl Ports {
             End::Writing(writing) => {
                 self.writing -= 1;
                 self.large_out -= writing.left.large;
+                self.large_freed |= writing.left.large > 0;
             }
             End::Reading(reading) => {
-                self.growth += reading.grown();
+                self.growth += reading.grown;
                 self.large_in -= reading.left.large;
             }
             End::Serving(_) | End::Calling => {}
@@ -392,10 +457,14 @@ impl Ports {
             Some(Port { end: End::Reading(reading), heard: false, .. }) => reading,
             _ => return Err("an item came for a port that is no open stream"),
         };
-        let cost = reading.came(len).ok_or("an item came for which its stream had no credit")?;
-        if cost.large > 0 && large_in > 0 && large_in + cost.large > told.large {
-            return Err("large items came for which there was no credit");
+        let large = Credit::of_item(len, reading.small).large;
+        if large > 0 && large_in > 0 && large_in.saturating_add(large) > told.large {
+            if !reading.called_for {
+                return Err("large items came for which there was no credit");
+            }
+            reading.called_for = false;
         }
+        let cost = reading.came(len).ok_or("an item came for which its stream had no credit")?;
         self.large_in += cost.large;
         Ok(cost)
     }
@@ -404,7 +473,7 @@ impl Ports {
     /// be told of, if it is time.
     pub(crate) fn took(&mut self, port: u64, taken: Credit) -> Option<Credit> {
         let mut growth = self.growth;
-        let Some(Port { end: End::Reading(reading), said: false, heard: false }) = self.get(port) else {
+        let Some(Port { end: End::Reading(reading), said: false, heard: false, .. }) = self.get(port) else {
             return None;
         };
         let grant = reading.took(taken, &mut growth)?;
@@ -438,7 +507,13 @@ impl Ports {
         };
         let large = writing.granted(credit).ok_or("credit came for more large items than were sent")?;
         self.large_out -= large;
+        self.large_freed |= large > 0;
         Ok(self.get(port).filter(|port| !port.said).and_then(Port::writing))
+    }
+
+    /// Whether there is room for large items again that nobody has been told of.
+    pub(crate) fn take_large_freed(&mut self) -> bool {
+        std::mem::take(&mut self.large_freed)
     }
 
     /// The numbers of all open ports.
@@ -450,6 +525,10 @@ impl Ports {
 }
 
 impl Port {
+    fn new(end: End) -> Self {
+        Port { end, said: false, word_waits: false, heard: false }
+    }
+
     pub(crate) fn said(&self) -> bool {
         self.said
     }
@@ -479,7 +558,7 @@ mod tests {
         assert_eq!((acceptor.open_one(End::Calling), acceptor.open_one(End::Calling)), (2, 4));
         assert!(dialer.opened_by_peer(4, End::Calling, 8).is_ok());
         assert_eq!(dialer.numbers(), [1, 3, 4]);
-        assert!(dialer.say(1, false) && !dialer.say(1, false));
+        assert!(dialer.say(1, Word::Goes) && !dialer.say(1, Word::Goes));
         assert_eq!(dialer.open_one(End::Calling), 5);
         assert!(dialer.hear(1) && !dialer.hear(1));
         assert_eq!(dialer.open_one(End::Calling), 1);

@@ -19,8 +19,8 @@ pub(super) struct Pump<T> {
     port: u64,
     /// Nothing once the stream is over.
     source: Option<Source<T>>,
-    /// The item that waits for credit.
-    next: Option<T>,
+    /// The item that waits for credit, and what it needs of that.
+    next: Option<(T, u64)>,
 }
 
 // No part of it is pinned in place.
@@ -37,26 +37,27 @@ impl<T: Serialize + Send + 'static> Pump<T> {
         let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
         let mut turn = 0;
         loop {
-            if let Some(item) = next {
+            if let Some((item, needs)) = next {
                 // Where another thread writes them out there is always room.
                 if turn >= limits::STREAM_TURN {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                let sent =
-                    link.poll_item(*port, cx.waker(), &mut |codec, out| item::encode(codec, item, out));
-                match sent {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(size)) => {
+                let mut encode = |codec, out: &mut Vec<u8>| item::encode(codec, &*item, out);
+                let sent = || link.poll_item(*port, needs, cx.waker(), &mut encode);
+                match catch_unwind(AssertUnwindSafe(sent)) {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(Ok(size))) => {
                         turn += size;
                         *next = None;
                     }
-                    Poll::Ready(Err(ItemError::Closed)) => return Poll::Ready(StreamEnd::Finished),
-                    Poll::Ready(Err(ItemError::Unsendable(end))) => return Poll::Ready(end),
+                    Ok(Poll::Ready(Err(ItemError::Closed))) => return Poll::Ready(StreamEnd::Finished),
+                    Ok(Poll::Ready(Err(ItemError::Unsendable(end)))) => return Poll::Ready(end),
+                    Err(_) => return Poll::Ready(StreamEnd::Panicked),
                 }
             }
             match catch_unwind(AssertUnwindSafe(|| source.poll_next(cx))) {
-                Ok(Poll::Ready(Some(Ok(item)))) => *next = Some(item),
+                Ok(Poll::Ready(Some(Ok(item)))) => *next = Some((item, 0)),
                 Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(error.into()),
                 Ok(Poll::Ready(None)) => return Poll::Ready(StreamEnd::Finished),
                 Ok(Poll::Pending) => {

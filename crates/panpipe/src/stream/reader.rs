@@ -50,7 +50,12 @@ impl<T> PortReader<T> {
                 Some(RawItem::Special(special)) => {
                     let claims = (!special.attached.is_empty())
                         .then(|| Claims::new(Arc::clone(link), self.codec, special.attached));
-                    (self.decode)(self.codec, &special.body, claims)
+                    let decoded = (self.decode)(self.codec, &special.body, claims);
+                    drop(special.body);
+                    if special.large > 0 {
+                        link.large_was_read(self.port, special.large);
+                    }
+                    decoded
                 }
                 None => {
                     // Where another thread reads them there are always more.

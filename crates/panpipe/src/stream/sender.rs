@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -225,7 +226,7 @@ impl<T: Send + 'static> Sender<T> {
         coop::consume_budget().await;
         match self.push(item, self.when_full) {
             Err(SendError::Full(item)) if self.when_full == WhenFull::Wait => {
-                Sending { sender: self, item: Some(item) }.await
+                Sending { sender: self, item: Some(item), needs: 0 }.await
             }
             other => other,
         }
@@ -258,6 +259,8 @@ impl<T: Send + 'static> Sender<T> {
 struct Sending<'a, T> {
     sender: &'a Sender<T>,
     item: Option<T>,
+    /// How much credit it needs, once that is known.
+    needs: u64,
 }
 
 impl<T> Unpin for Sending<'_, T> {}
@@ -270,7 +273,7 @@ impl<T: Send + 'static> Future for Sending<'_, T> {
         let mut item = self.item.take().expect("it is polled no more once it was ready");
         loop {
             let polled = match &sender.shared.way {
-                Way::Port(writer) => match writer.poll_send(&item, cx.waker()) {
+                Way::Port(writer) => match writer.poll_send(&item, &mut self.needs, cx.waker()) {
                     Poll::Ready(sent) => {
                         return Poll::Ready(sent.map(drop).map_err(|error| error.with(item)));
                     }
@@ -339,7 +342,7 @@ impl<T: Send + 'static> PortWriter<T> {
     }
 
     /// Sends an item behind those that are held.
-    fn poll_send(&self, item: &T, waker: &Waker) -> Poll<Result<usize, ItemError>> {
+    fn poll_send(&self, item: &T, needs: &mut u64, waker: &Waker) -> Poll<Result<usize, ItemError>> {
         {
             let mut held = self.lock();
             if held.is_flushed {
@@ -349,16 +352,16 @@ impl<T: Send + 'static> PortWriter<T> {
                 return Poll::Pending;
             }
         }
-        self.put(item, waker)
+        self.put(item, needs, waker)
     }
 
     /// Not to be called with what is held locked: it may run code of the user's.
-    fn put(&self, item: &T, waker: &Waker) -> Poll<Result<usize, ItemError>> {
-        self.link.poll_item(self.port, waker, &mut |codec, out| (self.encode)(codec, item, out))
+    fn put(&self, item: &T, needs: &mut u64, waker: &Waker) -> Poll<Result<usize, ItemError>> {
+        self.link.poll_item(self.port, needs, waker, &mut |codec, out| (self.encode)(codec, item, out))
     }
 
     fn push(&self, shared: &Arc<Shared<T>>, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
-        match self.poll_send(&item, Waker::noop()) {
+        match self.poll_send(&item, &mut 0, Waker::noop()) {
             Poll::Ready(sent) => return sent.map(drop).map_err(|error| error.with(item)),
             Poll::Pending if matches!(when_full, WhenFull::Wait | WhenFull::Fail) => {
                 return Err(SendError::Full(item));
@@ -385,14 +388,14 @@ impl<T: Send + 'static> PortWriter<T> {
     }
 
     /// Sends the items that are held, as credit comes. `next` is the one that is
-    /// being sent.
-    fn poll_flush(&self, next: &mut Option<T>, waker: &Waker) -> Poll<()> {
+    /// being sent, and what it needs.
+    fn poll_flush(&self, next: &mut Option<(T, u64)>, waker: &Waker) -> Poll<()> {
         loop {
             let item = {
                 let mut held = self.lock();
                 // Newer ones may have come that leave the one that waited no place.
                 let stale = if held.items.len() >= held.most { next.take() } else { None };
-                let item = next.take().or_else(|| held.items.pop_front());
+                let item = next.take().or_else(|| Some((held.items.pop_front()?, 0)));
                 if item.is_none() {
                     held.is_flushed = false;
                     let waiting = std::mem::take(&mut held.waiting);
@@ -405,18 +408,18 @@ impl<T: Send + 'static> PortWriter<T> {
                 drop(stale);
                 item
             };
-            let Some(item) = item else { continue };
-            match self.put(&item, waker) {
-                Poll::Pending => {
-                    *next = Some(item);
+            let Some((item, mut needs)) = item else { continue };
+            match catch_unwind(AssertUnwindSafe(|| self.put(&item, &mut needs, waker))) {
+                Ok(Poll::Pending) => {
+                    *next = Some((item, needs));
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(ItemError::Closed)) => {
+                Ok(Poll::Ready(Err(ItemError::Closed))) => {
                     let dropped = std::mem::take(&mut self.lock().items);
                     drop(dropped);
                 }
                 // One that cannot be sent was never promised to arrive.
-                Poll::Ready(_) => {}
+                Ok(Poll::Ready(_)) | Err(_) => {}
             }
         }
     }
@@ -436,11 +439,12 @@ impl<T: DeserializeOwned + Send + 'static> Feeder<T> {
                 ready => ready,
             });
             match next.await {
-                Some(Ok(item)) => {
-                    if self.to.send(item).await.is_err_and(|error| matches!(error, SendError::Closed(_))) {
-                        return;
-                    }
-                }
+                Some(Ok(item)) => match self.to.send(item).await {
+                    Ok(()) => {}
+                    // It was taken over there: that it goes no further is told at the end.
+                    Err(SendError::Unsendable(_, why)) => return drop(self.to.shared.failed.set(why)),
+                    Err(_) => return,
+                },
                 Some(Err(error)) => return drop(self.to.shared.failed.set(error)),
                 None => return,
             }
@@ -455,6 +459,10 @@ impl<T: DeserializeOwned + Send + 'static> Attach for Leaving<T> {
         let runtime = link.runtime().clone();
         let reader = PortReader::of_port(Arc::clone(&link), link.codec(), port);
         runtime.spawn(Feeder { reader, to: self.0.clone() }.run());
+    }
+
+    fn lost(&self) {
+        drop(self.0.shared.failed.set(StreamError::Disconnected));
     }
 }
 

@@ -95,10 +95,14 @@ impl Assembly {
         }
     }
 
-    /// All of it, as one message.
+    /// All of it, as one message. A short one does not keep a large buffer.
     #[must_use]
     pub fn into_frame(mut self) -> FrameBuf {
-        FrameBuf::new(std::mem::take(&mut self.buffer), 0..self.len)
+        if pool::fits(self.buffer.len(), self.len) {
+            FrameBuf::new(std::mem::take(&mut self.buffer), 0..self.len)
+        } else {
+            FrameBuf::new(self.buffer[..self.len].to_vec(), 0..self.len)
+        }
     }
 }
 

@@ -197,7 +197,7 @@ impl Inbox {
             // The pool keeps none that are so small.
             body.to_vec()
         } else {
-            let mut buffer = pool::lend();
+            let mut buffer = pool::lend_fitting(body.len());
             buffer.extend_from_slice(body);
             buffer
         };

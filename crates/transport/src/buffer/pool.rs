@@ -55,6 +55,17 @@ pub(super) fn lend_large() -> Vec<u8> {
     pop_chosen(&EMPTY, largest).unwrap_or_default()
 }
 
+/// An empty buffer for `len` bytes that somebody may keep: none of many times that.
+pub(super) fn lend_fitting(len: usize) -> Vec<u8> {
+    let fitting = |pool: &[Vec<u8>]| pool.iter().position(|buffer| fits(buffer.capacity(), len));
+    pop_chosen(&EMPTY, fitting).unwrap_or_else(|| Vec::with_capacity(len))
+}
+
+/// Whether a buffer of `capacity` is not far too large to be kept for `len` bytes.
+pub(super) fn fits(capacity: usize, len: usize) -> bool {
+    (len..=len.saturating_mul(4).max(LEAST)).contains(&capacity)
+}
+
 /// A buffer of at least `READ_CHUNK` bytes to read into: the smallest, so that
 /// the larger ones are left for who has much to read.
 pub(super) fn lend_to_read() -> Vec<u8> {

@@ -41,7 +41,6 @@ impl Core {
                 self.let_go_of(incoming);
                 return None;
             }
-            self.handlers.oneway_started();
             return Some(incoming);
         }
         let too_many = header.id >= u64::from(self.limits.max_calls)
@@ -83,9 +82,14 @@ impl Core {
     }
 
     /// Gives up the ports of a call that is not run.
-    pub(crate) fn let_go_of(&mut self, mut incoming: Incoming) {
-        let attached = incoming.take_attached();
+    pub(crate) fn let_go_of(&mut self, incoming: Incoming) {
+        let Some(ports) = incoming.ports else { return };
+        let IncomingPorts { service, attached } = *ports;
         self.let_go(attached);
+        // It may be the last that holds the service, whose drop is the user's.
+        if let Some(service) = service {
+            self.aftermath.ports().services.push(service);
+        }
     }
 
     pub(super) fn overloaded(&mut self, id: u64) {
@@ -151,16 +155,45 @@ impl Core {
         self.handlers.stopped(id, waker)
     }
 
+    /// Whether a one-way call that has come, and takes so many bytes, is to be run
+    /// now. If not it waits, in its order.
+    pub(crate) fn admits_oneway(&mut self, bytes: usize) -> bool {
+        if self.handlers.waiting_oneways() == 0 && self.has_room_for_oneway() {
+            self.handlers.oneway_started();
+            return true;
+        }
+        self.handlers.oneway_waits(bytes);
+        false
+    }
+
+    /// Whether one that waits, and takes so many bytes, is to be run now.
+    pub(crate) fn starts_waiting_oneway(&mut self, bytes: usize) -> bool {
+        let starts = self.has_room_for_oneway();
+        if starts {
+            self.handlers.oneway_waits_no_more(bytes);
+            self.handlers.oneway_started();
+        }
+        starts
+    }
+
     pub(crate) fn oneway_ended(&mut self) {
-        let was_full = self.is_full_of_oneways();
         self.handlers.oneway_ended();
-        if was_full || self.draining {
+        if self.handlers.waiting_oneways() > 0 || self.draining {
             self.wake_driver();
         }
     }
 
-    /// Whether so many one-way calls run that no more may be read.
+    /// Whether one-way calls wait that can be run.
+    pub(crate) fn can_run_oneways(&self) -> bool {
+        self.handlers.waiting_oneways() > 0 && self.has_room_for_oneway()
+    }
+
+    fn has_room_for_oneway(&self) -> bool {
+        self.handlers.oneways() < self.limits.max_calls as usize
+    }
+
+    /// Whether so many one-way calls wait that nothing more may be read.
     pub(crate) fn is_full_of_oneways(&self) -> bool {
-        self.handlers.oneways() >= self.limits.max_calls as usize
+        self.handlers.waiting_bytes() >= limits::WAITING_ONEWAYS
     }
 }

@@ -9,7 +9,7 @@ use crate::carried::Offer;
 use crate::limits;
 use crate::session::hello::PortLimits;
 use crate::session::message::{CARRIES, Header, Kind, put_header};
-use crate::session::ports::{Attached, End, PortKind, Ports, Reading, Writing};
+use crate::session::ports::{Attached, End, PortKind, Ports, Reading, Word, Writing};
 use crate::session::stream_end::StreamEnd;
 
 /// How many bytes the length of a trailer takes.
@@ -143,23 +143,47 @@ impl Core {
 
     /// The last stub of a service of the peer's has gone.
     pub(crate) fn release(&mut self, port: u64) {
-        let over = self.is_over();
-        if self.ports.say(port, over) && !over {
-            self.put_last_word(Kind::Stop, port, |_| ());
+        self.say_last(Kind::Stop, port, |_| ());
+    }
+
+    /// Says this side's last word about a port, if it has not: behind all that it
+    /// has sent to it, of which a large message may still be on its way. The number
+    /// is in use until the word is out.
+    pub(super) fn say_last(&mut self, kind: Kind, port: u64, body: impl FnOnce(&mut Vec<u8>)) {
+        let word = match () {
+            () if self.is_over() => Word::ToNobody,
+            () if self.outgoing.is_to(port) => Word::Waits,
+            () => Word::Goes,
+        };
+        if self.ports.say(port, word) {
+            match word {
+                Word::ToNobody => {}
+                Word::Goes => self.put_control(kind, port, body),
+                Word::Waits => {
+                    let mut frame = Vec::new();
+                    let head = frame::begin(&mut frame);
+                    put_header(&mut frame, kind, port, 0);
+                    body(&mut frame);
+                    frame::finish(&mut frame, head, limits::LARGEST_MESSAGE).expect("a last word is short");
+                    self.outgoing.keep_word(port, frame);
+                }
+            }
+            self.wake_large_waiters();
         }
     }
 
-    /// Queues this side's last word about a port: behind all that it has sent to
-    /// it, of which a large message may still be on its way.
-    pub(super) fn put_last_word(&mut self, kind: Kind, port: u64, body: impl Fn(&mut Vec<u8>)) {
-        let behind = self.outgoing.after_port(port, |out| {
-            let head = frame::begin(out);
-            put_header(out, kind, port, 0);
-            body(out);
-            frame::finish(out, head, limits::LARGEST_MESSAGE).expect("a last word is short");
-        });
-        if !behind {
-            self.put_control(kind, port, body);
+    /// Last words that waited may have been queued: their ports are done with.
+    pub(super) fn words_are_out(&mut self) {
+        for port in self.outgoing.take_spoken() {
+            self.ports.word_is_out(port);
+        }
+        self.wake_large_waiters();
+    }
+
+    /// Wakes those that wait to send large items, if there is room again.
+    pub(super) fn wake_large_waiters(&mut self) {
+        if self.ports.take_large_freed() {
+            self.aftermath.wakes.append(&mut self.large_waiters);
         }
     }
 
@@ -176,12 +200,12 @@ impl Core {
             End::Writing(writing) => self.aftermath.wakes.append(&mut writing.wakers),
             End::Serving(service) => {
                 self.aftermath.ports().services.push(service.clone());
-                self.ports.say(port, false);
-                self.put_control(Kind::End, port, |out| StreamEnd::Finished.encode(out));
+                self.say_last(Kind::End, port, |out| StreamEnd::Finished.encode(out));
             }
             End::Reading(_) | End::Calling => return self.violation("a port was stopped by the wrong side"),
         }
         self.ports.hear(port);
+        self.wake_large_waiters();
     }
 
     pub(super) fn on_end(&mut self, port: u64, body: &[u8]) {

@@ -37,6 +37,7 @@ impl Core {
                     && quiet
                     && self.handlers.active() == 0
                     && self.handlers.oneways() == 0
+                    && self.handlers.waiting_oneways() == 0
                     && self.ports.writing == 0
             }
         }

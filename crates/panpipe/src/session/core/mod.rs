@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use panpipe_transport::buffer::Outbox;
 use panpipe_transport::frame;
 
-use super::calls::{Calls, Room};
+use super::calls::{CallState, Calls, Room};
 use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due, Ticket};
 use super::handlers::{Handlers, Stop};
@@ -105,11 +105,6 @@ pub(crate) struct IncomingPorts {
 impl Incoming {
     pub(crate) fn args<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         &frame[self.args.start as usize..self.args.end as usize]
-    }
-
-    /// The ports that the arguments carry.
-    pub(crate) fn take_attached(&mut self) -> Vec<Attached> {
-        self.ports.as_mut().map(|ports| std::mem::take(&mut ports.attached)).unwrap_or_default()
     }
 }
 
@@ -271,8 +266,17 @@ impl Core {
         self.outgoing.is_passed() || (self.ports.writing > 0 && self.passed.is_now())
     }
 
+    /// How much is written before it is time to look what has come in.
+    #[inline]
+    pub(crate) fn write_turn(&self) -> usize {
+        if self.is_bulk_passed() { limits::SHORT_TURN } else { limits::WRITE_TURN }
+    }
+
     fn feed_part(&mut self) {
-        let Some((sent, opened)) = self.outgoing.feed(&mut self.outbox) else { return };
+        // The frame of a part is a little longer than the part.
+        let fed = self.outgoing.feed(&mut self.outbox, self.max_message - 16);
+        self.words_are_out();
+        let Some((sent, opened)) = fed else { return };
         self.begin_streams(opened);
         match sent.kind {
             Kind::Call => self.calls.is_out(sent.id, self.outbox.queued_total()),
@@ -292,15 +296,22 @@ impl Core {
         match self.outgoing.abort_call(u64::from(id), &mut self.outbox) {
             Abort::IsSent => self.put_frame(Kind::Cancel, u64::from(id), |_| ()),
             Abort::AfterIt => {}
-            // There will be no reply: the id is free.
-            Abort::NeverSent => drop(self.calls.land(u64::from(id))),
+            Abort::NeverSent => {
+                // There will be no reply: the id is free, and so is what room it took.
+                self.calls.land(u64::from(id));
+                self.words_are_out();
+                self.after_write();
+            }
         }
     }
 
     /// Whether anybody waits for room.
     #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
-        !(self.stream_waiters.is_empty() && self.reply_waiters.is_empty())
+        !self.stream_waiters.is_empty()
+            || !self.reply_waiters.is_empty()
+            || self.handlers.has_deferred()
+            || self.calls.has_waiting()
     }
 
     /// Bytes have gone out: lets those in who waited for room.
@@ -361,7 +372,12 @@ impl Core {
         while let Some(due) = self.deadlines.pop(now) {
             match due {
                 Due::Call(key) => {
-                    self.calls.get_mut(key).deadline = None;
+                    let call = self.calls.get_mut(key);
+                    call.deadline = None;
+                    if matches!(call.state, CallState::Done(_)) {
+                        // Its reply came in time; nobody has looked yet.
+                        continue;
+                    }
                     if let Some(id) =
                         self.calls.finish(key, Err(CallError::DeadlineExceeded), &mut self.aftermath.wakes)
                     {

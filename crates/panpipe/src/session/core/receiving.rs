@@ -107,6 +107,7 @@ impl Core {
             (Phase::Open, Kind::End) => self.on_end(header.port, body),
             (Phase::Open, Kind::Credit) => self.on_credit(header.port, body),
             (Phase::Open, Kind::Stop) => self.on_stop(header.port),
+            (Phase::Open, Kind::Wait) => self.on_wait(header.port),
             (Phase::Open, Kind::Abort) => {
                 if let Err(why) = self.incomplete.abort(header.id) {
                     self.violation(why);

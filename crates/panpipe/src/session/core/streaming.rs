@@ -8,9 +8,9 @@ use panpipe_transport::{frame, varint};
 use super::carrying::PutError;
 use super::{Core, Encode, remember};
 use crate::limits;
-use crate::session::batch::{Batch, Special};
+use crate::session::batch::Batch;
 use crate::session::message::{Header, Kind};
-use crate::session::ports::{Credit, End};
+use crate::session::ports::{Credit, End, Word};
 use crate::session::stream_end::StreamEnd;
 
 /// Why an item was not sent.
@@ -59,7 +59,9 @@ impl Core {
 
     /// Whether an item is to be received by `receive_item`, as a value of its own.
     pub(crate) fn is_special(&self, header: &Header, frame: &[u8]) -> bool {
-        header.carries || frame.len() >= limits::READ_CHUNK / 4
+        header.carries
+            || frame.len() >= limits::READ_CHUNK / 4
+            || frame.len() as u64 > self.own_ports.bytes / 2
     }
 
     /// Takes an item off the wire that is not special.
@@ -82,7 +84,7 @@ impl Core {
         frame.advance(header.body);
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
             if let End::Reading(reading) = &mut port.end {
-                reading.queue.push_special(Special { body: frame, attached }, cost);
+                reading.queue.push_special(frame, attached, cost);
                 self.aftermath.wakes.extend(reading.waker.take());
                 return;
             }
@@ -126,16 +128,54 @@ impl Core {
             remember(&mut reading.waker, waker);
             Poll::Pending
         };
-        if let Some(grant) = self.ports.took(number, taken) {
-            if !self.is_over() {
-                self.put_control(Kind::Credit, number, |out| {
-                    varint::put(out, grant.items);
-                    varint::put(out, grant.bytes);
-                    varint::put(out, grant.large);
-                });
-            }
-        }
+        self.give_credit(number, taken);
+        self.call_for_more(number);
         polled
+    }
+
+    /// A large item has been read: others have its room, before its stream is read
+    /// further.
+    pub(crate) fn large_was_read(&mut self, number: u64, large: u64) {
+        self.give_credit(number, Credit { large, ..Credit::default() });
+    }
+
+    /// The writer has a large item that waits until those of others are read.
+    pub(super) fn on_wait(&mut self, number: u64) {
+        match self.ports.get(number) {
+            Some(port) if !port.heard() => {
+                if let End::Reading(reading) = &mut port.end {
+                    reading.ask();
+                    return self.call_for_more(number);
+                }
+                self.violation("the wrong side waits with an item");
+            }
+            _ => self.violation("an item waits on a port that is not open"),
+        }
+    }
+
+    /// Has the writer wait no longer with a large item, where somebody waits for it.
+    fn call_for_more(&mut self, number: u64) {
+        let Some(port) = self.ports.get(number).filter(|port| !port.said()) else { return };
+        let End::Reading(reading) = &mut port.end else { return };
+        if reading.calls_for_more() && !self.is_over() {
+            self.put_credit(number, Credit::default());
+        }
+    }
+
+    fn put_credit(&mut self, number: u64, credit: Credit) {
+        self.put_control(Kind::Credit, number, |out| {
+            varint::put(out, credit.items);
+            varint::put(out, credit.bytes);
+            varint::put(out, credit.large);
+        });
+    }
+
+    /// Notes what has been read, and tells the writer if it is time.
+    fn give_credit(&mut self, number: u64, taken: Credit) {
+        let Some(grant) = self.ports.took(number, taken) else { return };
+        if !self.is_over() {
+            self.put_credit(number, grant);
+        }
     }
 
     /// Nobody reads the stream any more.
@@ -154,10 +194,12 @@ impl Core {
 
     /// Sends an item; gives its size. Pending when the reader takes no more for
     /// now, or when others have to be let out first; `waker` is woken when it may be
-    /// tried again.
+    /// tried again. `needs` is kept with the item: how much it has been found to
+    /// need, nought at first.
     pub(crate) fn poll_item(
         &mut self,
         number: u64,
+        needs: &mut u64,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<usize, ItemError>> {
@@ -170,11 +212,8 @@ impl Core {
         }
         let End::Writing(writing) = &mut port.end else { unreachable!("a writer's port is written") };
         let allowed = writing.allows(pool);
-        if allowed == 0 || allowed < writing.needs {
-            if writing.needs > writing.small {
-                remember_one_more(&mut self.large_waiters, waker);
-            }
-            remember_one_more(&mut writing.wakers, waker);
+        if allowed == 0 || allowed < *needs {
+            self.wait_for_credit(number, *needs, waker);
             return Poll::Pending;
         }
         // The items of one stream stay in their order.
@@ -193,14 +232,8 @@ impl Core {
                 Poll::Ready(Ok(size))
             }
             Err(PutError::TooLarge { size, limit: _ }) if size <= most as u64 => {
-                if let Some(Some(writing)) = self.ports.get(number).map(|port| port.writing()) {
-                    writing.needs = size;
-                    let large = size > writing.small;
-                    remember_one_more(&mut writing.wakers, waker);
-                    if large {
-                        remember_one_more(&mut self.large_waiters, waker);
-                    }
-                }
+                *needs = size;
+                self.wait_for_credit(number, size, waker);
                 Poll::Pending
             }
             Err(PutError::TooLarge { size, limit }) => {
@@ -210,6 +243,19 @@ impl Core {
             Err(PutError::Ports) => Poll::Ready(Err(ItemError::Unsendable(StreamEnd::Malformed(
                 "the item carries more ports than the other side takes".to_owned(),
             )))),
+        }
+    }
+
+    /// An item that needs so much waits until the reader takes it.
+    fn wait_for_credit(&mut self, number: u64, needs: u64, waker: &Waker) {
+        let Some(writing) = self.ports.get(number).and_then(|port| port.writing()) else { return };
+        remember_one_more(&mut writing.wakers, waker);
+        if needs > writing.small {
+            let asks = writing.asks(needs);
+            remember_one_more(&mut self.large_waiters, waker);
+            if asks {
+                self.put_control(Kind::Wait, number, |_| ());
+            }
         }
     }
 
@@ -229,12 +275,9 @@ impl Core {
 
     /// Nothing more is written to the stream.
     pub(crate) fn end_writing(&mut self, number: u64, end: &StreamEnd) {
-        let over = self.is_over();
-        if self.ports.say(number, over) && !over {
-            self.put_last_word(Kind::End, number, |out| end.encode(out));
-            if self.is_draining() {
-                self.wake_driver();
-            }
+        self.say_last(Kind::End, number, |out| end.encode(out));
+        if self.is_draining() {
+            self.wake_driver();
         }
     }
 
@@ -246,16 +289,12 @@ impl Core {
             return self.violation("a credit cannot be read");
         };
         match self.ports.granted(number, Credit { items, bytes, large }) {
-            Ok(Some(writing)) => {
-                self.aftermath.wakes.append(&mut writing.wakers);
-                if large > 0 {
-                    self.aftermath.wakes.append(&mut self.large_waiters);
-                }
-            }
+            Ok(Some(writing)) => self.aftermath.wakes.append(&mut writing.wakers),
             // It crossed the end of the stream.
             Ok(None) => {}
             Err(why) => self.violation(why),
         }
+        self.wake_large_waiters();
     }
 
     /// Whether little enough waits to be sent that streams may add to it.
@@ -283,10 +322,11 @@ impl Core {
                 End::Writing(writing) => self.aftermath.wakes.append(&mut writing.wakers),
                 End::Serving(service) => {
                     self.aftermath.ports().services.push(service.clone());
-                    self.ports.say(number, true);
+                    self.ports.say(number, Word::ToNobody);
                 }
                 End::Calling => {}
             }
+            self.ports.word_is_out(number);
             self.ports.hear(number);
         }
         self.aftermath.wakes.append(&mut self.stream_waiters);

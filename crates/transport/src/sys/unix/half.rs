@@ -162,7 +162,8 @@ impl WriteHalf {
         loop {
             match write(self) {
                 Ok(n) => {
-                    if n == all {
+                    // Where little is held the next one waits as well.
+                    if n == all && self.usual_buffer.is_none() {
                         self.waiting = None;
                     }
                     return Poll::Ready(Ok(n));

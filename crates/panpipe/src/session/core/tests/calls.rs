@@ -236,3 +236,41 @@ fn a_serialize_that_panics_leaves_nothing_behind() {
     ours.started(b"x");
     assert_eq!(Side::kinds(&ours.sends()), [Kind::Call]);
 }
+
+#[test]
+fn a_message_of_just_the_limit_arrives() {
+    for max_message in [limits::LARGE_MESSAGE + 5000, limits::PART, limits::PART + 2] {
+        let (mut ours, mut theirs) = greeted(Limits::default(), Limits { max_message, ..Limits::default() });
+        // Kind, port, id, method, deadline.
+        ours.started(&vec![7; max_message - 12]);
+        theirs.hears(&ours.sends());
+        assert_eq!((theirs.core.close_reason(), theirs.asked.len()), (None, 1));
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_woken_when_large_calls_are_given_up() {
+    let (mut ours, _) = greeted(Limits::default(), Limits::default());
+    let large = vec![7; 3 << 20];
+    let keys = [ours.started(&large), ours.started(&large)];
+    assert!(ours.core.poll_oneway((0, 7), Waker::noop(), &mut |_, _| Ok(None)).is_pending());
+    for key in keys {
+        ours.core.drop_call(key.unwrap());
+    }
+    assert!(!ours.core.has_unsent());
+    assert_eq!(ours.core.aftermath().wakes.len(), 1);
+}
+
+#[test]
+fn a_deadline_takes_nothing_from_a_reply_that_is_here() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), calls(8));
+    let left = Duration::from_millis(50);
+    let (mut key, _) = ours.call_by(Some(left), b"x");
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.answer(theirs.asked[0].id.unwrap(), b"in time"), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    ours.core.on_timeout(ours.now + left);
+    let Poll::Ready(Ok(reply)) = ours.reply(&mut key) else { panic!("the reply was lost") };
+    assert_eq!(parse(&reply), ReplyBody::Value(b"in time"));
+    assert!(ours.sends().is_empty());
+}

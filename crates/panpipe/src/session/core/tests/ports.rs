@@ -62,7 +62,7 @@ impl Side {
     }
 
     fn item_by(&mut self, port: u64, body: &[u8], waker: &Waker) -> Poll<Result<usize, ItemError>> {
-        self.core.poll_item(port, waker, &mut |_, out| {
+        self.core.poll_item(port, &mut 0, waker, &mut |_, out| {
             out.extend_from_slice(body);
             Ok(None)
         })
@@ -70,16 +70,22 @@ impl Side {
 
     /// The lengths of the items that have come, or how the stream ended.
     fn reads(&mut self, port: u64, batch: &mut Batch) -> Poll<Result<Vec<usize>, StreamEnd>> {
-        self.core.poll_items(port, batch, Waker::noop()).map(|end| match end {
-            Some(end) => Err(end),
-            None => Ok(std::iter::from_fn(|| {
-                Some(match batch.pop()? {
-                    RawItem::Small(bytes) => bytes.len(),
-                    RawItem::Special(special) => special.body.len(),
-                })
-            })
-            .collect()),
-        })
+        if let Some(end) = std::task::ready!(self.core.poll_items(port, batch, Waker::noop())) {
+            return Poll::Ready(Err(end));
+        }
+        let mut lengths = Vec::new();
+        while let Some(item) = batch.pop() {
+            lengths.push(match item {
+                RawItem::Small(bytes) => bytes.len(),
+                RawItem::Special(special) => {
+                    if special.large > 0 {
+                        self.core.large_was_read(port, special.large);
+                    }
+                    special.body.len()
+                }
+            });
+        }
+        Poll::Ready(Ok(lengths))
     }
 
     fn why(&self) -> &str {
@@ -90,13 +96,31 @@ impl Side {
     }
 }
 
+/// Limits by which any item over 512 bytes is a large one, and one of 4,000 is all
+/// that may be unread of such.
+fn small_pool() -> Limits {
+    Limits { stream_bytes: 1024, large_item_bytes: 4096, ..Limits::default() }
+}
+
+/// A pair with streams at ports 1, 3 and 5, and what was woken of who waits to write
+/// a large item to the second while one of the first is unread.
+fn pooled() -> (Side, Side, Arc<Woken>) {
+    let (mut ours, mut theirs) = greeted(Limits::default(), small_pool());
+    assert!(ours.carry(vec![stream(), stream(), stream()]).is_ready());
+    assert!(ours.item(1, &[7; 4000]).is_ready());
+    let woken = Arc::new(Woken::default());
+    assert!(ours.item_by(3, &[7; 4000], &Waker::from(woken.clone())).is_pending());
+    theirs.hears(&ours.sends());
+    (ours, theirs, woken)
+}
+
 /// A pair with a stream at port 1, written by the first and read by the second.
 fn streaming(limits: Limits) -> (Side, Side) {
     let (mut ours, mut theirs) = greeted(Limits::default(), limits);
     assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
     theirs.hears(&ours.sends());
-    let attached = theirs.asked[0].take_attached();
-    assert_eq!(attached, [Attached { port: 1, kind: PortKind::Stream, items: 0 }]);
+    let attached = &theirs.asked[0].ports.as_ref().unwrap().attached;
+    assert_eq!(*attached, [Attached { port: 1, kind: PortKind::Stream, items: 0 }]);
     assert_eq!(ours.begun(), [1]);
     (ours, theirs)
 }
@@ -165,7 +189,7 @@ fn who_reads_no_more_is_not_sent_to_and_what_crosses_is_given_up() {
     assert!(ours.core.poll_stopped(1, &Waker::from(woken.clone())).is_pending());
     // An item that carries a stream of its own.
     let mut inner = Some(Box::new(vec![stream()]));
-    assert!(ours.core.poll_item(1, Waker::noop(), &mut |_, _| Ok(inner.take())).is_ready());
+    assert!(ours.core.poll_item(1, &mut 0, Waker::noop(), &mut |_, _| Ok(inner.take())).is_ready());
     assert_eq!(ours.begun(), [3]);
     theirs.core.stop_reading(1);
     theirs.hears(&ours.sends());
@@ -251,4 +275,147 @@ fn the_end_of_the_connection_is_the_end_of_every_stream() {
     ours.core.end_writing(1, &StreamEnd::Finished);
     theirs.core.stop_reading(1);
     assert_eq!((ours.core.open_ports(), theirs.core.open_ports()), (0, 0));
+}
+
+#[test]
+fn a_large_item_that_was_read_is_room_for_others_at_once() {
+    let (mut ours, mut theirs, woken) = pooled();
+    let mut batch = Batch::default();
+    assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Ok(vec![4000])));
+    // The first stream is not looked at again.
+    ours.hears(&theirs.sends());
+    ours.wake();
+    assert!(woken.0.load(Ordering::SeqCst) > 0);
+    assert!(ours.item(3, &[7; 4000]).is_ready());
+}
+
+#[test]
+fn the_end_of_a_stream_gives_back_the_room_of_its_large_item() {
+    // Its end, then its reader's; its reader's, then its end; and credit that crosses the end.
+    for order in 0..3 {
+        let (mut ours, mut theirs, woken) = pooled();
+        let mut batch = Batch::default();
+        if order == 1 {
+            theirs.core.stop_reading(1);
+            ours.hears(&theirs.sends());
+        }
+        if order == 2 {
+            assert!(theirs.reads(1, &mut batch).is_ready());
+        }
+        ours.core.end_writing(1, &StreamEnd::Finished);
+        if order == 0 {
+            theirs.hears(&ours.sends());
+            theirs.core.stop_reading(1);
+        }
+        ours.hears(&theirs.sends());
+        ours.wake();
+        assert!(woken.0.load(Ordering::SeqCst) > 0, "{order}");
+        assert!(ours.item(3, &[7; 4000]).is_ready(), "{order}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_large_item_gets_it_though_others_are_unread() {
+    let (mut ours, mut theirs, woken) = pooled();
+    let mut batch = Batch::default();
+    assert!(theirs.reads(3, &mut batch).is_pending());
+    let call = theirs.sends();
+    assert_eq!(Side::kinds(&call), [Kind::Credit]);
+    ours.hears(&call);
+    ours.wake();
+    assert!(woken.0.load(Ordering::SeqCst) > 0);
+    assert!(ours.item(3, &[7; 4000]).is_ready());
+    // For one item: the next one waits, and so do those of others.
+    assert!(ours.item(3, &[7; 4000]).is_pending() && ours.item(5, &[7; 4000]).is_pending());
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.reads(3, &mut batch), Poll::Ready(Ok(vec![4000])));
+    // Who begins to wait later gets it as well.
+    assert_eq!(Side::kinds(&theirs.sends()), [Kind::Credit]);
+    assert!(theirs.reads(5, &mut batch).is_pending());
+    ours.hears(&theirs.sends());
+    assert!(ours.item(5, &[7; 4000]).is_ready());
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.core.close_reason(), None);
+}
+
+#[test]
+fn a_peer_whose_large_items_are_not_waited_for_is_cut_off_and_the_counts_stay_right() {
+    let (mut ours, mut theirs, _) = pooled();
+    let mut item = Vec::new();
+    let start = frame::begin(&mut item);
+    put_header(&mut item, Kind::Item, 3, 0);
+    item.extend([7; 4000]);
+    frame::finish(&mut item, start, 5000).unwrap();
+    theirs.hears(&item);
+    assert_eq!(theirs.why(), "large items came for which there was no credit");
+    for port in [1, 3, 5] {
+        theirs.core.stop_reading(port);
+        ours.core.end_writing(port, &StreamEnd::Finished);
+    }
+    assert_eq!(theirs.core.open_ports(), 0);
+}
+
+#[test]
+fn a_large_item_that_was_given_up_holds_up_no_small_one() {
+    let (mut ours, _, _) = pooled();
+    assert!(ours.item(3, b"small").is_ready());
+}
+
+#[test]
+fn a_number_is_in_use_until_the_last_word_about_it_is_out() {
+    let (mut ours, mut theirs) = streaming(Limits::default());
+    assert!(ours.item(1, &vec![7; limits::PART * 3]).is_ready());
+    ours.core.feed();
+    theirs.core.stop_reading(1);
+    ours.hears(&theirs.sends());
+    // The end waits behind the item, and so does the room that the item takes.
+    ours.core.end_writing(1, &StreamEnd::Finished);
+    assert_eq!(ours.core.open_ports(), 1);
+    assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
+    assert_eq!(ours.begun(), [3]);
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.core.close_reason(), None);
+    assert_eq!((ours.core.open_ports(), theirs.core.open_ports()), (1, 1));
+}
+
+#[test]
+fn the_last_word_waits_for_the_last_of_several_large_messages() {
+    let (mut ours, mut theirs) = streaming(Limits::default());
+    let mut offer = Some(Box::new(vec![Offer::Service(Arc::new(Quiet))]));
+    let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
+    assert!(theirs.core.poll_answer(theirs.asked[0].id.unwrap(), Waker::noop(), reply).is_ready());
+    ours.hears(&theirs.sends());
+    // A long one-way call, and a shorter one that goes on for the stream in it.
+    let long: &mut Encode<'_> = &mut |_, out| {
+        out.extend(vec![7; 8 << 20]);
+        Ok(None)
+    };
+    assert!(ours.core.poll_oneway((2, 7), Waker::noop(), long).is_ready());
+    let mut offers = Some(Box::new(vec![stream()]));
+    let short: &mut Encode<'_> = &mut |_, out| {
+        out.extend(vec![7; 200 << 10]);
+        Ok(offers.take())
+    };
+    let mut key = None;
+    assert!(ours.core.poll_call(&mut key, (2, 7), None, Waker::noop(), short).is_ready());
+    ours.core.drop_call(key.unwrap());
+    ours.core.release(2);
+    theirs.hears(&ours.sends());
+    assert_eq!((theirs.core.close_reason(), theirs.asked.len()), (None, 3));
+}
+
+#[test]
+fn any_number_of_items_may_be_granted() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
+    let sender = Offer::Sender { items: u64::MAX, attach: Arc::new(Quiet) };
+    assert_eq!(ours.carry(vec![sender]), Poll::Ready(Ok(())));
+    theirs.hears(&ours.sends());
+    let mut batch = Batch::default();
+    for _ in 0..20 {
+        while theirs.item(1, &[7; 10_000]).is_ready() {
+            ours.hears(&theirs.sends());
+        }
+        assert!(ours.reads(1, &mut batch).is_ready() && ours.reads(1, &mut batch).is_pending());
+        theirs.hears(&ours.sends());
+    }
 }
