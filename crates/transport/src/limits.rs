@@ -77,21 +77,19 @@ pub const LARGE_MESSAGE: usize = 128 << 10;
 pub const PART: usize = 512 << 10;
 /// The same while small messages pass the large ones: with some of those it fits
 /// into what the system then takes at once.
-pub const SHORT_PART: usize = 7 << 10;
+pub const SHORT_PART: usize = 2 << 10;
 /// For how many parts it stays so after the last of them.
-pub const SHORT_PARTS: u32 = 256;
+pub const SHORT_PARTS: u32 = 128;
 /// How much of what is written the system holds meanwhile, where it can be told.
-pub const SHORT_SEND_BUFFER: usize = 4 << 10;
+pub const SHORT_SEND_BUFFER: usize = 2 << 10;
 /// How many messages travel in parts at once, in one direction; others wait.
 pub const TRANSFERS: usize = 4;
 /// How many bytes of large messages, if they are more than one, wait to be sent
 /// before one-way calls and handlers wait too.
 pub const QUEUED_LARGE: usize = 4 << 20;
 /// How much is written of them at a time before the connection's task looks
-/// what has come in.
+/// what has come in; one short part while small messages pass.
 pub const WRITE_TURN: usize = 512 << 10;
-/// The same while small messages pass the large ones.
-pub const SHORT_TURN: usize = 4 << 10;
 /// How many clients a server serves at once.
 pub const MAX_CLIENTS: usize = 4096;
 /// The largest first message, sent before the receiver's limit is known.

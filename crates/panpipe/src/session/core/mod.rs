@@ -269,7 +269,7 @@ impl Core {
     /// How much is written before it is time to look what has come in.
     #[inline]
     pub(crate) fn write_turn(&self) -> usize {
-        if self.is_bulk_passed() { limits::SHORT_TURN } else { limits::WRITE_TURN }
+        if self.is_bulk_passed() { limits::SHORT_PART } else { limits::WRITE_TURN }
     }
 
     fn feed_part(&mut self) {
