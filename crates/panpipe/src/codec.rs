@@ -59,7 +59,7 @@ macro_rules! each_codec {
 
 impl Codec {
     /// Every codec that this build has, the default first.
-    const BUILT_IN: &'static [Codec] = &[
+    pub(crate) const BUILT_IN: &'static [Codec] = &[
         #[cfg(feature = "bincode")]
         Codec::Bincode,
         #[cfg(feature = "postcard")]

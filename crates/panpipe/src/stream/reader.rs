@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use panpipe_transport::buffer::FrameBuf;
 use serde::de::DeserializeOwned;
 use tokio::task::coop;
 
@@ -14,6 +15,7 @@ use crate::link::Link;
 use crate::session::{Batch, RawItem};
 
 type Decode<T> = fn(Codec, &[u8], Option<Box<Claims>>) -> Result<T, String>;
+type DecodeAlone<T> = fn(Codec, FrameBuf, Option<Box<Claims>>) -> Result<T, String>;
 
 /// Decodes items as they are read.
 pub(super) struct PortReader<T> {
@@ -24,6 +26,7 @@ pub(super) struct PortReader<T> {
     /// Items that have been taken off the session together.
     batch: Batch,
     decode: Decode<T>,
+    decode_alone: DecodeAlone<T>,
 }
 
 impl<T> PortReader<T> {
@@ -39,7 +42,14 @@ impl<T> PortReader<T> {
     where
         T: DeserializeOwned + 'static,
     {
-        PortReader { link: Some(link), port, codec, batch: Batch::default(), decode: item::decode::<T> }
+        PortReader {
+            link: Some(link),
+            port,
+            codec,
+            batch: Batch::default(),
+            decode: item::decode::<T>,
+            decode_alone: item::decode_alone::<T>,
+        }
     }
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
@@ -50,8 +60,7 @@ impl<T> PortReader<T> {
                 Some(RawItem::Special(special)) => {
                     let claims = (!special.attached.is_empty())
                         .then(|| Claims::new(Arc::clone(link), self.codec, special.attached));
-                    let decoded = (self.decode)(self.codec, &special.body, claims);
-                    drop(special.body);
+                    let decoded = (self.decode_alone)(self.codec, special.body, claims);
                     if special.large > 0 {
                         link.large_was_read(self.port, special.large);
                     }

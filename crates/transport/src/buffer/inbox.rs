@@ -308,6 +308,12 @@ impl Deref for FrameBuf {
     }
 }
 
+impl AsRef<[u8]> for FrameBuf {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl Drop for FrameBuf {
     fn drop(&mut self) {
         pool::give_back(std::mem::take(&mut self.buffer));
