@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use panpipe_transport::varint;
 
 use super::carrying::PutError;
-use super::{Core, Encode, Incoming, IncomingPorts};
+use super::{Core, Encode, Incoming, IncomingPorts, remember_one_more};
 use crate::limits;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
@@ -109,7 +109,7 @@ impl Core {
             return Poll::Ready(());
         }
         if !self.has_queue_room() {
-            self.reply_waiters.push(waker.clone());
+            remember_one_more(&mut self.reply_waiters, waker);
             return Poll::Pending;
         }
         match self.put_answer(id, encode) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use panpipe_transport::varint;
 
 use super::carrying::PutError;
-use super::{Core, Deadline, Encode, Phase, Role, remember};
+use super::{Core, Deadline, Encode, Phase, Role, remember, remember_one_more};
 use crate::error::CallError;
 use crate::limits;
 use crate::session::calls::{CallState, Reply};
@@ -118,7 +118,7 @@ impl Core {
                 return Poll::Ready(Ok(()));
             }
         }
-        self.reply_waiters.push(waker.clone());
+        remember_one_more(&mut self.reply_waiters, waker);
         Poll::Pending
     }
 

@@ -465,6 +465,12 @@ fn remember(place: &mut Option<Waker>, waker: &Waker) {
     }
 }
 
+fn remember_one_more(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|known| known.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}
+
 /// A frame that is being encoded into the outbox, and is taken back out of it
 /// if it does not get finished: by an error, or by a panic in `Serialize`.
 struct FrameInProgress<'a> {

@@ -6,7 +6,7 @@ use panpipe_transport::buffer::FrameBuf;
 use panpipe_transport::{frame, varint};
 
 use super::carrying::PutError;
-use super::{Core, Encode, remember};
+use super::{Core, Encode, remember, remember_one_more};
 use crate::limits;
 use crate::session::batch::Batch;
 use crate::session::message::{Header, Kind};
@@ -331,11 +331,5 @@ impl Core {
         }
         self.aftermath.wakes.append(&mut self.stream_waiters);
         self.aftermath.wakes.append(&mut self.large_waiters);
-    }
-}
-
-fn remember_one_more(wakers: &mut Vec<Waker>, waker: &Waker) {
-    if !wakers.iter().any(|known| known.will_wake(waker)) {
-        wakers.push(waker.clone());
     }
 }
