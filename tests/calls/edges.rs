@@ -1,6 +1,9 @@
 //! Ends, caps and panics, in tests that hold both ends of a connection.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, poll};
@@ -19,6 +22,13 @@ impl Serialize for Bomb {
         assert!(self.0 != 13, "as it was asked to");
         serializer.serialize_newtype_struct("Bomb", &self.0)
     }
+}
+
+/// Is woken, and does nothing.
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
 }
 
 #[panpipe::service]
@@ -134,6 +144,27 @@ async fn a_panic_in_the_serialize_of_an_item_that_is_held_hangs_nobody() {
     let heard = tokio::spawn(heard.map(|item| item.map(|bomb| bomb.0)).collect::<Vec<_>>());
     assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), Ok(true));
     assert_eq!(heard.await.unwrap().last(), Some(&Ok(1)));
+}
+
+#[tokio::test]
+async fn who_gives_up_waiting_for_a_sender_leaves_nothing_behind() {
+    let (name, bench) = (unique_name("edges"), Bench::default());
+    let _server = Server::bind(&name).service(bench.clone().serve()).start().unwrap();
+    let lab = LabClient::connect(&name).await.unwrap();
+    let (events, _unread) = panpipe::channel(1);
+    lab.keep(events).await.unwrap();
+    let (local, _unread) = panpipe::channel(1);
+    for sender in [bench.take(), local] {
+        while sender.try_send(vec![1]).is_ok() {}
+        let woken = Arc::new(Nobody);
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        for _ in 0..10 {
+            assert!(pin!(sender.send(vec![2])).poll(&mut cx).is_pending());
+            assert!(pin!(sender.closed()).poll(&mut cx).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&woken), 2);
+    }
 }
 
 #[tokio::test]

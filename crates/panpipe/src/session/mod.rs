@@ -273,6 +273,10 @@ impl Session {
         self.with(|state| state.core.poll_stopped(port, waker))
     }
 
+    pub(crate) fn forget_writer(&self, port: u64, waker: &Waker) {
+        self.with(|state| state.core.forget_writer(port, waker));
+    }
+
     pub(crate) fn end_writing(&self, port: u64, end: &StreamEnd) {
         self.with(|state| {
             state.core.end_writing(port, end);

@@ -114,6 +114,11 @@ impl<T> Queue<T> {
         Poll::Pending
     }
 
+    /// Forgets one of those who wait for room, or for the reader to go.
+    pub(super) fn forget_waiter(&self, waker: &Waker) {
+        self.lock().waiting.retain(|known| !known.will_wake(waker));
+    }
+
     /// Nothing more is written.
     pub(super) fn end(&self, error: Option<StreamError>) {
         let reader = {

@@ -3,6 +3,7 @@
 
 mod channel;
 mod item;
+mod own_waker;
 mod pump;
 mod reader;
 mod sender;

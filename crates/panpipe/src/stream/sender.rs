@@ -15,6 +15,7 @@ use tokio::task::coop;
 
 use super::channel::{Queue, Refused};
 use super::item;
+use super::own_waker::OwnWaker;
 use super::reader::PortReader;
 use crate::carried::{self, Attach, Carried, Claimed, Offer};
 use crate::codec::Codec;
@@ -199,7 +200,22 @@ impl<T> Sender<T> {
 
     /// Waits until nobody reads the stream any more. Cancel safe.
     pub async fn closed(&self) {
-        poll_fn(|cx| self.poll_closed(cx.waker())).await;
+        let waiting = Waiting { sender: self, own: OwnWaker::default() };
+        poll_fn(|cx| self.poll_closed(waiting.own.waking(cx.waker()))).await;
+    }
+
+    /// Forgets who waits to send, or for the reader to go.
+    fn forget_waiter(&self, waker: &Waker) {
+        match &self.shared.way {
+            Way::Queue(queue) => queue.forget_waiter(waker),
+            Way::Port(writer) => {
+                let mut held = writer.held.lock().unwrap_or_else(PoisonError::into_inner);
+                held.waiting.retain(|known| !known.will_wake(waker));
+                drop(held);
+                writer.link.forget_writer(writer.port, waker);
+            }
+            Way::Lost => {}
+        }
     }
 
     fn poll_closed(&self, waker: &Waker) -> Poll<()> {
@@ -226,7 +242,8 @@ impl<T: Send + 'static> Sender<T> {
         coop::consume_budget().await;
         match self.push(item, self.when_full) {
             Err(SendError::Full(item)) if self.when_full == WhenFull::Wait => {
-                Sending { sender: self, item: Some(item), needs: 0 }.await
+                let waiting = Waiting { sender: self, own: OwnWaker::default() };
+                Sending { waiting, item: Some(item), needs: 0 }.await
             }
             other => other,
         }
@@ -255,9 +272,21 @@ impl<T: Send + 'static> Sender<T> {
     }
 }
 
+/// Whoever waits for a sender. Nothing is left of it when it goes.
+struct Waiting<'a, T> {
+    sender: &'a Sender<T>,
+    own: OwnWaker,
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        self.sender.forget_waiter(self.own.waker());
+    }
+}
+
 /// An item that waits for room.
 struct Sending<'a, T> {
-    sender: &'a Sender<T>,
+    waiting: Waiting<'a, T>,
     item: Option<T>,
     /// How much credit it needs, once that is known.
     needs: u64,
@@ -269,11 +298,12 @@ impl<T: Send + 'static> Future for Sending<'_, T> {
     type Output = Result<(), SendError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let sender = self.sender;
-        let mut item = self.item.take().expect("it is polled no more once it was ready");
+        let Sending { waiting: Waiting { sender, own }, item: place, needs } = &mut *self;
+        let waker = own.waking(cx.waker());
+        let mut item = place.take().expect("it is polled no more once it was ready");
         loop {
             let polled = match &sender.shared.way {
-                Way::Port(writer) => match writer.poll_send(&item, &mut self.needs, cx.waker()) {
+                Way::Port(writer) => match writer.poll_send(&item, needs, waker) {
                     Poll::Ready(sent) => {
                         return Poll::Ready(sent.map(drop).map_err(|error| error.with(item)));
                     }
@@ -282,14 +312,14 @@ impl<T: Send + 'static> Future for Sending<'_, T> {
                 Way::Queue(queue) => match sender.push(item, WhenFull::Wait) {
                     Err(SendError::Full(refused)) => {
                         item = refused;
-                        queue.poll_room(cx.waker())
+                        queue.poll_room(waker)
                     }
                     other => return Poll::Ready(other),
                 },
                 Way::Lost => return Poll::Ready(Err(SendError::Closed(item))),
             };
             if polled.is_pending() {
-                self.item = Some(item);
+                *place = Some(item);
                 return Poll::Pending;
             }
         }

@@ -273,6 +273,15 @@ impl Core {
         }
     }
 
+    /// Forgets one of those who wait to write to the stream, or for its reader to go.
+    pub(crate) fn forget_writer(&mut self, number: u64, waker: &Waker) {
+        let writing = self.ports.get(number).and_then(|port| port.writing());
+        let wakers = writing.map(|writing| &mut writing.wakers);
+        for wakers in [&mut self.stream_waiters, &mut self.large_waiters].into_iter().chain(wakers) {
+            wakers.retain(|known| !known.will_wake(waker));
+        }
+    }
+
     /// Nothing more is written to the stream.
     pub(crate) fn end_writing(&mut self, number: u64, end: &StreamEnd) {
         self.say_last(Kind::End, number, |out| end.encode(out));
