@@ -231,6 +231,7 @@ impl Inbox {
         assert!(self.diverted.is_none(), "one frame is diverted at a time");
         let (body, size) =
             self.begun(usize::MAX).ok().flatten().expect("a frame is diverted when it has begun");
+        into.align(HEAD + skip);
         into.append(&body[skip..]);
         self.diverted = Some(Diverted { into, missing: size - body.len() });
         (self.start, self.end, self.peeked) = (0, 0, 0);

@@ -82,6 +82,9 @@ mod tests {
             places[1].insert(message.as_ptr() as usize);
         }
         assert_eq!(outbox.written_total(), 8 * (MESSAGE + MESSAGE.div_ceil(PART) * HEAD) as u64);
-        assert!(places.iter().all(|places| places.len() == 1), "{places:?}");
+        // The same but for what a message is moved to be copied well.
+        let apart =
+            |places: &BTreeSet<usize>| places.last().zip(places.first()).map(|(last, first)| last - first);
+        assert!(places.iter().all(|places| apart(places).is_some_and(|apart| apart < 64)), "{places:?}");
     }
 }
