@@ -1,6 +1,6 @@
 //! Runs every peer at every work, in turn, and prints one table.
 //!
-//! `cargo bench -p panpipe-benches` takes about six minutes. Arguments choose:
+//! `cargo bench -p panpipe-benches` takes about eight minutes. Arguments choose:
 //! `cargo bench -p panpipe-benches -- w1 w2 rounds=9 panpipe tarpc-vec`. With
 //! `BENCH_THREADS=many` in the environment the runtimes have many threads.
 
