@@ -111,6 +111,8 @@ pub(crate) struct Reading {
     asked: bool,
     /// It has been told that it need not: somebody waits for this stream.
     called_for: bool,
+    /// The large item that has come had been called for: it is not of the pool.
+    exempt: bool,
 }
 
 /// The end of a stream that is written.
@@ -124,6 +126,8 @@ pub(crate) struct Writing {
     asked: bool,
     /// The reader waits for the next item, however much others hold.
     called_for: bool,
+    /// The large item that has been sent had been called for: it is not of the pool.
+    exempt: bool,
     /// Who waits for credit, or for the reader to go.
     pub(crate) wakers: Vec<Waker>,
 }
@@ -173,6 +177,7 @@ impl Reading {
             grown: 0,
             asked: false,
             called_for: false,
+            exempt: false,
         }
     }
 
@@ -235,7 +240,14 @@ impl Reading {
 impl Writing {
     pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
         let left = Credit { items: items.unwrap_or(limits.items), bytes: limits.bytes, large: 0 };
-        Writing { left, small: limits.bytes / 2, asked: false, called_for: false, wakers: Vec::new() }
+        Writing {
+            left,
+            small: limits.bytes / 2,
+            asked: false,
+            called_for: false,
+            exempt: false,
+            wakers: Vec::new(),
+        }
     }
 
     /// The largest item that may be sent now, `pool` being what is left for
@@ -247,7 +259,16 @@ impl Writing {
         if self.left.bytes < self.small || self.left.large > 0 {
             return self.left.bytes.min(self.small);
         }
-        if self.called_for { u64::MAX } else { self.small.max(pool) }
+        self.small.max(pool)
+    }
+
+    /// Whether an item of `needs` bytes may go past the pool.
+    pub(crate) fn is_exempt(&self, needs: u64, pool: u64) -> bool {
+        self.called_for
+            && needs > self.small.max(pool)
+            && self.left.items > 0
+            && self.left.bytes >= self.small
+            && self.left.large == 0
     }
 
     /// Whether the reader is to be told that an item of `needs` bytes waits for
@@ -261,14 +282,16 @@ impl Writing {
         by_others && !std::mem::replace(&mut self.asked, true)
     }
 
-    pub(crate) fn sent(&mut self, len: u64) -> u64 {
+    pub(crate) fn sent(&mut self, len: u64, exempt: bool) -> u64 {
         let cost = Credit::of_item(len, self.small);
         self.asked = false;
-        self.called_for &= cost.large == 0;
+        if exempt {
+            (self.called_for, self.exempt) = (false, true);
+        }
         self.left.items -= 1;
         self.left.bytes -= cost.bytes;
         self.left.large += cost.large;
-        cost.large
+        if exempt { 0 } else { cost.large }
     }
 
     /// Notes what the reader has told; gives the bytes of large items that are
@@ -278,7 +301,7 @@ impl Writing {
         self.left.items = self.left.items.saturating_add(credit.items);
         self.left.bytes = self.left.bytes.saturating_add(credit.bytes);
         self.left.large = self.left.large.checked_sub(credit.large)?;
-        Some(credit.large)
+        Some(if credit.large > 0 && std::mem::take(&mut self.exempt) { 0 } else { credit.large })
     }
 }
 
@@ -431,12 +454,16 @@ impl Ports {
         match &gone.as_ref()?.end {
             End::Writing(writing) => {
                 self.writing -= 1;
-                self.large_out -= writing.left.large;
-                self.large_freed |= writing.left.large > 0;
+                if !writing.exempt {
+                    self.large_out -= writing.left.large;
+                    self.large_freed |= writing.left.large > 0;
+                }
             }
             End::Reading(reading) => {
                 self.growth += reading.grown;
-                self.large_in -= reading.left.large;
+                if !reading.exempt {
+                    self.large_in -= reading.left.large;
+                }
             }
             End::Serving(_) | End::Calling => {}
         }
@@ -450,6 +477,7 @@ impl Ports {
         &mut self,
         port: u64,
         len: u64,
+        called_for: bool,
         told: PortLimits,
     ) -> Result<Credit, &'static str> {
         let large_in = self.large_in;
@@ -458,14 +486,18 @@ impl Ports {
             _ => return Err("an item came for a port that is no open stream"),
         };
         let large = Credit::of_item(len, reading.small).large;
-        if large > 0 && large_in > 0 && large_in.saturating_add(large) > told.large {
-            if !reading.called_for {
-                return Err("large items came for which there was no credit");
-            }
-            reading.called_for = false;
+        if called_for && !(reading.called_for && large > 0) {
+            return Err("an item came that was not called for");
+        }
+        if !called_for && large > 0 && large_in > 0 && large_in.saturating_add(large) > told.large {
+            return Err("large items came for which there was no credit");
         }
         let cost = reading.came(len).ok_or("an item came for which its stream had no credit")?;
-        self.large_in += cost.large;
+        if called_for {
+            (reading.called_for, reading.exempt) = (false, true);
+        } else {
+            self.large_in += cost.large;
+        }
         Ok(cost)
     }
 
@@ -477,8 +509,11 @@ impl Ports {
             return None;
         };
         let grant = reading.took(taken, &mut growth)?;
+        let exempt = grant.large > 0 && std::mem::take(&mut reading.exempt);
         self.growth = growth;
-        self.large_in -= grant.large;
+        if !exempt {
+            self.large_in -= grant.large;
+        }
         Some(grant)
     }
 
@@ -487,9 +522,9 @@ impl Ports {
         if self.large_out == 0 { u64::MAX } else { limits.large.saturating_sub(self.large_out) }
     }
 
-    pub(crate) fn item_sent(&mut self, port: u64, len: u64) {
+    pub(crate) fn item_sent(&mut self, port: u64, len: u64, exempt: bool) {
         if let Some(writing) = self.get(port).and_then(Port::writing) {
-            let large = writing.sent(len);
+            let large = writing.sent(len, exempt);
             self.large_out += large;
         }
     }
@@ -586,7 +621,7 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let len = [1, 100, 511, 512, 513, 900, 4000][(seed >> 33) as usize % 7];
             if writing.allows(pool) >= len {
-                pool -= writing.sent(len);
+                pool -= writing.sent(len, false);
                 assert_eq!(reading.came(len), Some(Credit::of_item(len, 512)));
                 unread.push(len);
             } else {

@@ -13,6 +13,9 @@ use crate::session::message::{Header, Kind};
 use crate::session::ports::{Credit, End, Word};
 use crate::session::stream_end::StreamEnd;
 
+/// The id of an item that its reader has called for past the pool.
+const CALLED_FOR: u64 = 1;
+
 /// Why an item was not sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ItemError {
@@ -67,7 +70,7 @@ impl Core {
     /// Takes an item off the wire that is not special.
     #[inline]
     pub(crate) fn receive_small_item(&mut self, header: Header, frame: &[u8]) {
-        let Some(cost) = self.item_came(header.port, frame.len()) else { return };
+        let Some(cost) = self.item_came(&header, frame.len()) else { return };
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
             if let End::Reading(reading) = &mut port.end {
                 reading.queue.push_small(&frame[header.body..], cost);
@@ -78,7 +81,7 @@ impl Core {
 
     /// Takes any item off the wire.
     pub(crate) fn receive_item(&mut self, header: Header, mut frame: FrameBuf) {
-        let Some(cost) = self.item_came(header.port, frame.len()) else { return };
+        let Some(cost) = self.item_came(&header, frame.len()) else { return };
         let Some((end, attached)) = self.take_ports(&header, &frame) else { return };
         frame.truncate(end);
         frame.advance(header.body);
@@ -94,12 +97,12 @@ impl Core {
 
     /// Checks an item against its stream's credit. Gives what it costs.
     #[inline]
-    fn item_came(&mut self, port: u64, len: usize) -> Option<Credit> {
+    fn item_came(&mut self, header: &Header, len: usize) -> Option<Credit> {
         if !self.is_open() {
             self.violation("an item came where a hello belongs");
             return None;
         }
-        let came = self.ports.item_came(port, len as u64, self.own_ports);
+        let came = self.ports.item_came(header.port, len as u64, header.id == CALLED_FOR, self.own_ports);
         if let Err(why) = came {
             self.violation(why);
         }
@@ -211,7 +214,8 @@ impl Core {
             return Poll::Ready(Err(ItemError::Closed));
         }
         let End::Writing(writing) = &mut port.end else { unreachable!("a writer's port is written") };
-        let allowed = writing.allows(pool);
+        let exempt = writing.is_exempt(*needs, pool);
+        let allowed = if exempt { u64::MAX } else { writing.allows(pool) };
         if allowed == 0 || allowed < *needs {
             self.wait_for_credit(number, *needs, waker);
             return Poll::Pending;
@@ -224,15 +228,25 @@ impl Core {
         let most = self.max_message;
         let before = self.outbox.queued_total();
         let max = usize::try_from(allowed).unwrap_or(usize::MAX).min(most);
-        match self.put_message(Kind::Item, number, 0, max, |_| (), encode) {
+        let id = if exempt { CALLED_FOR } else { 0 };
+        match self.put_message(Kind::Item, number, id, max, |_| (), encode) {
             Ok(size) => {
                 self.passed.before_item(before);
                 self.passed.after_item(self.outbox.queued_total());
-                self.ports.item_sent(number, (size - frame::HEAD) as u64);
+                self.ports.item_sent(number, (size - frame::HEAD) as u64, exempt);
                 Poll::Ready(Ok(size))
             }
             Err(PutError::TooLarge { size, limit: _ }) if size <= most as u64 => {
                 *needs = size;
+                if self
+                    .ports
+                    .get(number)
+                    .and_then(|port| port.writing())
+                    .is_some_and(|writing| writing.is_exempt(size, pool))
+                {
+                    // It was called for when that was not known.
+                    return self.poll_item(number, needs, waker, encode);
+                }
                 self.wait_for_credit(number, size, waker);
                 Poll::Pending
             }

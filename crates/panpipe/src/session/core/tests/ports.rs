@@ -419,3 +419,30 @@ fn any_number_of_items_may_be_granted() {
         theirs.hears(&ours.sends());
     }
 }
+
+#[test]
+fn an_item_that_was_called_for_counts_for_no_other_in_whatever_order_they_come() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), small_pool());
+    assert!(ours.carry(vec![stream(), stream(), stream()]).is_ready());
+    assert!(ours.item(1, &[7; 2000]).is_ready());
+    assert!(ours.item(3, &[7; 4000]).is_pending());
+    theirs.hears(&ours.sends());
+    let mut batch = Batch::default();
+    assert!(theirs.reads(3, &mut batch).is_pending());
+    ours.hears(&theirs.sends());
+    // Two messages in parts may overtake each other.
+    assert!(ours.item(5, &[7; 2000]).is_ready());
+    let first = ours.sends();
+    assert!(ours.item(3, &[7; 4000]).is_ready());
+    theirs.hears(&ours.sends());
+    theirs.hears(&first);
+    assert_eq!(theirs.core.close_reason(), None);
+    for port in [1, 3, 5] {
+        assert!(theirs.reads(port, &mut Batch::default()).is_ready());
+        theirs.core.stop_reading(port);
+        ours.hears(&theirs.sends());
+        ours.core.end_writing(port, &StreamEnd::Finished);
+    }
+    theirs.hears(&ours.sends());
+    assert_eq!((ours.core.open_ports(), theirs.core.open_ports()), (0, 0));
+}
