@@ -1,12 +1,12 @@
 //! What a handler can ask about the call that it answers.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::time::Instant;
 
 use panpipe_transport::Peer;
 
 /// What is known of the call that is being answered.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct CallContext {
     pub(crate) peer: Peer,
     pub(crate) method: &'static str,
@@ -14,7 +14,7 @@ pub(crate) struct CallContext {
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<CallContext>> = const { Cell::new(None) };
+    static CURRENT: RefCell<Option<CallContext>> = const { RefCell::new(None) };
 }
 
 impl CallContext {
@@ -31,8 +31,12 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.before.take());
+        CURRENT.replace(self.before.take());
     }
+}
+
+fn of_current<R>(ask: impl FnOnce(&CallContext) -> R) -> Option<R> {
+    CURRENT.with_borrow(|current| current.as_ref().map(ask))
 }
 
 /// The process that made the call which the current handler answers.
@@ -51,21 +55,21 @@ impl Drop for Entered {
 /// ```
 #[must_use]
 pub fn peer() -> Peer {
-    CURRENT.get().map_or_else(Peer::unknown, |call| call.peer)
+    of_current(|call| call.peer.clone()).unwrap_or_else(Peer::unknown)
 }
 
 /// When the call which the current handler answers has to be over, if its
 /// caller set a deadline. Calls that the handler makes inherit it.
 #[must_use]
 pub fn deadline() -> Option<Instant> {
-    CURRENT.get().and_then(|call| call.deadline)
+    of_current(|call| call.deadline).flatten()
 }
 
 /// The method which the current handler answers, as `"Service.method"`;
 /// `None` outside a handler.
 #[must_use]
 pub fn method() -> Option<&'static str> {
-    CURRENT.get().map(|call| call.method)
+    of_current(|call| call.method)
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ impl IncomingCall<'_> {
     fn run(&self, info: &'static MethodInfo, mut task: Task) -> Dispatched {
         let context = CallContext { peer: self.session.peer(), method: info.name, deadline: self.deadline };
         // The spawned task polls again before it waits, so nobody needs waking yet.
-        match poll_caught(&mut task, context, &mut Context::from_waker(Waker::noop())) {
+        match poll_caught(&mut task, &context, &mut Context::from_waker(Waker::noop())) {
             Outcome::Pending => {
                 let session = Arc::clone(self.session);
                 tokio::spawn(Running { task: Some(task), context, session, id: self.id });
@@ -229,8 +229,8 @@ enum Outcome {
     Panicked,
 }
 
-fn poll_caught(task: &mut Task, context: CallContext, cx: &mut Context<'_>) -> Outcome {
-    let _current = context.enter();
+fn poll_caught(task: &mut Task, context: &CallContext, cx: &mut Context<'_>) -> Outcome {
+    let _current = context.clone().enter();
     match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Outcome::Pending,
         Ok(Poll::Ready(())) => Outcome::Done,
@@ -269,7 +269,7 @@ impl Future for Running {
                 return Poll::Ready(());
             }
         }
-        match poll_caught(task, this.context, cx) {
+        match poll_caught(task, &this.context, cx) {
             Outcome::Pending => return Poll::Pending,
             Outcome::Panicked => this.end(Failure::Panicked),
             Outcome::Done => {

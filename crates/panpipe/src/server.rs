@@ -287,7 +287,7 @@ impl Accept {
                 accepted = listener.accept() => match accepted {
                     Ok(stream) => {
                         pause = limits::ACCEPT_PAUSE;
-                        let refusal = turn_down(stream.peer(), clients.len(), &limits);
+                        let refusal = turn_down(&stream.peer(), clients.len(), &limits);
                         let client = ClientSetup { offers: offers.clone(), limits: limits.clone() };
                         clients.spawn(client.serve(stream, refusal, draining.clone()));
                     }
@@ -320,7 +320,7 @@ async fn told(event: &mut watch::Receiver<bool>) -> bool {
 }
 
 /// Whether a client is refused before a byte of it is read.
-fn turn_down(peer: Peer, clients: usize, limits: &Limits) -> Option<Refusal> {
+fn turn_down(peer: &Peer, clients: usize, limits: &Limits) -> Option<Refusal> {
     let own = Peer::this_process();
     if peer.uid.is_some() && peer.uid != own.uid {
         let message =

@@ -21,7 +21,7 @@ pub fn pair() -> io::Result<(PipeStream, PipeStream)> {
     let (read_one, write_other) = sys::pipe()?;
     let (read_other, write_one) = sys::pipe()?;
     let peer = Peer::this_process();
-    let one = PipeStream::new(sys::ReadHalf::new(read_one)?, sys::WriteHalf::new(write_one)?, peer);
+    let one = PipeStream::new(sys::ReadHalf::new(read_one)?, sys::WriteHalf::new(write_one)?, peer.clone());
     let other = PipeStream::new(sys::ReadHalf::new(read_other)?, sys::WriteHalf::new(write_other)?, peer);
     Ok((one, other))
 }

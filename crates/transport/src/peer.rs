@@ -8,7 +8,7 @@ use crate::sys;
 ///
 /// For a named pipe the system vouches for all of it, as of the moment when the
 /// connection was made. A pid can be used again once its process has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Peer {
     /// The process id.
@@ -17,19 +17,39 @@ pub struct Peer {
     pub uid: Option<u32>,
     /// The group id; none on Windows.
     pub gid: Option<u32>,
+    /// What the system can be asked further, as long as the connection stands.
+    pub(crate) connected: sys::Connected,
 }
 
 impl Peer {
     /// A peer of which nothing is known.
     #[must_use]
     pub const fn unknown() -> Self {
-        Peer { pid: None, uid: None, gid: None }
+        Peer { pid: None, uid: None, gid: None, connected: sys::Connected::NOTHING }
     }
 
     /// This very process.
     #[must_use]
     pub fn this_process() -> Self {
         sys::this_process()
+    }
+}
+
+impl PartialEq for Peer {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.uid, self.gid) == (other.pid, other.uid, other.gid)
+    }
+}
+
+impl Eq for Peer {}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("pid", &self.pid)
+            .field("uid", &self.uid)
+            .field("gid", &self.gid)
+            .finish_non_exhaustive()
     }
 }
 

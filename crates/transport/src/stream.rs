@@ -43,7 +43,7 @@ impl PipeStream {
     /// The process at the other end.
     #[must_use]
     pub fn peer(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 
     /// Says who is at the other end, where this process knows and the system

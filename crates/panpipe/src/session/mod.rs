@@ -82,7 +82,7 @@ impl Session {
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 
     /// Tells the session its users' handle.

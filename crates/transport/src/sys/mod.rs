@@ -11,7 +11,7 @@
 //!   child takes it up;
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
 //! - `take_stdio()`: the process's standard streams;
-//! - `this_process()`.
+//! - `this_process()`, and `Connected`: what can be asked of a connected peer.
 
 #[cfg(unix)]
 mod unix;

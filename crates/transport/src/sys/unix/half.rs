@@ -49,8 +49,7 @@ pub(crate) struct WriteHalf {
 }
 
 /// Both directions of a socket.
-pub(super) fn of_socket(socket: OwnedFd) -> io::Result<(ReadHalf, WriteHalf)> {
-    let fd = Arc::new(socket);
+pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(ReadHalf, WriteHalf)> {
     let read = ReadHalf { fd: watch(Arc::clone(&fd), Interest::READABLE)?, kind: Kind::Socket };
     Ok((read, WriteHalf { fd: Some(fd), kind: Kind::Socket, waiting: None, usual_buffer: None }))
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use rustix::net::{
 use tokio::io::Interest;
 
 use super::register::{Watched, watch};
-use super::{Place, ReadHalf, WriteHalf, directory, this_process};
+use super::{Connected, Place, ReadHalf, WriteHalf, directory, this_process};
 use crate::error::{BindError, ConnectError};
 use crate::limits::BACKLOG;
 use crate::peer::Peer;
@@ -60,6 +60,7 @@ impl NamedListener {
             let mut guard = self.socket.readable().await?;
             match accept_with(&self.socket, FLAGS) {
                 Ok(socket) => {
+                    let socket = Arc::new(socket);
                     let peer = peer_of(&socket)?;
                     let (read, write) = super::half::of_socket(socket)?;
                     return Ok((read, write, peer));
@@ -169,12 +170,13 @@ impl Drop for NameLock {
 }
 
 /// Who is at the other end of a socket.
-fn peer_of(socket: impl AsFd) -> io::Result<Peer> {
+fn peer_of(socket: &Arc<OwnedFd>) -> io::Result<Peer> {
     let credentials = rustix::net::sockopt::socket_peercred(socket)?;
     Ok(Peer {
         pid: u32::try_from(credentials.pid.as_raw_nonzero().get()).ok(),
         uid: Some(credentials.uid.as_raw()),
         gid: Some(credentials.gid.as_raw()),
+        connected: Connected(Some(Arc::downgrade(socket))),
     })
 }
 
@@ -189,7 +191,7 @@ pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), Conn
     let path = || place.to_string();
     let io = |source: io::Error| ConnectError::Io { path: path(), source };
     let socket = match try_connect(place) {
-        Ok(socket) => socket,
+        Ok(socket) => Arc::new(socket),
         Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(ConnectError::NotFound { path: path() }),
         Err(Errno::AGAIN) => return Err(ConnectError::Busy { path: path() }),
         Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectError::Denied { path: path() }),

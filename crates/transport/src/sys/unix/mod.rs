@@ -22,6 +22,7 @@ pub(crate) use stdio::take_stdio;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Weak;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -41,5 +42,15 @@ pub(crate) fn this_process() -> Peer {
         pid: Some(std::process::id()),
         uid: Some(rustix::process::geteuid().as_raw()),
         gid: Some(rustix::process::getegid().as_raw()),
+        connected: Connected::NOTHING,
     }
+}
+
+/// The socket that joins this process to a peer, for as long as it is open.
+#[derive(Debug, Clone)]
+pub(crate) struct Connected(Option<Weak<OwnedFd>>);
+
+impl Connected {
+    /// There is none.
+    pub(crate) const NOTHING: Connected = Connected(None);
 }

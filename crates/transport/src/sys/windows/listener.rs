@@ -14,7 +14,7 @@ use windows_sys::core::BOOL;
 
 use super::half::{Pipe, of_pipe};
 use super::security::{OwnerOnly, owner_of, this_user};
-use super::{Place, ReadHalf, WriteHalf};
+use super::{Connected, Place, ReadHalf, WriteHalf};
 use crate::error::{BindError, ConnectError};
 use crate::limits::WAITING_INSTANCES;
 use crate::peer::Peer;
@@ -50,7 +50,12 @@ impl NamedListener {
         waiting.push(next);
         let connected = waiting.remove(index);
         outcome?;
-        let peer = Peer { pid: peer_id(&connected, GetNamedPipeClientProcessId), uid: None, gid: None };
+        let peer = Peer {
+            pid: peer_id(&connected, GetNamedPipeClientProcessId),
+            uid: None,
+            gid: None,
+            connected: Connected::NOTHING,
+        };
         let (read, write) = of_pipe(Pipe::Server(connected));
         Ok((read, write, peer))
     }
@@ -92,7 +97,12 @@ pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), Conn
     })?;
     // Anybody can take a name that is free: who serves it is asked before a byte is sent.
     check_owner(&pipe).map_err(|source| ConnectError::Io { path: path(), source })?;
-    let peer = Peer { pid: peer_id(&pipe, GetNamedPipeServerProcessId), uid: None, gid: None };
+    let peer = Peer {
+        pid: peer_id(&pipe, GetNamedPipeServerProcessId),
+        uid: None,
+        gid: None,
+        connected: Connected::NOTHING,
+    };
     let (read, write) = of_pipe(Pipe::Client(pipe));
     Ok((read, write, peer))
 }

@@ -33,7 +33,16 @@ pub(crate) type Handle = OwnedHandle;
 
 /// This process.
 pub(crate) fn this_process() -> Peer {
-    Peer { pid: Some(std::process::id()), uid: None, gid: None }
+    Peer { pid: Some(std::process::id()), uid: None, gid: None, connected: Connected::NOTHING }
+}
+
+/// Windows tells nothing more of a peer than its process.
+#[derive(Debug, Clone)]
+pub(crate) struct Connected;
+
+impl Connected {
+    /// There is nothing to be asked.
+    pub(crate) const NOTHING: Connected = Connected;
 }
 
 /// The standard streams cannot be waited for: they are not opened for it.
