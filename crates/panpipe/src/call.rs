@@ -5,10 +5,14 @@ use std::time::Instant;
 
 use panpipe_transport::Peer;
 
+use crate::hub::ClientId;
+
 /// What is known of the call that is being answered.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
     pub(crate) peer: Peer,
+    /// The session that it came over.
+    pub(crate) client: Option<u64>,
     pub(crate) method: &'static str,
     pub(crate) deadline: Option<Instant>,
 }
@@ -58,6 +62,14 @@ pub fn peer() -> Peer {
     of_current(|call| call.peer.clone()).unwrap_or_else(Peer::unknown)
 }
 
+/// The client that made the call which the current handler answers, as the server's
+/// [`Hub`](crate::Hub) knows it; `None` outside a handler, and where the call came
+/// over no connection.
+#[must_use]
+pub fn client() -> Option<ClientId> {
+    of_current(|call| call.client).flatten().map(ClientId)
+}
+
 /// When the call which the current handler answers has to be over, if its
 /// caller set a deadline. Calls that the handler makes inherit it.
 #[must_use]
@@ -78,7 +90,7 @@ mod tests {
 
     #[test]
     fn contexts_nest_and_end_with_their_guard() {
-        let context = |method| CallContext { peer: Peer::unknown(), method, deadline: None };
+        let context = |method| CallContext { peer: Peer::unknown(), client: None, method, deadline: None };
         assert_eq!(method(), None);
         let outer = context("A.a").enter();
         {

@@ -81,6 +81,17 @@ impl Connection {
         self.link.peer()
     }
 
+    /// The client of the service that the other side's hello offers, if it is that one:
+    /// it needs no port of its own.
+    pub(crate) fn offered<C: ServiceClient>(&self) -> Option<C> {
+        let is_offered = self.link.is_offered(&C::info());
+        is_offered.then(|| C::from_inner(Client::of_link(Arc::clone(&self.link))))
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Why the connection ended, once it has.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {

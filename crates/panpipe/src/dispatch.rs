@@ -171,7 +171,12 @@ impl IncomingCall<'_> {
 
     /// Polls once in place, and spawns what is still pending.
     fn run(&self, info: &'static MethodInfo, mut task: Task) -> Dispatched {
-        let context = CallContext { peer: self.session.peer(), method: info.name, deadline: self.deadline };
+        let context = CallContext {
+            peer: self.session.peer(),
+            client: Some(self.session.id()),
+            method: info.name,
+            deadline: self.deadline,
+        };
         // The spawned task polls again before it waits, so nobody needs waking yet.
         match poll_caught(&mut task, &context, &mut Context::from_waker(Waker::noop())) {
             Outcome::Pending => {

@@ -62,6 +62,7 @@ mod connect;
 mod connection;
 mod dispatch;
 mod error;
+mod hub;
 mod limits;
 mod link;
 mod local;
@@ -72,6 +73,7 @@ mod session;
 mod shape;
 mod stream;
 mod stub;
+mod sys;
 
 pub mod call;
 
@@ -136,6 +138,7 @@ pub use codec::Codec;
 pub use connect::{Connect, Target, connect};
 pub use connection::Connection;
 pub use error::{CallError, Refusal, RefusalReason, StreamError};
+pub use hub::{ClientId, ConnectedClient, Delivery, Hub, Slow};
 pub use limits::Limits;
 pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
 pub use service::Serve;

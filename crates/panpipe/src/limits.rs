@@ -45,8 +45,17 @@ pub struct Limits {
     pub large_item_bytes: usize,
     /// How many clients a server serves at once. One more is refused.
     pub max_clients: usize,
+    /// How many calls of all clients of a server run at once, one-way calls not
+    /// counted. One more fails with
+    /// [`CallError::Overloaded`](crate::CallError::Overloaded).
+    pub max_calls_in_all: usize,
     /// How long a peer may take for its hello.
     pub handshake_timeout: Duration,
+    /// After how long a connection is ended over which nothing passes: no call runs,
+    /// no stream or stub is open, and nothing has come for that long, or up to twice
+    /// as long. The other side makes no call then that is lost; a call after that
+    /// fails as one that was not sent. `None`: never.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -61,7 +70,9 @@ impl Default for Limits {
             stream_bytes: STREAM_BYTES,
             large_item_bytes: LARGE_ITEM_BYTES,
             max_clients: MAX_CLIENTS,
+            max_calls_in_all: MAX_CALLS_IN_ALL,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
         }
     }
 }

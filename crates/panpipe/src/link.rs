@@ -85,6 +85,12 @@ impl Prepared {
         self
     }
 
+    /// Sets what is to be done once the peer is known, before any call of its runs.
+    pub(crate) fn on_open(mut self, on_open: impl FnOnce() + Send + 'static) -> Self {
+        self.driver.set_on_open(on_open);
+        self
+    }
+
     /// Runs the session as a task of its own.
     ///
     /// # Panics

@@ -28,6 +28,7 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
     ) -> TypedCall<I::Resp> {
         let context = CallContext {
             peer: Peer::this_process(),
+            client: None,
             method: info.name,
             deadline: deadline.map(|deadline| deadline.at),
         };

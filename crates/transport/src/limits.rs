@@ -92,6 +92,13 @@ pub const QUEUED_LARGE: usize = 4 << 20;
 pub const WRITE_TURN: usize = 512 << 10;
 /// How many clients a server serves at once.
 pub const MAX_CLIENTS: usize = 4096;
+/// How many calls of all clients of a server run at once.
+pub const MAX_CALLS_IN_ALL: usize = 64 << 10;
+/// How many clients are being told at once that they are not served; further ones
+/// are turned away without a word.
+pub const REFUSALS: usize = 256;
+/// How long a connection over which nothing passes is kept; for ever, if not given.
+pub const IDLE_TIMEOUT: Option<Duration> = None;
 /// The largest first message, sent before the receiver's limit is known.
 pub const FIRST_MESSAGE: usize = 64 << 10;
 /// The largest hello.
@@ -135,4 +142,6 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// The first pause after a client could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause after clients could not be accepted.
-pub const ACCEPT_PAUSE_MOST: Duration = Duration::from_secs(1);
+pub const ACCEPT_PAUSE_MOST: Duration = Duration::from_millis(250);
+/// How long a client may take to open a service of its own for a broadcast.
+pub const BROADCAST_OPEN: Duration = Duration::from_secs(1);

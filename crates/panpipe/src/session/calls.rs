@@ -205,6 +205,11 @@ impl Calls {
         None
     }
 
+    /// How many calls are on their way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
     /// Whether this is the only call on its way.
     pub(crate) fn alone(&self) -> bool {
         self.flights.len() == 1

@@ -12,6 +12,9 @@ pub enum CloseReason {
     Local,
     /// The other side closed it, or its process has ended.
     Closed,
+    /// Nothing had passed over it for as long as
+    /// [`Limits::idle_timeout`](crate::Limits::idle_timeout) says.
+    Idle,
     /// The stream ended in the middle of a message.
     Truncated,
     /// One side turned the other down at the hello.
@@ -49,6 +52,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Closed => {
                 f.write_str("the other side closed the connection, or its process has ended")
             }
+            CloseReason::Idle => f.write_str("nothing had passed over the connection for some time"),
             CloseReason::Truncated => f.write_str("the stream ended in the middle of a message"),
             CloseReason::Refused(refusal) => write!(f, "the connection was refused: {refusal}"),
             CloseReason::Protocol(why) => write!(f, "the other side broke the protocol: {why}"),

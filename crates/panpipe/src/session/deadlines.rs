@@ -15,6 +15,8 @@ pub(crate) enum Due {
     Hello,
     /// The peer's hello.
     Handshake,
+    /// The end of a connection over which nothing passes.
+    Idle,
 }
 
 /// Names one entry, for its removal.

@@ -23,12 +23,16 @@ use crate::dispatch::{IncomingCall, dispatch};
 use crate::limits;
 use crate::offers::Services;
 
+type OnOpen = Box<dyn FnOnce() + Send>;
+
 /// The future that is a connection's only task. It ends with the connection.
 pub(crate) struct Driver {
     session: Arc<Session>,
     /// What the peer may call. It goes with the driver, so that a service that
     /// holds a client of this very connection does not keep it for ever.
     services: Services,
+    /// What is to be done once the peer's hello has been taken, before any call runs.
+    on_open: Option<OnOpen>,
     inlet: Inlet,
     inbox: Inbox,
     /// Calls whose handlers wait to be started until the peer reads its replies.
@@ -58,6 +62,7 @@ impl Driver {
         Driver {
             session,
             services: Services::default(),
+            on_open: None,
             inlet,
             inbox: Inbox::default(),
             parked: VecDeque::new(),
@@ -77,6 +82,11 @@ impl Driver {
     /// Sets what the peer may call; to be done before the driver runs.
     pub(crate) fn set_services(&mut self, services: Services) {
         self.services = services;
+    }
+
+    /// Sets what is to be done once the peer is known, before any call of its runs.
+    pub(crate) fn set_on_open(&mut self, on_open: impl FnOnce() + Send + 'static) {
+        self.on_open = Some(Box::new(on_open));
     }
 
     /// Reads what there is and deals with it. Ready when nothing more will come.
@@ -110,7 +120,7 @@ impl Driver {
 
     /// Deals with every whole frame in the inbox. False: it has to wait.
     fn take_frames(&mut self) -> bool {
-        let Driver { session, services, inbox, parked, oneways, magic_seen, diverted, .. } = self;
+        let Driver { session, services, on_open, inbox, parked, oneways, magic_seen, diverted, .. } = self;
         let mut now = Instant::now;
         loop {
             // One lock for all that the core deals with alone; a call leaves it.
@@ -193,9 +203,17 @@ impl Driver {
                         return Step::Call(Admitted::of(core, incoming));
                     }
                     inbox.consume_frame();
+                    if header.kind == Kind::Hello && core.is_open() {
+                        return Step::Opened;
+                    }
                 }
             });
             match step {
+                Step::Opened => {
+                    if let Some(on_open) = on_open.take() {
+                        on_open();
+                    }
+                }
                 Step::Wait => return false,
                 Step::Done => return true,
                 Step::Call(admitted) => {
@@ -467,6 +485,8 @@ enum Step {
     Call(Admitted),
     /// A call that stands alone: it came in parts.
     Whole(Admitted, FrameBuf),
+    /// The peer's hello has been taken.
+    Opened,
     Done,
     Wait,
 }
@@ -527,6 +547,8 @@ impl Drop for Driver {
         // peer included, however long somebody holds on to the session.
         let outlet = self.session.with(|state| {
             state.core.ended(CloseReason::Local);
+            // Calls that were never started are answered by nobody.
+            state.core.settle_all();
             std::mem::replace(&mut state.outlet, Outlet::Closed)
         });
         drop(outlet);

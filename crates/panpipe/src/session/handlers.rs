@@ -85,6 +85,13 @@ impl Handlers {
         Some(handler.deadline)
     }
 
+    /// Forgets all calls; gives how many there were.
+    pub(crate) fn forget_all(&mut self) -> usize {
+        self.by_id = Vec::new();
+        self.bytes = 0;
+        std::mem::take(&mut self.active)
+    }
+
     pub(crate) fn contains(&self, id: u32) -> bool {
         matches!(self.by_id.get(id as usize), Some(Some(_)))
     }

@@ -9,6 +9,7 @@ mod deadlines;
 mod driver;
 mod handlers;
 mod hello;
+mod load;
 mod message;
 mod outlet;
 mod parts;
@@ -17,6 +18,7 @@ mod reply;
 mod stream_end;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -32,6 +34,7 @@ pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
+pub(crate) use self::load::Load;
 pub(crate) use self::message::{OPEN, ROOT_PORT, put_str, take_str};
 pub(crate) use self::outlet::{Inlet, Outlet, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
@@ -43,6 +46,8 @@ use crate::link::Link;
 
 /// One end of a connection.
 pub(crate) struct Session {
+    /// Unlike that of any other session of this process.
+    id: u64,
     state: Mutex<State>,
     peer: Peer,
     /// The users' handle of this session, as long as there is any.
@@ -69,9 +74,11 @@ impl Session {
     ///
     /// Outside a tokio runtime.
     pub(crate) fn new(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> (Arc<Session>, Driver) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut core = Core::new(config);
         core.begin(Instant::now());
         let session = Arc::new(Session {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             state: Mutex::new(State { core, outlet }),
             peer,
             link: OnceLock::new(),
@@ -79,6 +86,10 @@ impl Session {
         });
         let driver = Driver::new(Arc::clone(&session), inlet);
         (session, driver)
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     pub(crate) fn peer(&self) -> Peer {
@@ -314,6 +325,19 @@ impl Session {
 
     pub(crate) fn drain(&self) {
         self.with(|state| state.core.drain());
+    }
+
+    /// Ends the connection now, and tells the peer why.
+    pub(crate) fn dismiss(&self, why: &str) {
+        self.with(|state| {
+            state.core.dismiss(why);
+            state.write_or_wake(true);
+        });
+    }
+
+    /// Whether the peer offers this service at its root port.
+    pub(crate) fn is_offered(&self, service: &ServiceInfo) -> bool {
+        self.with(|state| state.core.peer_offers() == Some(service))
     }
 
     pub(crate) fn close(&self) {

@@ -44,7 +44,8 @@ impl Core {
             return Some(incoming);
         }
         let too_many = header.id >= u64::from(self.limits.max_calls)
-            || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes);
+            || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes)
+            || self.load.as_ref().is_some_and(|load| !load.take());
         if too_many {
             self.let_go_of(Incoming { id: None, method, deadline: None, args, ports });
             self.overloaded(header.id);
@@ -56,6 +57,7 @@ impl Core {
             (left > 0).then(|| now() + Duration::from_micros(left - 1).min(limits::LONGEST_DEADLINE));
         let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
         if !self.handlers.add(id, frame.len(), ticket) {
+            self.lighten(1);
             self.violation("a call uses the id of another that still runs");
             return None;
         }
@@ -145,9 +147,23 @@ impl Core {
 
     /// The call has been answered; its id is the peer's again.
     pub(super) fn settle(&mut self, id: u32) {
-        if let Some(Some(ticket)) = self.handlers.remove(id) {
+        let Some(ticket) = self.handlers.remove(id) else { return };
+        self.lighten(1);
+        if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);
         }
+    }
+
+    fn lighten(&self, calls: usize) {
+        if let Some(load) = &self.load {
+            load.give_back(calls);
+        }
+    }
+
+    /// Nothing answers a call any more.
+    pub(crate) fn settle_all(&mut self) {
+        let calls = self.handlers.forget_all();
+        self.lighten(calls);
     }
 
     /// Whether the handler of `id` has to stop.

@@ -1,8 +1,11 @@
 //! How a session ends.
 
+use std::time::Instant;
+
 use super::{Core, Phase};
 use crate::session::calls::CallState;
 use crate::session::close::CloseReason;
+use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
 use crate::session::message::Kind;
 
@@ -23,6 +26,39 @@ impl Core {
     pub(crate) fn close(&mut self) {
         self.closing = true;
         self.wake_driver();
+    }
+
+    /// Ends the connection now, and tells the peer why.
+    pub(crate) fn dismiss(&mut self, why: &str) {
+        if !self.is_over() {
+            if self.is_open() {
+                self.put_close(why);
+            }
+            self.end(CloseReason::Local);
+        }
+    }
+
+    /// Looks, some time from now, whether anything passes over the connection.
+    pub(super) fn watch_idleness(&mut self, now: Instant) {
+        let at = self.limits.idle_timeout.and_then(|timeout| now.checked_add(timeout));
+        if let Some(at) = at {
+            self.deadlines.insert(at, Due::Idle);
+        }
+    }
+
+    pub(super) fn on_idle(&mut self, now: Instant) {
+        let is_busy = std::mem::take(&mut self.heard)
+            || self.has_unsent()
+            || self.handlers.active() > 0
+            || self.handlers.oneways() > 0
+            || self.calls.in_flight() > 0
+            || self.ports.open() > 0;
+        if is_busy {
+            self.watch_idleness(now);
+        } else {
+            self.idle = true;
+            self.drain();
+        }
     }
 
     /// Whether all is said: the connection may be closed.
@@ -57,6 +93,7 @@ impl Core {
         let reason = match &self.phase {
             Phase::Ended(_) => return,
             Phase::Ending(first) => first.clone(),
+            _ if self.idle && matches!(reason, CloseReason::Local | CloseReason::Closed) => CloseReason::Idle,
             _ => reason,
         };
         self.fail_everything(&reason);

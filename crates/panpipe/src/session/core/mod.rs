@@ -23,6 +23,7 @@ use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due, Ticket};
 use super::handlers::{Handlers, Stop};
 use super::hello::{Hello, PortLimits, ServiceInfo};
+use super::load::Load;
 use super::message::{Kind, ROOT_PORT, put_header};
 use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
 use super::ports::{Attached, Ports};
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) wants: Option<ServiceInfo>,
     /// Every service that the peer may ask for.
     pub(crate) offers: Arc<Vec<ServiceInfo>>,
+    /// The calls of all peers together, if they are counted.
+    pub(crate) load: Option<Arc<Load>>,
 }
 
 impl Config {
@@ -65,7 +68,7 @@ impl Config {
     /// The side that was connected to, with the defaults.
     pub(crate) fn acceptor() -> Self {
         let (codec, limits) = (Codec::default(), Limits::default());
-        Config { role: Role::Acceptor, codec, limits, wants: None, offers: Arc::default() }
+        Config { role: Role::Acceptor, codec, limits, wants: None, offers: Arc::default(), load: None }
     }
 }
 
@@ -163,6 +166,7 @@ pub(crate) struct Core {
     incomplete: Incomplete,
     calls: Calls,
     handlers: Handlers,
+    load: Option<Arc<Load>>,
     deadlines: Deadlines,
     /// Until a hello has passed: when it has to have.
     greeting: Option<Ticket>,
@@ -184,6 +188,8 @@ pub(crate) struct Core {
     /// All that the peer may ask for, and which of it the root port is.
     offers: Arc<Vec<ServiceInfo>>,
     root: Option<usize>,
+    /// What the peer offers at its root port.
+    peer_offers: Option<Box<ServiceInfo>>,
     driver: Option<Waker>,
     /// True while the driver is at work and will see what is queued.
     driving: bool,
@@ -192,6 +198,10 @@ pub(crate) struct Core {
     peer_draining: bool,
     draining: bool,
     closing: bool,
+    /// Whether anything has come since it was last asked, and whether the connection
+    /// ends since nothing has.
+    heard: bool,
+    idle: bool,
 }
 
 impl Core {
@@ -208,6 +218,7 @@ impl Core {
             ports: Ports::new(config.role),
             offers: config.offers,
             root,
+            peer_offers: None,
             limits,
             phase: Phase::Quiet,
             room: Room { calls: 1, bytes: usize::MAX },
@@ -217,6 +228,7 @@ impl Core {
             incomplete: Incomplete::default(),
             calls: Calls::default(),
             handlers: Handlers::default(),
+            load: config.load,
             deadlines: Deadlines::default(),
             greeting: None,
             reply_waiters: Vec::new(),
@@ -231,6 +243,8 @@ impl Core {
             peer_draining: false,
             draining: false,
             closing: false,
+            heard: false,
+            idle: false,
         }
     }
 
@@ -396,6 +410,7 @@ impl Core {
                     self.greeting = None;
                     self.violation("no hello came in time");
                 }
+                Due::Idle => self.on_idle(now),
             }
         }
     }
@@ -444,7 +459,12 @@ impl Core {
         self.root
     }
 
-    fn is_open(&self) -> bool {
+    /// What the peer offers at its root port, once its hello is here.
+    pub(crate) fn peer_offers(&self) -> Option<&ServiceInfo> {
+        self.peer_offers.as_deref()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
     }
 

@@ -33,7 +33,7 @@ impl Core {
         self.put_frame(Kind::Hello, 0, |out| hello.encode(out));
     }
 
-    pub(super) fn on_hello(&mut self, body: &[u8]) {
+    fn on_hello(&mut self, body: &[u8], now: &mut dyn FnMut() -> Instant) {
         let Some(peer) = Hello::decode(body) else {
             return self.violation("the hello cannot be read");
         };
@@ -48,12 +48,16 @@ impl Core {
         }
         self.hello.offers = self.root.map(|index| self.offers[index].clone());
         self.peer_ports = peer.ports;
+        self.peer_offers = peer.offers.map(Box::new);
         if self.role == Role::Acceptor {
             self.codec = Codec::from_id(peer.codec).unwrap_or(self.codec);
             self.hello.codec = peer.codec;
             self.put_hello();
         }
         self.phase = Phase::Open;
+        if self.limits.idle_timeout.is_some() {
+            self.watch_idleness(now());
+        }
         // Who announces nothing gets the least there is, not a division by nought.
         self.room = Room {
             calls: usize::try_from(peer.max_calls).unwrap_or(usize::MAX).clamp(1, u32::MAX as usize - 1),
@@ -93,11 +97,12 @@ impl Core {
         now: &mut dyn FnMut() -> Instant,
     ) -> Option<Incoming> {
         let body = &frame[header.body..];
+        self.heard = true;
         match (&self.phase, header.kind) {
             (Phase::Ending(_) | Phase::Ended(_), _) => {}
             (_, Kind::Call | Kind::Oneway) if self.is_open() => return self.on_call(header, frame, now),
             _ if header.carries => self.violation("ports came with a message that carries none"),
-            (Phase::Quiet | Phase::Greeted, Kind::Hello) => self.on_hello(body),
+            (Phase::Quiet | Phase::Greeted, Kind::Hello) => self.on_hello(body, now),
             (_, Kind::Refuse) => self.on_refuse(body),
             (_, Kind::Close) => self.on_close(body),
             (Phase::Open, Kind::Cancel) => {
@@ -218,7 +223,11 @@ impl Core {
         if matches!(self.phase, Phase::Quiet) {
             self.outbox.append().extend_from_slice(&MAGIC);
         }
-        self.put_frame(Kind::Close, 0, |out| put_str(out, clipped(why)));
+        self.put_close(why);
         self.end(CloseReason::Protocol(why.to_owned()));
+    }
+
+    pub(super) fn put_close(&mut self, why: &str) {
+        self.put_frame(Kind::Close, 0, |out| put_str(out, clipped(why)));
     }
 }

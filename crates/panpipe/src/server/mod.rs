@@ -1,25 +1,34 @@
 //! A service under a name, for many clients.
 
+mod accept;
+mod admission;
+mod running;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{BindError, Listener, NameError, Peer, PipeName, PipeStream};
+use panpipe_transport::{BindError, Listener, NameError, PipeName};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::JoinError;
 
+use self::accept::{Accept, ClientSetup};
+pub use self::running::RunningServer;
 use crate::connection::Connection;
-use crate::error::{Refusal, RefusalReason};
+use crate::hub::{ConnectedClient, Hooks, Hub};
 use crate::limits::{self, Limits};
-use crate::link::{over_pipe, over_stream};
+use crate::link::over_stream;
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
-use crate::session::{CloseReason, Config};
+use crate::session::{CloseReason, Config, Load};
+use crate::sys;
 
-/// Serves `service` under `name` until ctrl-c, then lets running calls finish.
+/// Serves `service` under `name` until ctrl-c or SIGTERM, then lets running calls
+/// finish.
 ///
 /// Only processes of the same user are answered. A second server on a name
 /// that is in use fails; the name of a server that has died is taken over.
@@ -31,13 +40,7 @@ pub async fn serve<I: ServiceImpl>(
     name: impl TryInto<PipeName, Error: Into<NameError>>,
     service: Serve<I>,
 ) -> Result<(), ServeError> {
-    let ctrl_c = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::warn!("ctrl-c cannot be watched for, the server runs until it is killed: {error}");
-            std::future::pending::<()>().await;
-        }
-    };
-    Server::bind(name).service(service).until(ctrl_c).serve().await
+    Server::bind(name).service(service).until(sys::told_to_end()).serve().await
 }
 
 /// Serves one client over a stream of bytes, until the connection ends; gives
@@ -103,6 +106,8 @@ pub struct Server {
     limits: Limits,
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    hub: Hub,
+    hooks: Hooks,
 }
 
 impl std::fmt::Debug for Server {
@@ -124,6 +129,8 @@ impl Server {
             limits: Limits::default(),
             grace: limits::DRAIN,
             until: Box::pin(std::future::pending()),
+            hub: Hub::new(),
+            hooks: Hooks::default(),
         }
     }
 
@@ -175,6 +182,30 @@ impl Server {
         self
     }
 
+    /// Keeps the view of who is connected in `hub`, which services may hold too: to
+    /// call their clients, or to send one away.
+    pub fn hub(mut self, hub: &Hub) -> Self {
+        self.hub = hub.clone();
+        self
+    }
+
+    /// Calls `hook` when a client has said hello and is let in, before any call of
+    /// its runs. The hook must not block.
+    pub fn on_connect(mut self, hook: impl Fn(&ConnectedClient) + Send + Sync + 'static) -> Self {
+        self.hooks.connected = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` when the connection of a client has ended that had been let in,
+    /// and says why. The hook must not block.
+    pub fn on_disconnect(
+        mut self,
+        hook: impl Fn(&ConnectedClient, &CloseReason) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.disconnected = Some(Arc::new(hook));
+        self
+    }
+
     /// What each client may take.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -218,149 +249,23 @@ impl Server {
         }
         let listener = Listener::bind(name.clone())?;
         let (stop, stopping) = watch::channel(false);
+        let hub = self.hub.clone();
         let accept = Accept {
             listener,
-            offers: self.offers,
-            limits: self.limits,
+            setup: ClientSetup {
+                offers: self.offers,
+                load: Arc::new(Load::new(self.limits.max_calls_in_all)),
+                limits: self.limits,
+                hub: self.hub,
+                hooks: self.hooks,
+            },
             grace: self.grace,
             stopping,
             until: self.until,
         };
-        Ok(RunningServer { name, stop, task: tokio::spawn(accept.run()) })
-    }
-}
-
-/// A server at work. Dropping it leaves the server running.
-#[derive(Debug)]
-pub struct RunningServer {
-    name: PipeName,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl RunningServer {
-    /// The name that is served.
-    #[must_use]
-    pub fn name(&self) -> &PipeName {
-        &self.name
-    }
-
-    /// Takes no new clients and no new calls, lets running calls finish for as
-    /// long as the server's grace allows, and ends.
-    ///
-    /// # Errors
-    ///
-    /// When the server's task has panicked.
-    pub async fn shutdown(self) -> Result<(), ServeError> {
-        self.stop.send_replace(true);
-        self.wait().await
-    }
-
-    /// Waits until the server has ended.
-    ///
-    /// # Errors
-    ///
-    /// When the server's task has panicked.
-    pub async fn wait(self) -> Result<(), ServeError> {
-        // The sender lives on: the server ends when it is told to, not when this is dropped.
-        Ok(self.task.await?)
-    }
-}
-
-struct Accept {
-    listener: Listener,
-    offers: Offers,
-    limits: Limits,
-    grace: Duration,
-    stopping: watch::Receiver<bool>,
-    until: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Accept {
-    async fn run(self) {
-        let Accept { listener, offers, limits, grace, mut stopping, mut until } = self;
-        let (drain, draining) = watch::channel(false);
-        let mut clients = JoinSet::new();
-        let mut pause = limits::ACCEPT_PAUSE;
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(stream) => {
-                        pause = limits::ACCEPT_PAUSE;
-                        let refusal = turn_down(&stream.peer(), clients.len(), &limits);
-                        let client = ClientSetup { offers: offers.clone(), limits: limits.clone() };
-                        clients.spawn(client.serve(stream, refusal, draining.clone()));
-                    }
-                    Err(error) => {
-                        // Out of file descriptors, mostly: they come back when clients go.
-                        tracing::warn!(name = %listener.name(), "a client cannot be accepted, trying again in {pause:?}: {error}");
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(limits::ACCEPT_PAUSE_MOST);
-                    }
-                },
-                Some(_) = clients.join_next(), if !clients.is_empty() => {}
-                () = &mut until => break,
-                true = told(&mut stopping) => break,
-            }
-        }
-        // The name is free from here on, a successor can take it.
-        drop(listener);
-        drain.send_replace(true);
-        let all = async { while clients.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, all).await.is_err() {
-            tracing::warn!("{} clients had calls running when the server's grace ended", clients.len());
-        }
-        clients.shutdown().await;
-    }
-}
-
-/// Waits until the value is true; false when nobody can set it any more.
-async fn told(event: &mut watch::Receiver<bool>) -> bool {
-    event.wait_for(|&told| told).await.is_ok()
-}
-
-/// Whether a client is refused before a byte of it is read.
-fn turn_down(peer: &Peer, clients: usize, limits: &Limits) -> Option<Refusal> {
-    let own = Peer::this_process();
-    if peer.uid.is_some() && peer.uid != own.uid {
-        let message =
-            format!("this server answers processes of its own user only: it is {own}, the client is {peer}");
-        return Some(Refusal { reason: RefusalReason::NotAllowed, message });
-    }
-    if clients >= limits.max_clients {
-        let message = format!("this server has {clients} clients, as many as it accepts; try again later");
-        return Some(Refusal { reason: RefusalReason::Overloaded, message });
-    }
-    None
-}
-
-struct ClientSetup {
-    offers: Offers,
-    limits: Limits,
-}
-
-impl ClientSetup {
-    async fn serve(self, stream: PipeStream, refusal: Option<Refusal>, mut draining: watch::Receiver<bool>) {
-        let peer = stream.peer();
-        let config = Config { limits: self.limits, offers: self.offers.infos(), ..Config::acceptor() };
-        let (connection, driver) = over_pipe(stream, config).with_offers(self.offers).into_parts();
-        if let Some(refusal) = refusal {
-            connection.refuse(refusal);
-        }
-        tokio::pin!(driver);
-        let reason = tokio::select! {
-            reason = &mut driver => reason,
-            _ = told(&mut draining) => {
-                connection.drain();
-                driver.await
-            }
-        };
-        match reason {
-            CloseReason::Closed | CloseReason::Local => {
-                tracing::debug!(%peer, "a client has gone: {reason}")
-            }
-            other => tracing::warn!(%peer, "a client was lost: {other}"),
-        }
+        let task = tokio::spawn(accept.run());
+        sys::ready();
+        Ok(RunningServer { name, hub, stop, task })
     }
 }
 

@@ -1,0 +1,103 @@
+//! One client of a server, as the hub knows it.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use panpipe_transport::Peer;
+
+use crate::client::ServiceClient;
+use crate::connection::Connection;
+use crate::error::CallError;
+
+/// Names a client, and no other that this process ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub(crate) u64);
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client {}", self.0)
+    }
+}
+
+/// A client that is, or was, connected. Clones are the same client.
+#[derive(Clone)]
+pub struct ConnectedClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: ClientId,
+    since: SystemTime,
+    connection: Connection,
+    /// The clients of what it offers that have been asked for.
+    stubs: Mutex<Vec<Box<dyn Any + Send>>>,
+}
+
+impl fmt::Debug for ConnectedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectedClient")
+            .field("id", &self.inner.id)
+            .field("peer", &self.peer())
+            .field("since", &self.inner.since)
+            .finish()
+    }
+}
+
+impl ConnectedClient {
+    pub(super) fn new(id: u64, connection: Connection) -> Self {
+        let inner = Inner { id: ClientId(id), since: SystemTime::now(), connection, stubs: Mutex::default() };
+        ConnectedClient { inner: Arc::new(inner) }
+    }
+
+    /// What names it.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        self.inner.id
+    }
+
+    /// Its process, as far as the system tells.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.inner.connection.peer()
+    }
+
+    /// When it said hello.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        self.inner.since
+    }
+
+    /// The connection, by which the client's own services are called.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.inner.connection
+    }
+
+    /// Ends its connection now. Its calls fail as ones that may have run, and it is
+    /// told `why`, as [`CloseReason::ByPeer`](crate::CloseReason::ByPeer).
+    pub fn close(&self, why: &str) {
+        self.inner.connection.link().dismiss(why);
+    }
+
+    /// The client of a service that it offers, if it needs no round trip to have it.
+    pub(super) fn known_stub<C: ServiceClient>(&self) -> Option<C> {
+        if let Some(stub) = self.inner.connection.offered() {
+            return Some(stub);
+        }
+        let stubs = self.inner.stubs.lock().unwrap_or_else(PoisonError::into_inner);
+        stubs.iter().find_map(|stub| stub.downcast_ref::<C>().cloned())
+    }
+
+    /// The same, asked for if need be.
+    pub(super) async fn stub<C: ServiceClient>(&self) -> Result<C, CallError> {
+        if let Some(stub) = self.known_stub() {
+            return Ok(stub);
+        }
+        let stub: C = self.inner.connection.client().await?;
+        let mut stubs = self.inner.stubs.lock().unwrap_or_else(PoisonError::into_inner);
+        stubs.push(Box::new(stub.clone()));
+        Ok(stub)
+    }
+}

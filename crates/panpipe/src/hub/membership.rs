@@ -1,0 +1,81 @@
+//! A connection's time among the clients of a hub.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock, Weak};
+
+use super::{ConnectedClient, Hub};
+use crate::connection::Connection;
+use crate::link::Link;
+use crate::session::CloseReason;
+
+type Connected = dyn Fn(&ConnectedClient) + Send + Sync;
+type Disconnected = dyn Fn(&ConnectedClient, &CloseReason) + Send + Sync;
+
+/// What a server's user wants to be told.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) connected: Option<Arc<Connected>>,
+    pub(crate) disconnected: Option<Arc<Disconnected>>,
+}
+
+/// Sees to it that who has entered the hub leaves it, however the connection ends.
+pub(crate) struct Membership {
+    entrance: Arc<Entrance>,
+    reason: CloseReason,
+}
+
+struct Entrance {
+    hub: Hub,
+    hooks: Hooks,
+    link: Weak<Link>,
+    entered: OnceLock<ConnectedClient>,
+}
+
+impl Membership {
+    pub(crate) fn new(hub: Hub, hooks: Hooks, link: &Arc<Link>) -> Self {
+        let entrance = Entrance { hub, hooks, link: Arc::downgrade(link), entered: OnceLock::new() };
+        // Who is cut off in the middle is so by this side.
+        Membership { entrance: Arc::new(entrance), reason: CloseReason::Local }
+    }
+
+    /// What has to be called when the client has said hello.
+    pub(crate) fn entrance(&self) -> impl FnOnce() + Send + 'static {
+        let entrance = Arc::clone(&self.entrance);
+        move || entrance.enter()
+    }
+
+    /// The connection has ended.
+    pub(crate) fn end(mut self, reason: CloseReason) {
+        self.reason = reason;
+    }
+}
+
+impl Entrance {
+    fn enter(&self) {
+        let Some(link) = self.link.upgrade() else { return };
+        let client = ConnectedClient::new(link.id(), Connection::new(link));
+        self.hub.enter(client.clone());
+        let client = self.entered.get_or_init(|| client);
+        if let Some(hook) = &self.hooks.connected {
+            guarded("on_connect", || hook(client));
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let Entrance { hub, hooks, entered, .. } = &*self.entrance;
+        let Some(client) = entered.get() else { return };
+        hub.leave(client.id());
+        if let Some(hook) = &hooks.disconnected {
+            guarded("on_disconnect", || hook(client, &self.reason));
+        }
+    }
+}
+
+/// A hook that panics is not to take the connection down.
+fn guarded(name: &str, hook: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(hook)).is_err() {
+        tracing::error!("the server's `{name}` hook panicked");
+    }
+}

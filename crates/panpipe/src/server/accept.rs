@@ -1,0 +1,165 @@
+//! A server at work: it lets clients in, runs their connections, and ends in order.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panpipe_transport::{Listener, PipeStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep};
+
+use super::admission;
+use crate::error::Refusal;
+use crate::hub::{Hooks, Hub, Membership};
+use crate::limits::{self, Limits};
+use crate::link::over_pipe;
+use crate::offers::Offers;
+use crate::session::{CloseReason, Config, Load};
+use crate::sys;
+
+pub(super) struct Accept {
+    pub(super) listener: Listener,
+    pub(super) setup: ClientSetup,
+    pub(super) grace: Duration,
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) until: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Accept {
+    pub(super) async fn run(self) {
+        let Accept { listener, setup, grace, mut stopping, mut until } = self;
+        let (drain, draining) = watch::channel(false);
+        let mut clients = JoinSet::new();
+        let mut refusals = JoinSet::new();
+        let mut pause = Pause::default();
+        loop {
+            tokio::select! {
+                accepted = listener.accept(), if !pause.is_on() => match accepted {
+                    Ok(stream) if clients.len() < setup.limits.max_clients => {
+                        pause = Pause::default();
+                        clients.spawn(setup.clone().serve(stream, draining.clone()));
+                    }
+                    Ok(stream) => refuse(&mut refusals, stream, admission::too_many(clients.len())),
+                    Err(error) => pause.begin(&error, &listener),
+                },
+                () = pause.over() => {}
+                // With a client its descriptor has gone, of which there may be too few.
+                Some(_) = clients.join_next(), if !clients.is_empty() => pause.end(),
+                Some(_) = refusals.join_next(), if !refusals.is_empty() => pause.end(),
+                () = &mut until => break,
+                true = told(&mut stopping) => break,
+            }
+        }
+        sys::stopping();
+        // The name is free from here on, a successor can take it.
+        drop(listener);
+        drain.send_replace(true);
+        let all = async { while clients.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            tracing::warn!("{} clients had calls running when the server's grace ended", clients.len());
+        }
+        clients.shutdown().await;
+    }
+}
+
+/// Tells a client that it is not served. It is no client that counts.
+fn refuse(refusals: &mut JoinSet<()>, stream: PipeStream, refusal: Refusal) {
+    tracing::debug!(peer = %stream.peer(), "a client is refused: {refusal}");
+    if refusals.len() < limits::REFUSALS {
+        refusals.spawn(say_no(stream, refusal));
+    }
+}
+
+async fn say_no(stream: PipeStream, refusal: Refusal) {
+    let (connection, driver) = over_pipe(stream, Config::acceptor()).into_parts();
+    connection.refuse(refusal);
+    driver.await;
+}
+
+/// Waits until the value is true; false when nobody can set it any more.
+async fn told(event: &mut watch::Receiver<bool>) -> bool {
+    event.wait_for(|&told| told).await.is_ok()
+}
+
+/// Nobody is accepted for a while, where the system cannot: mostly it is out of file
+/// descriptors, which come back when clients go.
+struct Pause {
+    sleep: Option<Pin<Box<Sleep>>>,
+    next: Duration,
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Pause { sleep: None, next: limits::ACCEPT_PAUSE }
+    }
+}
+
+impl Pause {
+    fn is_on(&self) -> bool {
+        self.sleep.is_some()
+    }
+
+    fn begin(&mut self, error: &io::Error, listener: &Listener) {
+        if self.next == limits::ACCEPT_PAUSE {
+            tracing::warn!(name = %listener.name(), "clients cannot be accepted, and are asked to wait: {error}");
+        }
+        self.sleep = Some(Box::pin(sleep(self.next)));
+        self.next = (self.next * 2).min(limits::ACCEPT_PAUSE_MOST);
+    }
+
+    fn end(&mut self) {
+        self.sleep = None;
+    }
+
+    /// Ready when it is over; never if there is none.
+    async fn over(&mut self) {
+        match &mut self.sleep {
+            Some(sleep) => sleep.await,
+            None => std::future::pending().await,
+        }
+        self.sleep = None;
+    }
+}
+
+/// What each client is served with.
+#[derive(Clone)]
+pub(super) struct ClientSetup {
+    pub(super) offers: Offers,
+    pub(super) load: Arc<Load>,
+    pub(super) limits: Limits,
+    pub(super) hub: Hub,
+    pub(super) hooks: Hooks,
+}
+
+impl ClientSetup {
+    async fn serve(self, stream: PipeStream, mut draining: watch::Receiver<bool>) {
+        let peer = stream.peer();
+        if let Err(refusal) = admission::check_peer(&peer) {
+            tracing::warn!(%peer, "a client is refused: {refusal}");
+            return say_no(stream, refusal).await;
+        }
+        let ClientSetup { offers, load, limits, hub, hooks } = self;
+        let config = Config { limits, offers: offers.infos(), load: Some(load), ..Config::acceptor() };
+        let prepared = over_pipe(stream, config).with_offers(offers);
+        let membership = Membership::new(hub, hooks, &prepared.connection);
+        let (connection, driver) = prepared.on_open(membership.entrance()).into_parts();
+        tokio::pin!(driver);
+        let reason = tokio::select! {
+            reason = &mut driver => reason,
+            _ = told(&mut draining) => {
+                connection.drain();
+                driver.await
+            }
+        };
+        match &reason {
+            CloseReason::Closed | CloseReason::Local | CloseReason::Idle => {
+                tracing::debug!(%peer, "a client has gone: {reason}")
+            }
+            other => tracing::warn!(%peer, "a client was lost: {other}"),
+        }
+        membership.end(reason);
+    }
+}
