@@ -79,3 +79,47 @@ async fn one_client_too_many_is_refused_in_words_until_another_goes() {
     drop(one);
     eventually("there is room", PATIENCE, async || client(&name).await.add(1, 1).await.is_ok()).await;
 }
+
+#[tokio::test]
+async fn the_call_that_is_one_too_many_of_all_clients_is_told_and_nobody_else() {
+    let (_server, name) = server(&["max_calls_in_all=4"]);
+    let (one, two) = (client(&name).await, client(&name).await);
+    let mut hanging = tokio::task::JoinSet::new();
+    let first = hanging.spawn(one.hang());
+    (0..3).for_each(|_| drop(hanging.spawn(two.hang())));
+    // The fifth is refused, whosever it is, and runs nowhere.
+    let five = async |probe: &panpipe_tests::probe::ProbeClient| probe.add(1, 2).await;
+    eventually("four run", PATIENCE, async || five(&one).await == Err(CallError::Overloaded)).await;
+    assert_eq!(five(&two).await, Err(CallError::Overloaded));
+    assert_eq!(hanging.try_join_next().map(|ended| format!("{ended:?}")), None);
+    first.abort();
+    eventually("there is room again", PATIENCE, async || five(&two).await == Ok(3)).await;
+    assert_eq!(five(&one).await, Ok(3));
+    // What a client that goes was running is given back.
+    drop((hanging, two));
+    eventually("all places are free", PATIENCE, async || {
+        let calls = (0..4).map(|_| one.wait(20));
+        join_all(calls).await.iter().all(Result::is_ok)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_that_are_refused_take_no_place_from_others() {
+    let (_server, name) = server(&["max_clients=2"]);
+    let (one, two) = (client(&name).await, client(&name).await);
+    one.add(1, 1).await.unwrap();
+    two.add(1, 1).await.unwrap();
+    // They are told, and do not go.
+    let mut refused = Vec::new();
+    for _ in 0..20 {
+        let raw = panpipe_tests::raw::Raw::connect(&name);
+        refused.push(raw);
+    }
+    for raw in &mut refused {
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, panpipe_tests::raw::kind::REFUSE);
+    }
+    drop(one);
+    eventually("there is room", PATIENCE, async || client(&name).await.add(1, 1).await.is_ok()).await;
+}

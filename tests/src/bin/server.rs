@@ -1,5 +1,5 @@
 //! Serves the probe: `server NAME [max_message=N] [max_calls=N] [max_clients=N]
-//! [handshake_ms=N] [grace_ms=N] [ctrl_c]`.
+//! [max_calls_in_all=N] [handshake_ms=N] [grace_ms=N] [ctrl_c]`.
 //!
 //! Prints `ready`; ends when its standard input does, or on ctrl-c if told so.
 
@@ -22,6 +22,7 @@ async fn main() -> ExitCode {
         match key {
             "max_message" => limits.max_message = value as usize,
             "max_calls" => limits.max_calls = value as u32,
+            "max_calls_in_all" => limits.max_calls_in_all = value as usize,
             "max_clients" => limits.max_clients = value as usize,
             "handshake_ms" => limits.handshake_timeout = Duration::from_millis(value),
             "grace_ms" => grace = Duration::from_millis(value),
