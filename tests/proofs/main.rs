@@ -16,6 +16,7 @@ mod codec_bombs;
 mod deadlines_off_the_wire;
 mod dropped_futures;
 mod full_pipes;
+mod impersonation;
 mod killed_clients;
 mod killed_servers;
 mod malformed_frames;

@@ -87,7 +87,7 @@ pub fn peer() -> Peer {
 /// # }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let files = FilesClient::local(Disk.serve());
+/// # let files = FilesClient::local(Disk);
 /// # assert!(files.read("/no/such/file".into()).await.unwrap_err().to_string().contains("No such file"));
 /// # Ok(())
 /// # }

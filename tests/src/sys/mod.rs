@@ -1,6 +1,7 @@
 //! What the tests need of the system that only unsafe code can do.
 
 pub mod counting;
+pub mod users;
 
 /// Gives SIGPIPE its default action, which ends the process.
 pub fn die_of_sigpipe() {
