@@ -78,11 +78,12 @@ impl Standing {
     pub fn of_other_threads() -> Vec<Standing> {
         let own = rustix::thread::gettid().as_raw_nonzero().to_string();
         let threads = fs::read_dir("/proc/self/task").expect("a process can see its threads");
-        let threads = threads.map(|thread| thread.expect("it can be listed").file_name());
+        let threads = threads
+            .map(|thread| thread.expect("it can be listed").file_name().to_string_lossy().into_owned());
         // One that has ended meanwhile cannot be read.
         threads
-            .filter(|thread| thread != own.as_str())
-            .filter_map(|thread| Standing::read(&format!("/proc/self/task/{}/status", thread.display())).ok())
+            .filter(|thread| *thread != own)
+            .filter_map(|thread| Standing::read(&format!("/proc/self/task/{thread}/status")).ok())
             .collect()
     }
 

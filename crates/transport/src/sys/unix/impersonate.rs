@@ -345,6 +345,41 @@ mod tests {
         });
     }
 
+    /// Has the kernel say of a system call of this thread that it was done, and not do it.
+    fn pretend(call: libc::c_long) {
+        use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+        let step = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+        let mut steps = [
+            // The call's number stands first in what the filter is given.
+            step(BPF_LD | BPF_W | BPF_ABS, 0, 0),
+            step(BPF_JMP | BPF_JEQ | BPF_K, 1, u32::try_from(call).unwrap()),
+            step(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ERRNO),
+            step(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        // SAFETY: the filter is valid, and the kernel has copied it when the call returns.
+        let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn what_the_kernel_says_is_not_believed() {
+        fn refused(call: libc::c_long) {
+            pretend(call);
+            let before = Standing::now().unwrap();
+            let error = run_as(&other(), || unreachable!()).map(|_: thread::Result<()>| ()).unwrap_err();
+            assert!(error.to_string().contains("and was to be"), "{error}");
+            assert_eq!(Standing::now().unwrap(), before);
+        }
+        on_a_thread_of_roots(|| refused(libc::SYS_setgroups));
+        on_a_thread_of_roots(|| refused(libc::SYS_setresgid));
+        on_a_thread_of_roots(|| refused(libc::SYS_setresuid));
+        on_a_thread_of_roots(|| {
+            set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP).unwrap();
+            refused(libc::SYS_capset);
+        });
+    }
+
     #[test]
     fn a_thread_that_could_not_return_does_not_go() {
         on_a_thread_of_roots(|| {
