@@ -14,6 +14,7 @@ mod deadlines;
 mod edges;
 mod failures;
 mod hub;
+mod identity;
 mod large_messages;
 mod limits;
 mod names;

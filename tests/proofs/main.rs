@@ -17,6 +17,7 @@ mod deadlines_off_the_wire;
 mod dropped_futures;
 mod few_descriptors;
 mod full_pipes;
+mod impersonation;
 mod killed_clients;
 mod killed_servers;
 mod malformed_frames;

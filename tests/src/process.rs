@@ -1,9 +1,9 @@
 //! Processes that the tests run. Each ends with the test that started it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 
 use crate::{PATIENCE, raw};
 
@@ -61,9 +61,25 @@ impl Process {
         self.lines.recv_timeout(PATIENCE).expect("the program prints a line before it ends")
     }
 
+    /// All lines until it closes its standard output, as when it ends.
+    pub fn rest(&self) -> Vec<String> {
+        let next = || match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the program does not end"),
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     /// Waits for a line.
     pub fn wait_for(&self, line: &str) {
         assert_eq!(self.line(), line);
+    }
+
+    /// Writes a line to its standard input.
+    pub fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("it was not told to end");
+        writeln!(stdin, "{line}").expect("the program reads");
     }
 
     /// Sends a signal.

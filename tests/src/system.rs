@@ -1,6 +1,10 @@
 //! What the system says of a process.
 
+use std::fmt;
 use std::fs;
+use std::io;
+
+use serde::{Deserialize, Serialize};
 
 /// The memory that is resident, in KiB.
 pub fn rss_kib(pid: u32) -> u64 {
@@ -48,5 +52,63 @@ pub fn shrink_pipes() {
             .or_else(|_| fs::File::create(format!("/proc/self/fd/{handle}")))
             .expect("a process can open its own pipes");
         rustix::pipe::fcntl_setpipe_size(&pipe, 4096).expect("a pipe can be made smaller");
+    }
+}
+
+/// As whom a thread may do what it does: as the system's files say it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The real, the effective and the saved user, and the one for files.
+    pub uids: Vec<u32>,
+    /// The same of the group.
+    pub gids: Vec<u32>,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+    /// The capabilities that work.
+    pub capabilities: u64,
+}
+
+impl Standing {
+    /// That of the calling thread.
+    pub fn of_this_thread() -> Standing {
+        Standing::read("/proc/thread-self/status").expect("this thread is running")
+    }
+
+    /// Those of all threads of this process but the calling one.
+    pub fn of_other_threads() -> Vec<Standing> {
+        let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+        let threads = fs::read_dir("/proc/self/task").expect("a process can see its threads");
+        let threads = threads
+            .map(|thread| thread.expect("it can be listed").file_name().to_string_lossy().into_owned());
+        // One that has ended meanwhile cannot be read.
+        threads
+            .filter(|thread| *thread != own)
+            .filter_map(|thread| Standing::read(&format!("/proc/self/task/{thread}/status")).ok())
+            .collect()
+    }
+
+    fn read(path: &str) -> io::Result<Standing> {
+        let status = fs::read_to_string(path)?;
+        let line = |key: &str| {
+            status.lines().find_map(|line| line.strip_prefix(key)).expect("every thread's status has it")
+        };
+        let numbers = |key| {
+            let words = line(key).split_whitespace();
+            words.map(|word| word.parse().expect("an id is a number")).collect()
+        };
+        let capabilities = u64::from_str_radix(line("CapEff:").trim(), 16).expect("a set is a number");
+        Ok(Standing {
+            uids: numbers("Uid:"),
+            gids: numbers("Gid:"),
+            groups: numbers("Groups:"),
+            capabilities,
+        })
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Standing { uids, gids, groups, capabilities } = self;
+        write!(f, "uids {uids:?} gids {gids:?} groups {groups:?} capabilities {capabilities:x}")
     }
 }

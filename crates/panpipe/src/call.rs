@@ -1,9 +1,10 @@
 //! What a handler can ask about the call that it answers.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::time::Instant;
 
-use panpipe_transport::Peer;
+use panpipe_transport::{ImpersonateError, Peer};
 
 use crate::hub::ClientId;
 
@@ -68,6 +69,62 @@ pub fn peer() -> Peer {
 #[must_use]
 pub fn client() -> Option<ClientId> {
     of_current(|call| call.client).flatten().map(ClientId)
+}
+
+/// Runs `f` with the rights of the process that made the call which the current
+/// handler answers: its user, its group and its supplementary groups, and without any
+/// capability. What the caller may, the system decides, and not the handler.
+///
+/// `f` runs on a thread of its own, of which alone the *effective* ids are changed,
+/// verified, and put back, so it may block. **It must not start programs or threads.**
+/// See [`Peer::impersonate`], which this does with [`peer()`], for all that it may rely
+/// on: the current directory and the umask stay the server's, for one.
+///
+/// The server has to be root, or have CAP_SETUID and CAP_SETGID, unless the caller has
+/// the very user, group and groups that the server has.
+///
+/// ```
+/// # #[panpipe::service]
+/// # pub trait Files { async fn read(&self, path: std::path::PathBuf) -> Result<String, String>; }
+/// # struct Disk;
+/// # impl Files for Disk {
+/// async fn read(&self, path: std::path::PathBuf) -> Result<String, String> {
+///     let read = panpipe::call::impersonate(move || std::fs::read_to_string(path));
+///     match read.await {
+///         Ok(Ok(text)) => Ok(text),
+///         Ok(Err(error)) => Err(format!("you may not, or there is no such file: {error}")),
+///         Err(error) => Err(error.to_string()),
+///     }
+/// }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let files = FilesClient::local(Disk);
+/// # assert!(files.read("/no/such/file".into()).await.unwrap_err().to_string().contains("No such file"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// See [`ImpersonateError`]; with any of them `f` has not run.
+///
+/// # Panics
+///
+/// As `f` does: then the caller's error is [`CallError::Panicked`](crate::CallError::Panicked).
+///
+/// # Cancel safety
+///
+/// Dropping the future, as when the caller gives up, does not stop an `f` that has
+/// begun.
+pub fn impersonate<T, F>(f: F) -> impl Future<Output = Result<T, ImpersonateError>> + Send
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // Now, in the handler, wherever this is polled.
+    let caller = peer();
+    async move { caller.impersonate(f).await }
 }
 
 /// When the call which the current handler answers has to be over, if its

@@ -81,8 +81,8 @@ impl Spawn {
             command.kill_on_drop(true).spawn().map_err(|source| SpawnError::Program { program, source })?;
         // With our copies of the child's ends closed, its end is seen.
         drop(passed);
-        let mut peer = Peer::this_process();
-        peer.pid = process.id();
+        // Nobody has waited for it yet: the pid is its own.
+        let peer = process.id().map_or_else(Peer::unknown, Peer::child);
         let config = Config { limits, offers: offers.infos(), ..Config::dialer(C::info()) };
         let connection = over_pipe(stream.with_peer(peer), config).with_offers(offers).start();
         // The child may want to call first, and cannot before it has our hello.

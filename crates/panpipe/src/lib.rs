@@ -41,7 +41,8 @@
 //!   [`serve_stream`] for one client over any stream of bytes.
 //! - To call: the generated client's `connect`, `over` and `local`; what can go
 //!   wrong is [`CallError`].
-//! - In a handler: [`call`] knows who calls, as what, and until when.
+//! - In a handler: [`call`] knows who calls, as what, and until when, and does
+//!   something with the caller's rights.
 //! - Children: [`spawn`] and [`serve_parent`].
 //! - tarpc: the module [`tarpc`](mod@tarpc), with the feature of that name, which is
 //!   on by default.
@@ -130,7 +131,7 @@ pub mod call;
 /// }
 /// ```
 pub use panpipe_macros::service;
-pub use panpipe_transport::{BindError, ConnectError, NameError, Peer, PipeName, spin_for};
+pub use panpipe_transport::{BindError, ConnectError, ImpersonateError, NameError, Peer, PipeName, spin_for};
 
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
 pub use client::{NoService, ServiceClient};

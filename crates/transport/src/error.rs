@@ -1,4 +1,4 @@
-//! Why a name cannot be served or reached.
+//! Why a name cannot be served or reached, and why nothing was done as somebody else.
 
 use std::convert::Infallible;
 use std::io;
@@ -168,4 +168,48 @@ impl From<ConnectError> for io::Error {
         };
         io::Error::new(kind, error)
     }
+}
+
+/// Why nothing was done as the user at the other end.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImpersonateError {
+    /// There is no process at the other end whose user the system vouches for.
+    #[error(
+        "there is no caller to act as: in a handler there is one, of a client that came by a named pipe; not in a task that the handler spawned, and not over another stream or a child's pipes"
+    )]
+    NoCaller,
+    /// The connection has ended, and the system does not tell any more who was at its
+    /// other end.
+    #[error(
+        "the caller has gone, and with its connection the system's knowledge of its groups; nothing was done as anybody"
+    )]
+    Disconnected,
+    /// This process may not change its user.
+    #[error(
+        "this process, of user {ours}, may not act as {wanted}; run it as root, or give it CAP_SETUID and CAP_SETGID"
+    )]
+    NotPermitted {
+        /// This process's user id.
+        ours: u32,
+        /// The user id of the process at the other end.
+        theirs: u32,
+        /// Its user, group and groups, in words: where the users are the same, they differ
+        /// in these.
+        wanted: String,
+    },
+    /// On this system nothing can be done as the user at the other end.
+    #[error(
+        "on Windows nothing can be done as the caller: clients let a server know who they are, and no more"
+    )]
+    Unsupported,
+    /// The system refuses.
+    #[error("{what}: {source}; nothing was done as the caller")]
+    System {
+        /// What did not work.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
 }

@@ -45,6 +45,7 @@ pub mod varint;
 
 mod connect;
 mod error;
+mod impersonate;
 mod listener;
 mod name;
 mod peer;
@@ -55,7 +56,7 @@ mod sys;
 mod transport;
 
 pub use connect::{Connect, connect};
-pub use error::{BindError, ConnectError, NameError};
+pub use error::{BindError, ConnectError, ImpersonateError, NameError};
 pub use listener::Listener;
 pub use name::PipeName;
 pub use peer::Peer;

@@ -57,6 +57,11 @@ pub const BACKLOG: u32 = 1024;
 /// The same on Windows, where each takes an instance of the pipe.
 pub const WAITING_INSTANCES: usize = 16;
 
+// ---- acting as somebody else ----
+
+/// How many threads at once act as one other user; more wait for one of them to end.
+pub const IMPERSONATIONS: usize = 64;
+
 // ---- sessions ----
 
 /// How many calls of one peer run at once.

@@ -47,7 +47,7 @@ impl PipeStream {
     }
 
     /// Says who is at the other end, where this process knows and the system
-    /// does not: a parent knows its child.
+    /// does not: a parent knows its child, see [`Peer::child`].
     #[must_use]
     pub fn with_peer(mut self, peer: Peer) -> Self {
         self.peer = peer;

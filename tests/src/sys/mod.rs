@@ -1,6 +1,7 @@
 //! What the tests need of the system that only unsafe code can do.
 
 pub mod counting;
+pub mod users;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -24,7 +25,7 @@ pub fn allow_descriptors() {
 /// Lets a program open so many descriptors.
 pub fn limit_descriptors(command: &mut Command, most: u64) {
     let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
-    let set = move || Ok(rustix::process::setrlimit(rustix::process::Resource::Nofile, limit.clone())?);
+    let set = move || Ok(rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?);
     // SAFETY: between fork and exec the closure makes one system call and no more.
     unsafe {
         command.pre_exec(set);

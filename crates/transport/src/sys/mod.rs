@@ -11,7 +11,9 @@
 //!   child takes it up;
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
 //! - `take_stdio()`: the process's standard streams;
-//! - `this_process()`, and `Connected`: what can be asked of a connected peer.
+//! - `this_process()`, `child_process(pid)`, and `Connected`: what can be asked of a
+//!   connected peer; `user_name(uid)`;
+//! - `Credentials`, as which a peer may do what it does, and `run_as`.
 
 #[cfg(unix)]
 mod unix;

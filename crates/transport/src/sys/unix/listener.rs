@@ -13,8 +13,9 @@ use rustix::net::{
 };
 use tokio::io::Interest;
 
+use super::identity::peer_of;
 use super::register::{Watched, watch};
-use super::{Connected, Place, ReadHalf, WriteHalf, directory, this_process};
+use super::{Place, ReadHalf, WriteHalf, directory, this_process};
 use crate::error::{BindError, ConnectError};
 use crate::limits::BACKLOG;
 use crate::peer::Peer;
@@ -167,17 +168,6 @@ impl Drop for NameLock {
         // Still locked: who has it open finds it gone and tries again.
         let _ = unlink(&self.path);
     }
-}
-
-/// Who is at the other end of a socket.
-fn peer_of(socket: &Arc<OwnedFd>) -> io::Result<Peer> {
-    let credentials = rustix::net::sockopt::socket_peercred(socket)?;
-    Ok(Peer {
-        pid: u32::try_from(credentials.pid.as_raw_nonzero().get()).ok(),
-        uid: Some(credentials.uid.as_raw()),
-        gid: Some(credentials.gid.as_raw()),
-        connected: Connected(Some(Arc::downgrade(socket))),
-    })
 }
 
 fn try_connect(place: &Place) -> rustix::io::Result<OwnedFd> {

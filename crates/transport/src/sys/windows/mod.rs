@@ -10,6 +10,7 @@
 
 mod child;
 mod half;
+mod identity;
 mod listener;
 mod pipe;
 mod place;
@@ -19,6 +20,7 @@ mod tests;
 
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
 pub(crate) use half::{ReadHalf, WriteHalf};
+pub(crate) use identity::{Connected, child_process, run_as, this_process, user_name};
 pub(crate) use listener::{NamedListener, connect};
 pub(crate) use pipe::pipe;
 pub(crate) use place::Place;
@@ -26,24 +28,8 @@ pub(crate) use place::Place;
 use std::io;
 use std::os::windows::io::OwnedHandle;
 
-use crate::peer::Peer;
-
 /// An open pipe.
 pub(crate) type Handle = OwnedHandle;
-
-/// This process.
-pub(crate) fn this_process() -> Peer {
-    Peer { pid: Some(std::process::id()), uid: None, gid: None, connected: Connected::NOTHING }
-}
-
-/// Windows tells nothing more of a peer than its process.
-#[derive(Debug, Clone)]
-pub(crate) struct Connected;
-
-impl Connected {
-    /// There is nothing to be asked.
-    pub(crate) const NOTHING: Connected = Connected;
-}
 
 /// The standard streams cannot be waited for: they are not opened for it.
 pub(crate) fn take_stdio() -> io::Result<(ReadHalf, WriteHalf)> {
