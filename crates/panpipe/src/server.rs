@@ -284,7 +284,7 @@ impl Accept {
         let mut pause = limits::ACCEPT_PAUSE;
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
+                accepted = listener.accept_any() => match accepted {
                     Ok(stream) => {
                         pause = limits::ACCEPT_PAUSE;
                         let refusal = turn_down(&stream.peer(), clients.len(), &limits);

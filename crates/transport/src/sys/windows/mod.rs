@@ -19,7 +19,7 @@ mod tests;
 
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
 pub(crate) use half::{ReadHalf, WriteHalf};
-pub(crate) use listener::{NamedListener, connect};
+pub(crate) use listener::{NamedListener, RetiredListener, connect};
 pub(crate) use pipe::pipe;
 pub(crate) use place::Place;
 
@@ -43,6 +43,11 @@ pub(crate) struct Connected;
 impl Connected {
     /// There is nothing to be asked.
     pub(crate) const NOTHING: Connected = Connected;
+
+    /// There are no groups by number.
+    pub(crate) fn groups(&self) -> io::Result<Vec<u32>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "Windows knows no groups by number"))
+    }
 }
 
 /// The standard streams cannot be waited for: they are not opened for it.
