@@ -1,7 +1,7 @@
 //! Processes that the tests run. Each ends with the test that started it.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 
@@ -47,7 +47,15 @@ impl Process {
     /// be removed with this process.
     pub fn serving(mut self, name: &str) -> Process {
         let path = raw::path_of(name);
-        self.files = vec![path.with_file_name(format!("{name}.lock")), path];
+        self.files.extend([path.with_file_name(format!("{name}.lock")), path]);
+        self
+    }
+
+    /// The same of a server whose socket is at this path.
+    pub fn serving_at(mut self, path: &Path) -> Process {
+        let mut lock = path.as_os_str().to_owned();
+        lock.push(".lock");
+        self.files.extend([path.to_owned(), lock.into()]);
         self
     }
 
@@ -64,6 +72,25 @@ impl Process {
     /// Waits for a line.
     pub fn wait_for(&self, line: &str) {
         assert_eq!(self.line(), line);
+    }
+
+    /// Ends its standard input, and gives all further lines that it prints.
+    pub fn rest(mut self) -> Vec<String> {
+        drop(self.child.stdin.take());
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => lines.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return lines,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the program does not end: {lines:?}"),
+            }
+        }
+    }
+
+    /// Writes an empty line to its standard input.
+    pub fn nudge(&mut self) {
+        let stdin = self.child.stdin.as_mut().expect("it is piped");
+        stdin.write_all(b"\n").expect("the program reads");
     }
 
     /// Sends a signal.
