@@ -159,3 +159,54 @@ fn lock_of(path: &Path) -> PathBuf {
     lock.push(".lock");
     lock.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_name_is_private_or_public_and_has_one_lock_in_common() {
+        let place = Place::of("acme.store").unwrap();
+        let (private, public) = (place.path(Reach::Owner), place.path(Reach::Everyone));
+        assert_eq!(place.path(Reach::Group(5)), public);
+        assert_eq!(place.paths().collect::<Vec<_>>(), [private, public]);
+        assert_eq!(place.locks(Reach::Owner), [lock_of(private)]);
+        assert_eq!(place.locks(Reach::Everyone), [lock_of(private), lock_of(public)]);
+        assert_eq!(place.owner(), own_uid());
+        // One's own name in full is one's own name.
+        assert_eq!(Place::of_user(own_uid(), "acme.store").unwrap(), place);
+    }
+
+    #[test]
+    fn the_name_of_another_user_is_in_its_public_directory() {
+        let other = own_uid() + 1;
+        let place = Place::of_user(other, "acme.store").unwrap();
+        assert_eq!(place.to_string(), format!("/tmp/panpipe-{other}.public/acme.store"));
+        assert_eq!(place.owner(), other);
+        assert_eq!(public_directory(0), Path::new("/run/panpipe"));
+        for uid in [other, own_uid()] {
+            for slash in ["a/b", "/a"] {
+                assert!(matches!(Place::of_user(uid, slash), Err(NameError::Slash { .. })), "{slash}");
+            }
+            assert!(matches!(Place::of_user(uid, ".."), Err(NameError::Directory { .. })));
+        }
+        let Err(NameError::TooLong { limit, .. }) = Place::of_user(other, &"x".repeat(108)) else {
+            panic!("too long a name was taken")
+        };
+        assert!(Place::of_user(other, &"x".repeat(limit)).is_ok());
+        assert!(Place::of_user(other, &"x".repeat(limit + 1)).is_err());
+    }
+
+    #[test]
+    fn an_absolute_path_is_itself_for_dotnet_too() {
+        let place = Place::of("/srv/pipe").unwrap();
+        assert_eq!(Place::dotnet("/srv/pipe").unwrap(), place);
+        for reach in [Reach::Owner, Reach::Everyone] {
+            assert_eq!(place.path(reach), Path::new("/srv/pipe"));
+            assert_eq!(place.locks(reach), [Path::new("/srv/pipe.lock")]);
+        }
+        for directory in ["/", "/srv/", "/srv/.", "/srv/.."] {
+            assert!(matches!(Place::of(directory), Err(NameError::Directory { .. })), "{directory}");
+        }
+    }
+}
