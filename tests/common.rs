@@ -45,6 +45,29 @@ pub(crate) fn child_command(what: &str) -> Command {
     command
 }
 
+/// What `door connect` says of its try.
+pub(crate) fn try_door(command: &mut Command, name: &str, trust: Option<&str>) -> String {
+    let client = Process::start(command.args(["connect", name]).args(trust));
+    words_of(&client)
+}
+
+/// What `door serve` says once it serves or has failed.
+pub(crate) fn open_door(command: &mut Command, name: &str, access: &str) -> (Process, String) {
+    let server = Process::start(command.args(["serve", name, access]));
+    let words = words_of(&server);
+    (server, words)
+}
+
+/// The next line that tells more than that a note was decoded.
+pub(crate) fn words_of(door: &Process) -> String {
+    loop {
+        match door.line() {
+            decoded if decoded == "decoded" => {}
+            words => return words,
+        }
+    }
+}
+
 /// The p99 of small calls that are made one after the other until `until`.
 #[allow(dead_code, reason = "not every test program has neighbours")]
 pub(crate) async fn p99_of_calls(probe: &ProbeClient, until: impl Fn() -> bool) -> Duration {

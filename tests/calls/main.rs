@@ -6,6 +6,8 @@
 #[path = "../common.rs"]
 mod common;
 
+mod access;
+mod activation;
 mod callbacks;
 mod cancellation;
 mod children;
@@ -22,6 +24,7 @@ mod one_way_calls;
 mod other_carriers;
 mod protocol_text;
 mod refusals;
+mod retiring;
 mod senders;
 mod server_end;
 mod services;

@@ -10,6 +10,7 @@ pub mod studio;
 pub mod sys;
 pub mod system;
 pub use sys::counting;
+pub mod users;
 pub mod worker;
 pub mod world;
 

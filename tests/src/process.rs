@@ -1,7 +1,7 @@
 //! Processes that the tests run. Each ends with the test that started it.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 
@@ -47,7 +47,15 @@ impl Process {
     /// be removed with this process.
     pub fn serving(mut self, name: &str) -> Process {
         let path = raw::path_of(name);
-        self.files = vec![path.with_file_name(format!("{name}.lock")), path];
+        self.files.extend([path.with_file_name(format!("{name}.lock")), path]);
+        self
+    }
+
+    /// The same of a server whose socket is at this path.
+    pub fn serving_at(mut self, path: &Path) -> Process {
+        let mut lock = path.as_os_str().to_owned();
+        lock.push(".lock");
+        self.files.extend([path.to_owned(), lock.into()]);
         self
     }
 
@@ -71,6 +79,12 @@ impl Process {
         std::iter::from_fn(next).collect()
     }
 
+    /// Tells it to end, by the end of its standard input, and gives all lines until then.
+    pub fn last_lines(mut self) -> Vec<String> {
+        drop(self.child.stdin.take());
+        self.rest()
+    }
+
     /// Waits for a line.
     pub fn wait_for(&self, line: &str) {
         assert_eq!(self.line(), line);
@@ -80,6 +94,12 @@ impl Process {
     pub fn tell(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().expect("it was not told to end");
         writeln!(stdin, "{line}").expect("the program reads");
+    }
+
+    /// Writes an empty line to its standard input.
+    pub fn nudge(&mut self) {
+        let stdin = self.child.stdin.as_mut().expect("it is piped");
+        stdin.write_all(b"\n").expect("the program reads");
     }
 
     /// Sends a signal.

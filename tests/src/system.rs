@@ -18,6 +18,22 @@ pub fn fds(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
 }
 
+/// The names of a process's Unix sockets; an abstract one's begins with `@`.
+pub fn socket_names(pid: u32) -> Vec<String> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");
+    // One that has been closed meanwhile is none.
+    let links = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    let inodes: Vec<String> = links
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let sockets = fs::read_to_string("/proc/net/unix").expect("there are Unix sockets");
+    let columns = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    columns
+        .filter(|columns| columns.len() > 7 && inodes.iter().any(|inode| inode == columns[6]))
+        .map(|columns| columns[7].to_owned())
+        .collect()
+}
+
 /// The numbers of the open file descriptors of this process, the one that
 /// reading them takes left out.
 pub fn own_fds() -> Vec<u32> {

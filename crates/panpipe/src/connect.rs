@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{ConnectError, NameError, PipeName};
+use panpipe_transport::{Access, ConnectError, NameError, PipeName};
 
 use crate::client::{Client, ServiceClient};
 use crate::codec::Codec;
@@ -71,6 +71,7 @@ impl sealed::Target for Connection {
 pub struct Connect<C> {
     name: Result<PipeName, NameError>,
     wait: Option<Duration>,
+    trust: Option<Access>,
     config: Config,
     offers: Offers,
     client: PhantomData<fn() -> C>,
@@ -87,6 +88,7 @@ impl<C: Target> Connect<C> {
         Connect {
             name: name.try_into().map_err(Into::into),
             wait: None,
+            trust: None,
             config: Config::dialer(C::wants()),
             offers: Offers::default(),
             client: PhantomData,
@@ -97,6 +99,13 @@ impl<C: Target> Connect<C> {
     /// is none. Waiting takes no CPU.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
+        self
+    }
+
+    /// Whose server may answer, rather than this process's own user or the one whose
+    /// name it is. It is checked before a byte is sent.
+    pub fn trust(mut self, access: Access) -> Self {
+        self.trust = Some(access);
         self
     }
 
@@ -126,7 +135,10 @@ impl<C: Target> IntoFuture for Connect<C> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let name = self.name.map_err(ConnectError::from)?;
-            let connect = panpipe_transport::connect(name);
+            let mut connect = panpipe_transport::connect(name);
+            if let Some(access) = self.trust {
+                connect = connect.trust(access);
+            }
             let stream = match self.wait {
                 Some(wait) => connect.wait(wait).await?,
                 None => connect.await?,

@@ -131,7 +131,9 @@ pub mod call;
 /// }
 /// ```
 pub use panpipe_macros::service;
-pub use panpipe_transport::{BindError, ConnectError, ImpersonateError, NameError, Peer, PipeName, spin_for};
+pub use panpipe_transport::{
+    Access, AccessDenied, BindError, ConnectError, ImpersonateError, NameError, Peer, PipeName, spin_for,
+};
 
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
 pub use client::{NoService, ServiceClient};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::access::{Access, Reach};
 use crate::error::{ConnectError, NameError};
 use crate::limits::{CONNECT_PAUSE, CONNECT_PAUSE_MOST};
 use crate::name::PipeName;
@@ -14,10 +15,11 @@ use crate::sys;
 
 /// Connects to the server that listens on `name`, when the result is awaited.
 ///
-/// The server has to be of this process's own user; that is checked before a
-/// byte is sent.
+/// The server has to be of this process's own user, or of the user whose name it is
+/// ([`PipeName::of_user`]), unless others are [trusted](Connect::trust); that is
+/// checked before a byte is sent.
 pub fn connect(name: impl TryInto<PipeName, Error: Into<NameError>>) -> Connect {
-    Connect { name: name.try_into().map_err(Into::into), wait: Duration::ZERO }
+    Connect { name: name.try_into().map_err(Into::into), wait: Duration::ZERO, trust: None }
 }
 
 /// A connection to be made, made by awaiting it. Cancel safe.
@@ -26,6 +28,8 @@ pub fn connect(name: impl TryInto<PipeName, Error: Into<NameError>>) -> Connect 
 pub struct Connect {
     name: Result<PipeName, NameError>,
     wait: Duration,
+    /// `None`: the user whose name it is.
+    trust: Option<Access>,
 }
 
 impl Connect {
@@ -36,14 +40,31 @@ impl Connect {
         self
     }
 
+    /// Whose server may answer, rather than this process's own user or the one whose
+    /// name it is.
+    pub fn trust(mut self, access: Access) -> Self {
+        self.trust = Some(access);
+        self
+    }
+
     async fn run(self) -> Result<PipeStream, ConnectError> {
         let name = self.name?;
+        // Where the system tells no user it can tell an owner.
+        let expect_owner = self.trust.as_ref().is_none_or(|access| access.reach() == Reach::Owner);
         // A wait past the end of the clock is a wait for ever.
         let end = Instant::now().checked_add(self.wait);
         let mut pause = CONNECT_PAUSE;
         loop {
-            let error = match sys::connect(name.place()) {
-                Ok((read, write, peer)) => return Ok(PipeStream::new(read, write, peer)),
+            let error = match sys::connect(name.place(), expect_owner) {
+                Ok((read, write, peer)) => {
+                    let stream = PipeStream::new(read, write, peer);
+                    if let Some(access) = self.trust {
+                        let path = || name.place().to_string();
+                        let checked = access.check(&stream.peer()).await;
+                        checked.map_err(|denied| ConnectError::Untrusted { path: path(), denied })?;
+                    }
+                    return Ok(stream);
+                }
                 Err(error) if error.may_pass() && !self.wait.is_zero() => error,
                 Err(error) => return Err(error),
             };

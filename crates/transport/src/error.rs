@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::access::AccessDenied;
+
 /// What is wrong with the name of a pipe.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -41,6 +43,14 @@ pub enum NameError {
         /// How long it may be here, in bytes.
         limit: usize,
     },
+    /// There are no names of this kind, or this one is kept for something else.
+    #[error("{name:?} cannot be had: {why}")]
+    Unsupported {
+        /// The name that was given.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 impl From<Infallible> for NameError {
@@ -57,10 +67,24 @@ pub enum BindError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// A server lives there.
-    #[error("{path} is in use: a server listens there; stop it or choose another name")]
+    #[error("{path} is in use: {} listens there; stop it or choose another name", a_process(*pid))]
     InUse {
         /// Where the pipe would be.
         path: String,
+        /// The process that has the name, where that can be told.
+        pid: Option<u32>,
+    },
+    /// The name is another user's.
+    #[error(
+        "{path} is a name of user {owner}; this process is user {ours}, and can connect there but not serve"
+    )]
+    Foreign {
+        /// Where the pipe would be.
+        path: String,
+        /// Whose name it is.
+        owner: u32,
+        /// This process's user id.
+        ours: u32,
     },
     /// Something else is there, and is left as it is.
     #[error("{path} is taken by {what}; it was left untouched, remove it or choose another name")]
@@ -87,6 +111,10 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
+}
+
+fn a_process(pid: Option<u32>) -> String {
+    pid.map_or("a server".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// Why no connection was made.
@@ -121,22 +149,32 @@ pub enum ConnectError {
         last: Box<ConnectError>,
     },
     /// This user may not reach the pipe.
-    #[error("{path} may not be reached by this user; the server answers its own user only")]
+    #[error(
+        "{path} may not be reached by this user; its server has not opened it to others, or not to this one"
+    )]
     Denied {
         /// Where the pipe is.
         path: String,
     },
-    /// The server is another user's. Nothing was sent to it.
-    #[error(
-        "the server at {path} belongs to user {theirs}, not to this user, {ours}; nothing was sent to it"
-    )]
+    /// The server is not that of the user whose it has to be. Nothing was sent to it.
+    #[error("the server at {path} belongs to user {theirs}, not to user {expected}; nothing was sent to it")]
     WrongOwner {
         /// Where the pipe is.
         path: String,
-        /// This process's user id.
-        ours: u32,
+        /// Whose server it has to be: this process's user's, or that of the user in
+        /// whose name it is.
+        expected: u32,
         /// The server's user id.
         theirs: u32,
+    },
+    /// The server is none that this client trusts. Nothing was sent to it.
+    #[error("the server at {path} is not trusted: {denied}; nothing was sent to it")]
+    Untrusted {
+        /// Where the pipe is.
+        path: String,
+        /// Who serves, and who may.
+        #[source]
+        denied: AccessDenied,
     },
     /// The system refuses.
     #[error("{path} cannot be connected to: {source}")]
@@ -162,7 +200,9 @@ impl From<ConnectError> for io::Error {
         let kind = match &error {
             ConnectError::NotFound { .. } => io::ErrorKind::NotFound,
             ConnectError::TimedOut { .. } => io::ErrorKind::TimedOut,
-            ConnectError::Denied { .. } | ConnectError::WrongOwner { .. } => io::ErrorKind::PermissionDenied,
+            ConnectError::Denied { .. }
+            | ConnectError::WrongOwner { .. }
+            | ConnectError::Untrusted { .. } => io::ErrorKind::PermissionDenied,
             ConnectError::Name(_) => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };

@@ -29,9 +29,9 @@
 //!
 //! Where streams come from: [`Listener`] and [`connect`] for a name, [`anonymous`] for
 //! two threads or a parent and its child, [`stdio`] for a process that is talked to
-//! over its standard streams. Who is at the other end is a [`Peer`]. How values become
-//! bytes is a [`codec`], each a feature: `bincode`, the default, `postcard`,
-//! `messagepack`, `json`.
+//! over its standard streams. Who is at the other end is a [`Peer`], who may be there
+//! an [`Access`]. How values become bytes is a [`codec`], each a feature: `bincode`,
+//! the default, `postcard`, `messagepack`, `json`.
 //!
 //! [`buffer`], [`frame`], [`varint`] and [`limits`] are what a protocol of one's own is
 //! built of; panpipe's is.
@@ -43,6 +43,8 @@ pub mod frame;
 pub mod limits;
 pub mod varint;
 
+mod access;
+mod checks;
 mod connect;
 mod error;
 mod impersonate;
@@ -55,9 +57,10 @@ mod stream;
 mod sys;
 mod transport;
 
+pub use access::{Access, AccessDenied};
 pub use connect::{Connect, connect};
 pub use error::{BindError, ConnectError, ImpersonateError, NameError};
-pub use listener::Listener;
+pub use listener::{Listener, Retired};
 pub use name::PipeName;
 pub use peer::Peer;
 pub use spin::spin_for;

@@ -56,6 +56,8 @@ pub const CONNECT_PAUSE_MOST: Duration = Duration::from_millis(100);
 pub const BACKLOG: u32 = 1024;
 /// The same on Windows, where each takes an instance of the pipe.
 pub const WAITING_INSTANCES: usize = 16;
+/// How many users and groups a denial names.
+pub const NAMED_IN_DENIAL: usize = 8;
 
 // ---- acting as somebody else ----
 

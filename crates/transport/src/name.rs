@@ -9,9 +9,14 @@ use crate::sys;
 /// The name of a named pipe: a plain name such as `"acme.store"`, or an
 /// absolute path.
 ///
-/// On Unix a plain name stands for a socket in a directory that only its user
-/// can enter: `$XDG_RUNTIME_DIR/panpipe`, or `/tmp/panpipe-UID` where there is
-/// no such variable. On Windows it stands for `\\.\pipe\NAME`.
+/// On Unix a plain name stands for a socket in a directory of its user's. Which one
+/// depends on whom its server lets in: where that is its own user alone, one that
+/// nobody else can enter, `$XDG_RUNTIME_DIR/panpipe`, or `/tmp/panpipe-UID` where
+/// there is no such variable; else one that others can pass through,
+/// `/tmp/panpipe-UID.public`, or `/run/panpipe` for root. A client of the same user
+/// finds either, a client of another user the second, by [`of_user`](Self::of_user).
+///
+/// On Windows a plain name stands for `\\.\pipe\NAME`.
 ///
 /// ```
 /// use panpipe_transport::PipeName;
@@ -34,13 +39,48 @@ impl PipeName {
     ///
     /// When no pipe can have this name; the error says why.
     pub fn new(name: &str) -> Result<Self, NameError> {
-        if name.is_empty() {
-            return Err(NameError::Empty);
-        }
-        if name.contains('\0') {
-            return Err(NameError::Character { name: name.to_owned() });
-        }
+        check(name)?;
         Ok(PipeName { place: sys::Place::of(name)?, name: name.to_owned() })
+    }
+
+    /// The plain name of a server that another user runs and lets others use. A client
+    /// of it talks to that user's server and to nobody else's.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use panpipe_transport::PipeName;
+    ///
+    /// const ROOT: u32 = 0;
+    /// let name = PipeName::of_user(ROOT, "acme.store")?;
+    /// # let _ = name;
+    /// # }
+    /// # Ok::<(), panpipe_transport::NameError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When no pipe can have this name, and on Windows, where names are nobody's.
+    pub fn of_user(uid: u32, name: &str) -> Result<Self, NameError> {
+        check(name)?;
+        Ok(PipeName { place: sys::Place::of_user(uid, name)?, name: name.to_owned() })
+    }
+
+    /// The name of a pipe as .NET's `NamedPipeServerStream` and
+    /// `NamedPipeClientStream` know it: on Unix a socket, `CoreFxPipe_NAME` in
+    /// `$TMPDIR` or in `/tmp`, or an absolute path as it is; on Windows `\\.\pipe\NAME`.
+    ///
+    /// # Errors
+    ///
+    /// When no pipe can have this name.
+    pub fn dotnet(name: &str) -> Result<Self, NameError> {
+        check(name)?;
+        if name.eq_ignore_ascii_case("anonymous") {
+            return Err(NameError::Unsupported {
+                name: name.to_owned(),
+                why: ".NET keeps this name for itself",
+            });
+        }
+        Ok(PipeName { place: sys::Place::dotnet(name)?, name: name.to_owned() })
     }
 
     /// The name as it was given.
@@ -52,6 +92,17 @@ impl PipeName {
     pub(crate) fn place(&self) -> &sys::Place {
         &self.place
     }
+}
+
+/// What holds of a name of any kind.
+fn check(name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.contains('\0') {
+        return Err(NameError::Character { name: name.to_owned() });
+    }
+    Ok(())
 }
 
 impl fmt::Display for PipeName {

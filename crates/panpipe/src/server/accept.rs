@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{Listener, PipeStream};
+use panpipe_transport::{Access, Listener, PipeStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
@@ -37,7 +37,7 @@ impl Accept {
         let mut pause = Pause::default();
         loop {
             tokio::select! {
-                accepted = listener.accept(), if !pause.is_on() => match accepted {
+                accepted = listener.accept_any(), if !pause.is_on() => match accepted {
                     Ok(stream) if clients.len() < setup.limits.max_clients => {
                         pause = Pause::default();
                         clients.spawn(setup.clone().serve(stream, draining.clone()));
@@ -54,10 +54,19 @@ impl Accept {
             }
         }
         sys::stopping();
-        // The name is free from here on, a successor can take it.
-        drop(listener);
+        // The name is free from here on, a successor can take it. Who had come to this
+        // server, and had not been let in, is told to come again.
+        let mut retired = listener.retire();
         drain.send_replace(true);
-        let all = async { while clients.join_next().await.is_some() {} };
+        // What cannot be accepted is turned away with the socket.
+        while let Ok(Some(stream)) = retired.accept_any() {
+            refuse(&mut refusals, stream, admission::draining());
+        }
+        drop(retired);
+        let all = async {
+            while clients.join_next().await.is_some() {}
+            while refusals.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(grace, all).await.is_err() {
             tracing::warn!("{} clients had calls running when the server's grace ended", clients.len());
         }
@@ -127,6 +136,7 @@ impl Pause {
 /// What each client is served with.
 #[derive(Clone)]
 pub(super) struct ClientSetup {
+    pub(super) access: Access,
     pub(super) offers: Offers,
     pub(super) load: Arc<Load>,
     pub(super) limits: Limits,
@@ -137,11 +147,12 @@ pub(super) struct ClientSetup {
 impl ClientSetup {
     async fn serve(self, stream: PipeStream, mut draining: watch::Receiver<bool>) {
         let peer = stream.peer();
-        if let Err(refusal) = admission::check_peer(&peer) {
+        let ClientSetup { access, offers, load, limits, hub, hooks } = self;
+        let allowed = admission::check_peer(&peer, &access, limits.handshake_timeout).await;
+        if let Err(refusal) = allowed {
             tracing::warn!(%peer, "a client is refused: {refusal}");
             return say_no(stream, refusal).await;
         }
-        let ClientSetup { offers, load, limits, hub, hooks } = self;
         let config = Config { limits, offers: offers.infos(), load: Some(load), ..Config::acceptor() };
         let prepared = over_pipe(stream, config).with_offers(offers);
         let membership = Membership::new(hub, hooks, &prepared.connection);

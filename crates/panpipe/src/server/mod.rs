@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{BindError, Listener, NameError, PipeName};
+use panpipe_transport::{Access, BindError, Listener, NameError, PipeName};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -106,6 +106,7 @@ pub struct Server {
     limits: Limits,
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    access: Access,
     hub: Hub,
     hooks: Hooks,
 }
@@ -129,6 +130,7 @@ impl Server {
             limits: Limits::default(),
             grace: limits::DRAIN,
             until: Box::pin(std::future::pending()),
+            access: Access::default(),
             hub: Hub::new(),
             hooks: Hooks::default(),
         }
@@ -179,6 +181,36 @@ impl Server {
         make: impl Fn(&Connection) -> Serve<I> + Send + Sync + 'static,
     ) -> Self {
         self.offers.add_per_client(make);
+        self
+    }
+
+    /// Who may call: processes of the same user, unless others are let in. Where the
+    /// name's pipe is, and who can open it, follows from it: see [`PipeName`].
+    ///
+    /// Whoever else comes is told so, before a byte of its own has been read: its first
+    /// call fails with [`CallError::Refused`](crate::CallError::Refused). A rule that
+    /// waits for its answer holds nobody else up; it has as long as
+    /// [`Limits::handshake_timeout`] says.
+    ///
+    /// ```no_run
+    /// # #[panpipe::service]
+    /// # pub trait Clock { async fn now(&self) -> u64; }
+    /// # struct Wall;
+    /// # impl Clock for Wall { async fn now(&self) -> u64 { 0 } }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use panpipe::{Access, PipeName, Server};
+    ///
+    /// // A daemon of root's that the members of a group may call.
+    /// const OPERATORS: u32 = 1200;
+    /// let server = Server::bind("acme.clock").allow(Access::gids([OPERATORS])).service(Wall.serve()).start()?;
+    /// // And its clients:
+    /// let clock = ClockClient::connect(PipeName::of_user(0, "acme.clock")?).await?;
+    /// # drop((server, clock));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn allow(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 
@@ -247,12 +279,13 @@ impl Server {
         if self.offers.is_empty() {
             return Err(ServeError::NoService { name });
         }
-        let listener = Listener::bind(name.clone())?;
+        let listener = Listener::bind_for(name.clone(), self.access.clone())?;
         let (stop, stopping) = watch::channel(false);
         let hub = self.hub.clone();
         let accept = Accept {
             listener,
             setup: ClientSetup {
+                access: self.access,
                 offers: self.offers,
                 load: Arc::new(Load::new(self.limits.max_calls_in_all)),
                 limits: self.limits,

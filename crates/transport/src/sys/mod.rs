@@ -2,9 +2,11 @@
 //! folder is unsafe or asks which system it is on.
 //!
 //! Each system gives:
-//! - `Place`: where a name's pipe is (`of(&str)`, `Display`);
-//! - `NamedListener`: `bind(&Place)`, `accept()`;
-//! - `connect(&Place)`: one try, which never waits;
+//! - `Place`: where a name's pipe is (`of(&str)`, `of_user(u32, &str)`,
+//!   `dotnet(&str)`, `Display`);
+//! - `NamedListener`: `bind(&Place, Reach)`, `accept()`, `retire()`, which gives a
+//!   `RetiredListener`: `accept()`, which never waits;
+//! - `connect(&Place, expect_owner)`: one try, which never waits;
 //! - `Handle`, `pipe()`: an anonymous pipe, private to the process, as its
 //!   reading and its writing handle; `handle_number`, `pass_to`, `Passed`: how a
 //!   child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the

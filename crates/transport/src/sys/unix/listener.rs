@@ -1,21 +1,24 @@
 //! Sockets with a name: taking the name, accepting, connecting.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, lstat, open, unlink};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Gid, Mode, chmod, chown, fchmod, lstat, unlink};
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, shutdown,
+    socket_with,
 };
 use tokio::io::Interest;
 
 use super::identity::peer_of;
+use super::lock::NameLock;
+use super::place::own_uid;
 use super::register::{Watched, watch};
-use super::{Place, ReadHalf, WriteHalf, directory, this_process};
+use super::{Place, ReadHalf, WriteHalf, activation, directory};
+use crate::access::Reach;
 use crate::error::{BindError, ConnectError};
 use crate::limits::BACKLOG;
 use crate::peer::Peer;
@@ -25,57 +28,131 @@ const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 /// A socket that listens, and the name that it has.
 #[derive(Debug)]
 pub(crate) struct NamedListener {
+    /// Given up before the socket is: as long as that is open nothing else can have
+    /// its inode. `None` where a service manager has bound the socket and keeps it.
+    name: Option<BoundName>,
     socket: Watched,
-    path: PathBuf,
-    /// The socket's device and inode: what is ours to remove.
-    inode: (u64, u64),
-    /// Given up after the socket is gone.
-    _lock: NameLock,
 }
 
 impl NamedListener {
-    pub(crate) fn bind(place: &Place) -> Result<Self, BindError> {
-        directory::prepare(place)?;
-        let path = place.path();
-        let io = |source: io::Error| BindError::Io { path: place.to_string(), source };
-        // Whoever holds the lock is alone with the name until it lets go.
-        let lock = NameLock::take(place)?;
-        clear_stale(place)?;
-        let socket =
-            socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(|e| io(e.into()))?;
-        // Before bind: there is no moment at which others could connect.
-        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|e| io(e.into()))?;
-        let address = SocketAddrUnix::new(path).map_err(|e| io(e.into()))?;
-        bind(&socket, &address).map_err(|e| match e {
-            Errno::ADDRINUSE => occupied(place),
-            other => io(other.into()),
-        })?;
-        let inode = inode(path).map_err(|e| io(e.into()))?;
+    pub(crate) fn bind(place: &Place, reach: Reach) -> Result<Self, BindError> {
+        let path = place.path(reach);
+        let io = |source: io::Error| BindError::Io { path: path.display().to_string(), source };
+        let (name, socket) = match activation::take(path) {
+            // The name is the manager's, who gives it to one server after the other, or
+            // to two at once while the one replaces the other: no lock is in their way.
+            Some(socket) => (None, socket),
+            None => {
+                let (name, socket) = BoundName::bind(place, reach)?;
+                (Some(name), socket)
+            }
+        };
+        // Said again of a socket that was passed on: from here on its clients are told
+        // that this process serves, and not the manager.
         listen(&socket, BACKLOG as i32).map_err(|e| io(e.into()))?;
+        ioctl_fionbio(&socket, true).map_err(|e| io(e.into()))?;
         let socket = watch(Arc::new(socket), Interest::READABLE).map_err(io)?;
-        Ok(NamedListener { socket, path: path.to_owned(), inode, _lock: lock })
+        Ok(NamedListener { name, socket })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Peer)> {
         loop {
             let mut guard = self.socket.readable().await?;
-            match accept_with(&self.socket, FLAGS) {
-                Ok(socket) => {
-                    let socket = Arc::new(socket);
-                    let peer = peer_of(&socket)?;
-                    let (read, write) = super::half::of_socket(socket)?;
-                    return Ok((read, write, peer));
-                }
-                Err(Errno::AGAIN) => guard.clear_ready(),
-                // The client has gone again, or a signal came: on to the next.
-                Err(Errno::CONNABORTED | Errno::INTR) => {}
-                Err(other) => return Err(other.into()),
+            match accept(self.socket.get_ref())? {
+                Some(accepted) => return Ok(accepted),
+                None => guard.clear_ready(),
             }
+        }
+    }
+
+    /// Frees the name. Who waits to be accepted can be still.
+    pub(crate) fn retire(self) -> RetiredListener {
+        let NamedListener { name, socket } = self;
+        // What a manager keeps its next server accepts.
+        let queue = name.is_some().then(|| Arc::clone(socket.get_ref()));
+        drop(name);
+        if let Some(queue) = &queue {
+            // Who has looked the name up just before is turned away by the system, as
+            // if nobody had listened any more: nobody joins the queue from here on.
+            let _ = shutdown(queue, Shutdown::Read);
+        }
+        RetiredListener { queue }
+    }
+}
+
+/// A socket that has no name any more, and those that had connected to it before.
+#[derive(Debug)]
+pub(crate) struct RetiredListener {
+    queue: Option<Arc<OwnedFd>>,
+}
+
+impl RetiredListener {
+    /// The next of those that wait.
+    pub(crate) fn accept(&mut self) -> io::Result<Option<(ReadHalf, WriteHalf, Peer)>> {
+        let Some(queue) = &self.queue else { return Ok(None) };
+        match accept(queue) {
+            // The end of a queue that nobody joins any more.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(None),
+            other => other,
         }
     }
 }
 
-impl Drop for NamedListener {
+/// The next of those that wait; `None` if nobody does.
+fn accept(listener: &OwnedFd) -> io::Result<Option<(ReadHalf, WriteHalf, Peer)>> {
+    loop {
+        match accept_with(listener, FLAGS) {
+            Ok(socket) => {
+                let socket = Arc::new(socket);
+                // Who cannot be told is nobody to serve, and no reason to fail.
+                let Ok(peer) = peer_of(&socket) else { continue };
+                let (read, write) = super::half::of_socket(socket)?;
+                return Ok(Some((read, write, peer)));
+            }
+            Err(Errno::AGAIN) => return Ok(None),
+            // The client has gone again, or a signal came: on to the next.
+            Err(Errno::CONNABORTED | Errno::PROTO | Errno::INTR) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+}
+
+/// A name that this process has given to a socket of its own.
+#[derive(Debug)]
+struct BoundName {
+    path: PathBuf,
+    /// The socket's device and inode: what is ours to remove.
+    inode: (u64, u64),
+    /// Given up after the name is gone.
+    _locks: Vec<NameLock>,
+}
+
+impl BoundName {
+    fn bind(place: &Place, reach: Reach) -> Result<(Self, OwnedFd), BindError> {
+        directory::prepare(place, reach)?;
+        let path = place.path(reach);
+        let io = |source: Errno| BindError::Io { path: path.display().to_string(), source: source.into() };
+        // Whoever holds the locks is alone with the name until it lets go.
+        let locks = place.locks(reach).into_iter().map(|lock| NameLock::take(lock, path));
+        let locks = locks.collect::<Result<Vec<_>, _>>()?;
+        clear_stale(path)?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(io)?;
+        // Before bind, and opened before listen: there is no moment at which others
+        // could connect who may not.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(io)?;
+        let address = SocketAddrUnix::new(path).map_err(io)?;
+        bind(&socket, &address).map_err(|e| match e {
+            Errno::ADDRINUSE => occupied(path),
+            other => io(other),
+        })?;
+        let inode = inode(path).map_err(io)?;
+        let name = BoundName { path: path.to_owned(), inode, _locks: locks };
+        open_to(path, reach).map_err(io)?;
+        Ok((name, socket))
+    }
+}
+
+impl Drop for BoundName {
     fn drop(&mut self) {
         // Only what is ours: if somebody has put something else there, it stays.
         if inode(&self.path).is_ok_and(|there| there == self.inode) {
@@ -84,33 +161,46 @@ impl Drop for NamedListener {
     }
 }
 
-fn inode(path: &Path) -> rustix::io::Result<(u64, u64)> {
+/// Lets others than the owner connect. It is for those who accept to see who they are.
+fn open_to(path: &Path, reach: Reach) -> rustix::io::Result<()> {
+    let group = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
+    match reach {
+        Reach::Owner => Ok(()),
+        Reach::Group(gid) if chown(path, None, Some(Gid::from_raw(gid))).is_ok() => chmod(path, group),
+        // Who may not give a file to a group opens it to all.
+        Reach::Group(_) | Reach::Everyone => chmod(path, group | Mode::ROTH | Mode::WOTH),
+    }
+}
+
+/// What is at a path, by device and inode.
+pub(super) fn inode(path: &Path) -> rustix::io::Result<(u64, u64)> {
     let stat = lstat(path)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Removes the socket of a server that has died; leaves anything else.
-fn clear_stale(place: &Place) -> Result<(), BindError> {
-    let stat = match lstat(place.path()) {
+fn clear_stale(path: &Path) -> Result<(), BindError> {
+    let io = |source: Errno| BindError::Io { path: path.display().to_string(), source: source.into() };
+    let stat = match lstat(path) {
         Err(Errno::NOENT) => return Ok(()),
-        Err(other) => return Err(BindError::Io { path: place.to_string(), source: other.into() }),
+        Err(other) => return Err(io(other)),
         Ok(stat) => stat,
     };
-    let is_own_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket
-        && stat.st_uid == rustix::process::geteuid().as_raw();
+    let is_own_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket && stat.st_uid == own_uid();
     if !is_own_socket {
-        return Err(occupied(place));
+        return Err(occupied(path));
     }
     // A server of another kind holds no lock of ours; it answers if it lives.
-    match try_connect(place) {
-        Err(Errno::CONNREFUSED) => unlink(place.path())
-            .map_err(|source| BindError::Io { path: place.to_string(), source: source.into() }),
-        _ => Err(BindError::InUse { path: place.to_string() }),
-    }
+    let pid = match try_connect(path) {
+        Err(Errno::CONNREFUSED) => return unlink(path).map_err(io),
+        Ok(socket) => peer_of(&Arc::new(socket)).ok().and_then(|server| server.pid),
+        Err(_) => None,
+    };
+    Err(BindError::InUse { path: path.display().to_string(), pid })
 }
 
-fn occupied(place: &Place) -> BindError {
-    let what = match lstat(place.path()) {
+fn occupied(path: &Path) -> BindError {
+    let what = match lstat(path) {
         Ok(stat) => {
             let kind = match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => "a file",
@@ -124,73 +214,44 @@ fn occupied(place: &Place) -> BindError {
         }
         Err(_) => "something that came and went".to_owned(),
     };
-    BindError::Occupied { path: place.to_string(), what }
+    BindError::Occupied { path: path.display().to_string(), what }
 }
 
-/// The right to a name, held by locking a file beside the socket. The system
-/// lets go of it when the process ends, however it ends.
-#[derive(Debug)]
-struct NameLock {
-    path: PathBuf,
-    _file: OwnedFd,
-}
-
-impl NameLock {
-    fn take(place: &Place) -> Result<Self, BindError> {
-        let mut path = OsString::from(place.path());
-        path.push(".lock");
-        let path = PathBuf::from(path);
-        let io = |source: Errno| BindError::Io { path: path.display().to_string(), source: source.into() };
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        loop {
-            let file = open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(io)?;
-            let stat = fstat(&file).map_err(io)?;
-            let own = rustix::process::geteuid().as_raw();
-            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != own {
-                let what = format!("something of user {}", stat.st_uid);
-                return Err(BindError::Occupied { path: path.display().to_string(), what });
-            }
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Err(BindError::InUse { path: place.to_string() }),
-                Err(other) => return Err(io(other)),
-            }
-            // The server before may have removed the file between our open and our lock.
-            if inode(&path).is_ok_and(|there| there == (stat.st_dev, stat.st_ino)) {
-                return Ok(NameLock { path, _file: file });
-            }
-        }
-    }
-}
-
-impl Drop for NameLock {
-    fn drop(&mut self) {
-        // Still locked: who has it open finds it gone and tries again.
-        let _ = unlink(&self.path);
-    }
-}
-
-fn try_connect(place: &Place) -> rustix::io::Result<OwnedFd> {
+fn try_connect(path: &Path) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(place.path())?)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
 
-/// Tries once to connect; never waits.
-pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
-    let path = || place.to_string();
-    let io = |source: io::Error| ConnectError::Io { path: path(), source };
-    let socket = match try_connect(place) {
+/// Tries once to connect; never waits. With `expect_owner` the server has to be that
+/// of the user whose name it is.
+pub(crate) fn connect(
+    place: &Place,
+    expect_owner: bool,
+) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
+    for path in place.paths() {
+        match connect_to(path, expect_owner.then(|| place.owner())) {
+            Err(ConnectError::NotFound { .. }) => {}
+            other => return other,
+        }
+    }
+    Err(ConnectError::NotFound { path: place.to_string() })
+}
+
+fn connect_to(path: &Path, owner: Option<u32>) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
+    let at = || path.display().to_string();
+    let io = |source: io::Error| ConnectError::Io { path: at(), source };
+    let socket = match try_connect(path) {
         Ok(socket) => Arc::new(socket),
-        Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(ConnectError::NotFound { path: path() }),
-        Err(Errno::AGAIN) => return Err(ConnectError::Busy { path: path() }),
-        Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectError::Denied { path: path() }),
+        Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(ConnectError::NotFound { path: at() }),
+        Err(Errno::AGAIN) => return Err(ConnectError::Busy { path: at() }),
+        Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectError::Denied { path: at() }),
         Err(other) => return Err(io(other.into())),
     };
     let peer = peer_of(&socket).map_err(io)?;
-    if let (Some(ours), Some(theirs)) = (this_process().uid, peer.uid) {
-        if ours != theirs {
-            return Err(ConnectError::WrongOwner { path: path(), ours, theirs });
+    if let (Some(expected), Some(theirs)) = (owner, peer.uid) {
+        if expected != theirs {
+            return Err(ConnectError::WrongOwner { path: at(), expected, theirs });
         }
     }
     let (read, write) = super::half::of_socket(socket).map_err(io)?;

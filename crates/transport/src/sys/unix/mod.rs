@@ -1,16 +1,18 @@
-//! Unix: sockets under a private directory, and pipes.
+//! Unix: sockets under directories of the user's own, and pipes.
 //!
 //! Written on rustix rather than on interprocess: interprocess's unnamed pipes
 //! are not close-on-exec, its names are abstract sockets on Linux, which have
 //! no permissions, and its streams are registered for both directions, which
 //! wakes their owner each time the peer reads.
 
+mod activation;
 mod child;
 mod directory;
 mod half;
 mod identity;
 mod impersonate;
 mod listener;
+mod lock;
 mod place;
 mod register;
 mod sigpipe;
@@ -20,7 +22,7 @@ pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_h
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, this_process, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
-pub(crate) use listener::{NamedListener, connect};
+pub(crate) use listener::{NamedListener, RetiredListener, connect};
 pub(crate) use place::Place;
 pub(crate) use stdio::take_stdio;
 

@@ -13,8 +13,9 @@ use windows_sys::Win32::System::Pipes::{GetNamedPipeClientProcessId, GetNamedPip
 use windows_sys::core::BOOL;
 
 use super::half::{Pipe, of_pipe};
-use super::security::{OwnerOnly, owner_of, this_user};
+use super::security::{Security, owner_of, this_user};
 use super::{Connected, Place, ReadHalf, WriteHalf};
+use crate::access::Reach;
 use crate::error::{BindError, ConnectError};
 use crate::limits::WAITING_INSTANCES;
 use crate::peer::Peer;
@@ -23,30 +24,31 @@ use crate::peer::Peer;
 #[derive(Debug)]
 pub(crate) struct NamedListener {
     place: Place,
+    reach: Reach,
     waiting: Mutex<Vec<NamedPipeServer>>,
 }
 
 impl NamedListener {
-    pub(crate) fn bind(place: &Place) -> Result<Self, BindError> {
+    pub(crate) fn bind(place: &Place, reach: Reach) -> Result<Self, BindError> {
         let path = || place.to_string();
         let io = |source| BindError::Io { path: path(), source };
-        let first = create(place, true).map_err(|source| match code(&source) {
+        let first = create(place, reach, true).map_err(|source| match code(&source) {
             // The first instance is refused where another has the name.
-            Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => BindError::InUse { path: path() },
+            Some(ERROR_ACCESS_DENIED | ERROR_PIPE_BUSY) => BindError::InUse { path: path(), pid: None },
             _ => io(source),
         })?;
         let mut waiting = vec![first];
         while waiting.len() < WAITING_INSTANCES {
-            waiting.push(create(place, false).map_err(io)?);
+            waiting.push(create(place, reach, false).map_err(io)?);
         }
-        Ok(NamedListener { place: place.clone(), waiting: Mutex::new(waiting) })
+        Ok(NamedListener { place: place.clone(), reach, waiting: Mutex::new(waiting) })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Peer)> {
         let mut waiting = self.waiting.lock().await;
         let (index, outcome) = first_connected(&waiting).await;
         // Before one goes: where there can be no other its client waits on.
-        let next = create(&self.place, false)?;
+        let next = create(&self.place, self.reach, false)?;
         waiting.push(next);
         let connected = waiting.remove(index);
         outcome?;
@@ -58,6 +60,23 @@ impl NamedListener {
         };
         let (read, write) = of_pipe(Pipe::Server(connected));
         Ok((read, write, peer))
+    }
+
+    /// Frees the name, as far as its connections let it be free. Who has connected to
+    /// an instance that waits is turned away with it.
+    pub(crate) fn retire(self) -> RetiredListener {
+        RetiredListener
+    }
+}
+
+/// Nobody waits here: a client waits at an instance of the pipe, and as long as there
+/// is one the name is taken.
+#[derive(Debug)]
+pub(crate) struct RetiredListener;
+
+impl RetiredListener {
+    pub(crate) fn accept(&mut self) -> io::Result<Option<(ReadHalf, WriteHalf, Peer)>> {
+        Ok(None)
     }
 }
 
@@ -75,8 +94,12 @@ async fn first_connected(waiting: &[NamedPipeServer]) -> (usize, io::Result<()>)
     .await
 }
 
-fn create(place: &Place, first: bool) -> io::Result<NamedPipeServer> {
-    let security = OwnerOnly::new()?;
+fn create(place: &Place, reach: Reach, first: bool) -> io::Result<NamedPipeServer> {
+    let security = match reach {
+        // There are no groups of this kind.
+        Reach::Owner | Reach::Group(_) => Security::owner_only()?,
+        Reach::Everyone => Security::authenticated_users()?,
+    };
     let mut options = ServerOptions::new();
     options.first_pipe_instance(first).reject_remote_clients(true);
     // SAFETY: the attributes and their descriptor live until the call is over,
@@ -84,8 +107,12 @@ fn create(place: &Place, first: bool) -> io::Result<NamedPipeServer> {
     unsafe { options.create_with_security_attributes_raw(place.path(), security.as_raw()) }
 }
 
-/// Tries once to connect; never waits.
-pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
+/// Tries once to connect; never waits. With `expect_owner` the server has to be this
+/// user's.
+pub(crate) fn connect(
+    place: &Place,
+    expect_owner: bool,
+) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
     let path = || place.to_string();
     // The server may learn who this is, and may not act in its name.
     let opened = ClientOptions::new().security_qos_flags(SECURITY_IDENTIFICATION).open(place.path());
@@ -96,7 +123,9 @@ pub(crate) fn connect(place: &Place) -> Result<(ReadHalf, WriteHalf, Peer), Conn
         _ => ConnectError::Io { path: path(), source },
     })?;
     // Anybody can take a name that is free: who serves it is asked before a byte is sent.
-    check_owner(&pipe).map_err(|source| ConnectError::Io { path: path(), source })?;
+    if expect_owner {
+        check_owner(&pipe).map_err(|source| ConnectError::Io { path: path(), source })?;
+    }
     let peer = Peer {
         pid: peer_id(&pipe, GetNamedPipeServerProcessId),
         uid: None,

@@ -21,7 +21,7 @@ mod tests;
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, run_as, this_process, user_name};
-pub(crate) use listener::{NamedListener, connect};
+pub(crate) use listener::{NamedListener, RetiredListener, connect};
 pub(crate) use pipe::pipe;
 pub(crate) use place::Place;
 

@@ -14,7 +14,7 @@ use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT,
 };
 
-use super::security::OwnerOnly;
+use super::security::Security;
 
 /// How much a pipe holds, in bytes.
 const HOLDS: u32 = 64 << 10;
@@ -27,7 +27,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedHandle, OwnedHandle)> {
     let secret = (RandomState::new().hash_one(0), RandomState::new().hash_one(1));
     let name = format!(r"\\.\pipe\panpipe-{}-{:016x}{:016x}", std::process::id(), secret.0, secret.1);
     let words: Vec<u16> = name.encode_utf16().chain([0]).collect();
-    let security = OwnerOnly::new()?;
+    let security = Security::owner_only()?;
     // SAFETY: the name ends with a nought, and the attributes live until the call is over.
     let handle = unsafe {
         CreateNamedPipeW(

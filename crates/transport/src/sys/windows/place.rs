@@ -34,6 +34,18 @@ impl Place {
         Ok(Place { path })
     }
 
+    /// The same names are everybody's.
+    pub(crate) fn of_user(_: u32, name: &str) -> Result<Self, NameError> {
+        Err(NameError::Unsupported {
+            name: name.to_owned(),
+            why: "on Windows a name is no user's; use the plain name, and `trust` to say whose server may answer",
+        })
+    }
+
+    pub(crate) fn dotnet(name: &str) -> Result<Self, NameError> {
+        Place::of(name)
+    }
+
     pub(crate) fn path(&self) -> &str {
         &self.path
     }

@@ -1,4 +1,4 @@
-//! Who may open a pipe, and whose a pipe is: this user's and nobody else's.
+//! Who may open a pipe, and whose a pipe is: this user's.
 
 use std::ffi::c_void;
 use std::io;
@@ -125,18 +125,29 @@ impl Drop for Freed {
     }
 }
 
-/// The attributes of a pipe that only its owner opens, and no child inherits.
-pub(super) struct OwnerOnly {
+/// The attributes of a pipe that is this user's, and that no child inherits.
+pub(super) struct Security {
     _descriptor: Freed,
     attributes: SECURITY_ATTRIBUTES,
 }
 
-impl OwnerOnly {
-    pub(super) fn new() -> io::Result<Self> {
+/// What a client needs: to read, to write, to wait. Not among it is to make further
+/// instances of the pipe, which is to serve; it is in the system's own "write".
+const CLIENT_RIGHTS: &str = "0x12019b";
+
+impl Security {
+    /// Only its owner opens it.
+    pub(super) fn owner_only() -> io::Result<Self> {
         let user = this_user()?;
         // Owned by the user, also where an administrator's pipes are owned by all
         // administrators; a protected list with one entry: everything, for the user.
-        OwnerOnly::of(&format!("O:{user}D:P(A;;GA;;;{user})"))
+        Security::of(&format!("O:{user}D:P(A;;GA;;;{user})"))
+    }
+
+    /// Whoever has logged on may be a client.
+    pub(super) fn authenticated_users() -> io::Result<Self> {
+        let user = this_user()?;
+        Security::of(&format!("O:{user}D:P(A;;GA;;;{user})(A;;{CLIENT_RIGHTS};;;AU)"))
     }
 
     pub(super) fn of(text: &str) -> io::Result<Self> {
@@ -160,7 +171,7 @@ impl OwnerOnly {
             lpSecurityDescriptor: descriptor,
             bInheritHandle: 0,
         };
-        Ok(OwnerOnly { _descriptor: Freed(descriptor), attributes })
+        Ok(Security { _descriptor: Freed(descriptor), attributes })
     }
 
     /// The attributes as the system takes them; valid as long as this lives.

@@ -11,8 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::windows::named_pipe::{ClientOptions, ServerOptions};
 use tokio::time::timeout;
 
-use super::security::{OwnerOnly, owner_of, this_user};
+use super::security::{Security, owner_of, this_user};
 use super::{NamedListener, Place, connect, handle_number, pass_to, pipe, take_read_handle};
+use crate::access::Reach;
 use crate::error::{ConnectError, NameError};
 use crate::stream::{PipeReader, PipeStream, PipeWriter};
 use crate::{Peer, anonymous};
@@ -24,7 +25,7 @@ fn place(name: &str) -> Place {
 }
 
 fn connected(place: &Place) -> PipeStream {
-    let (read, write, peer) = connect(place).expect("a server waits");
+    let (read, write, peer) = connect(place, true).expect("a server waits");
     PipeStream::new(read, write, peer)
 }
 
@@ -47,7 +48,7 @@ fn a_path_is_a_name_and_a_name_has_no_slash_of_either_kind() {
 #[tokio::test]
 async fn clients_that_come_at_once_all_find_an_instance() {
     let place = place("burst");
-    let listener = NamedListener::bind(&place).expect("free");
+    let listener = NamedListener::bind(&place, Reach::Owner).expect("free");
     let mut clients: Vec<_> = (0..8).map(|_| connected(&place)).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         assert_eq!(client.peer().pid, Peer::this_process().pid);
@@ -66,7 +67,7 @@ async fn clients_that_come_at_once_all_find_an_instance() {
 #[tokio::test]
 async fn a_client_that_has_gone_holds_nobody_up() {
     let place = place("gone");
-    let listener = NamedListener::bind(&place).expect("free");
+    let listener = NamedListener::bind(&place, Reach::Owner).expect("free");
     drop(connected(&place));
     tokio::time::sleep(Duration::from_millis(50)).await;
     let mut gone = accepted(&listener).await;
@@ -80,7 +81,7 @@ async fn a_client_that_has_gone_holds_nobody_up() {
 #[tokio::test]
 async fn what_was_written_is_read_before_the_end() {
     let place = place("end");
-    let listener = NamedListener::bind(&place).expect("free");
+    let listener = NamedListener::bind(&place, Reach::Owner).expect("free");
     let mut client = connected(&place);
     let mut server = accepted(&listener).await;
     server.write_all(b"last words").await.expect("written");
@@ -199,13 +200,13 @@ async fn only_the_number_itself_stands_for_a_handle() {
 async fn a_strangers_pipe_is_not_talked_to() {
     let place = place("stranger");
     let administrators = "S-1-5-32-544";
-    let security = OwnerOnly::of(&format!("O:{administrators}D:(A;;GA;;;WD)")).expect("a descriptor");
+    let security = Security::of(&format!("O:{administrators}D:(A;;GA;;;WD)")).expect("a descriptor");
     // SAFETY: the attributes live until the call is over.
     let server =
         unsafe { ServerOptions::new().create_with_security_attributes_raw(place.path(), security.as_raw()) };
     let server = server.expect("made");
     assert_eq!(owner_of(&server).expect("an owner"), administrators);
-    let refused = connect(&place).expect_err("it is another's");
+    let refused = connect(&place, true).expect_err("it is another's");
     let ConnectError::Io { source, .. } = &refused else { panic!("{refused:?}") };
     assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
     assert!(refused.to_string().contains(administrators), "{refused}");
@@ -215,8 +216,16 @@ async fn a_strangers_pipe_is_not_talked_to() {
 async fn a_pipe_is_its_users() {
     assert!(this_user().expect("a user").starts_with("S-1-5-"));
     let place = place("owner");
-    let _listener = NamedListener::bind(&place).expect("free");
+    let _listener = NamedListener::bind(&place, Reach::Owner).expect("free");
     let pipe = ClientOptions::new().open(place.path()).expect("a server waits");
     assert_eq!(owner_of(&pipe).expect("an owner"), this_user().expect("a user"));
-    assert!(matches!(connect(&self::place("nobody")), Err(ConnectError::NotFound { .. })));
+    assert!(matches!(connect(&self::place("nobody"), true), Err(ConnectError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_pipe_for_everyone_is_its_users_too_and_nobody_waits_once_it_is_retired() {
+    let place = place("everyone");
+    let listener = NamedListener::bind(&place, Reach::Everyone).expect("free");
+    drop(connected(&place));
+    assert!(listener.retire().accept().expect("nobody waits").is_none());
 }
