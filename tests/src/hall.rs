@@ -1,5 +1,8 @@
 //! A service whose server calls its clients: all of them, some, or none.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use panpipe::{ConnectedClient, Hub};
 
 /// What a client offers to the hall that it is in.
@@ -34,6 +37,8 @@ pub trait Hall {
 pub struct HallImpl {
     /// Who is in.
     pub hub: Hub,
+    /// How many calls of `stay` there have been.
+    pub staying: Arc<AtomicUsize>,
 }
 
 impl Hall for HallImpl {
@@ -47,6 +52,7 @@ impl Hall for HallImpl {
     }
 
     async fn stay(&self) {
+        self.staying.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }
 }
