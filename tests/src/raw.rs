@@ -132,6 +132,11 @@ pub fn method(signature: &str) -> u64 {
     hash ^ (hash >> 33)
 }
 
+/// A one-way call.
+pub fn oneway(signature: &str, args: &[u8]) -> Vec<u8> {
+    frame(kind::ONEWAY, 0, &[&method(signature).to_le_bytes(), args].concat())
+}
+
 /// A call, its deadline as it stands on the wire: 0 for none, else one more than
 /// the microseconds left.
 pub fn call(id: u64, signature: &str, deadline: u64, args: &[u8]) -> Vec<u8> {

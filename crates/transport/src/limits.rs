@@ -130,6 +130,9 @@ pub const HELLO_DELAY: Duration = Duration::from_secs(1);
 pub const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the last bytes of a connection may take to be read.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// How long a peer may take to answer a Goodbye, once nothing else is left to be
+/// done.
+pub const GOODBYE: Duration = Duration::from_secs(1);
 /// How long calls may go on when a server ends.
 pub const DRAIN: Duration = Duration::from_secs(30);
 /// The first pause after a client could not be accepted.

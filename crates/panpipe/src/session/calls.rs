@@ -205,6 +205,11 @@ impl Calls {
         None
     }
 
+    /// Whether a call has been sent whose reply has not come, a dropped one too.
+    pub(crate) fn are_in_flight(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
     /// Whether this is the only call on its way.
     pub(crate) fn alone(&self) -> bool {
         self.flights.len() == 1

@@ -15,6 +15,8 @@ pub(crate) enum Due {
     Hello,
     /// The peer's hello.
     Handshake,
+    /// The peer's answer to our Goodbye.
+    Goodbye,
 }
 
 /// Names one entry, for its removal.

@@ -189,8 +189,16 @@ pub(crate) struct Core {
     driving: bool,
     /// What the driver's timer stands at.
     armed: Option<Instant>,
+    /// The peer takes no new calls.
     peer_draining: bool,
+    /// The peer has been told that no more calls come from here.
+    has_answered: bool,
+    /// This side takes no new calls and is to end.
     draining: bool,
+    /// No more calls come from the peer, or it has had its time to say so.
+    peer_is_done: bool,
+    /// Until the peer has said so, where nothing else is left: when it has to have.
+    goodbye: Option<Ticket>,
     closing: bool,
 }
 
@@ -229,7 +237,10 @@ impl Core {
             driving: false,
             armed: None,
             peer_draining: false,
+            has_answered: false,
             draining: false,
+            peer_is_done: false,
+            goodbye: None,
             closing: false,
         }
     }
@@ -281,6 +292,10 @@ impl Core {
         match sent.kind {
             Kind::Call => self.calls.is_out(sent.id, self.outbox.queued_total()),
             Kind::Item => self.aftermath.wakes.append(&mut self.stream_waiters),
+            Kind::Oneway => {
+                self.wake_reply_waiters();
+                self.answer_goodbye();
+            }
             _ => self.wake_reply_waiters(),
         }
     }
@@ -301,6 +316,7 @@ impl Core {
                 self.calls.land(u64::from(id));
                 self.words_are_out();
                 self.after_write();
+                self.calls_are_fewer();
             }
         }
     }
@@ -396,6 +412,10 @@ impl Core {
                     self.greeting = None;
                     self.violation("no hello came in time");
                 }
+                Due::Goodbye => {
+                    self.goodbye = None;
+                    self.peer_is_done = true;
+                }
             }
         }
     }
@@ -446,10 +466,6 @@ impl Core {
 
     fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining
     }
 
     /// How many ports are open.
