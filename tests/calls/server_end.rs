@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use panpipe::{CallError, Limits, Server, ServiceClient};
+use futures::StreamExt;
+use panpipe::{CallError, Limits, Server, ServiceClient, Streaming};
 use panpipe_tests::probe::{Probe, Prober};
 use panpipe_tests::process::Process;
 use panpipe_tests::raw::{self, Raw, kind};
 use panpipe_tests::{PATIENCE, eventually, unique_name};
 use rustix::process::Signal;
 
-use crate::common::{client, server};
+use crate::common::{client, server, studio};
 
 #[tokio::test]
 async fn ctrl_c_lets_running_calls_finish() {
@@ -190,6 +191,28 @@ async fn clients_that_call_without_pause_lose_nothing_when_their_server_ends() {
         }
         assert!(ended.await.unwrap().success());
     }
+}
+
+#[tokio::test]
+async fn streams_of_both_directions_are_whole_when_their_server_ends_meanwhile() {
+    let (server, _, studio) = studio(&[]).await;
+    let mut count = studio.count(50_000).await.unwrap();
+    assert_eq!(count.next().await, Some(Ok(0)));
+    let (sender, numbers) = panpipe::channel(4);
+    let sum = tokio::spawn(studio.sum(numbers));
+    let noted = studio.note_all(Streaming::new(futures::stream::iter(0..50_000)));
+    noted.await.unwrap();
+    sender.send(1).await.unwrap();
+    eventually("both are under way", PATIENCE, async || studio.noted().await.unwrap().len() > 1).await;
+    let ended = tokio::task::spawn_blocking(move || server.finish());
+    eventually("it ends", PATIENCE, async || studio.echo(1).await.is_err()).await;
+    for number in 2..2000 {
+        sender.send(number).await.unwrap();
+    }
+    drop(sender);
+    assert_eq!(sum.await.unwrap(), Ok((0..2000).sum()));
+    assert_eq!(count.fold(0, async |sum, number| sum + number.unwrap()).await, 50_000 * 49_999 / 2);
+    assert!(ended.await.unwrap().success());
 }
 
 #[tokio::test]
