@@ -22,6 +22,7 @@ mod malformed_frames;
 mod names_and_races;
 mod never_reads;
 mod panics;
+mod rolling_restart;
 mod sigpipe;
 mod slow_hellos;
 mod slow_readers;

@@ -118,6 +118,12 @@ pub fn server_hello(offers: &str) -> Vec<u8> {
     frame(kind::HELLO, 0, &body)
 }
 
+/// The same of a server that takes ports.
+pub fn server_hello_with_ports(offers: &str) -> Vec<u8> {
+    let ports = [varint(512), varint(1024), varint(256 << 10), varint(32 << 20)].concat();
+    frame(kind::HELLO, 0, &[&server_hello(offers)[7..], &ports[..]].concat())
+}
+
 /// The hash that addresses a method.
 pub fn method(signature: &str) -> u64 {
     let mut hash: u64 = 14_695_981_039_346_656_037;

@@ -57,6 +57,17 @@ pub const BACKLOG: u32 = 1024;
 /// The same on Windows, where each takes an instance of the pipe.
 pub const WAITING_INSTANCES: usize = 16;
 
+// ---- trying again ----
+
+/// The first pause between two tries of a client that reconnects.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+/// The longest pause between two tries.
+pub const BACKOFF_MOST: Duration = Duration::from_secs(1);
+/// The shortest pause that can be set.
+pub const BACKOFF_LEAST: Duration = Duration::from_millis(1);
+/// How long it is tried in all before it is given up.
+pub const BACKOFF_IN_ALL: Duration = Duration::from_secs(30);
+
 // ---- sessions ----
 
 /// How many calls of one peer run at once.

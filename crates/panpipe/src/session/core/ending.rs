@@ -155,6 +155,11 @@ impl Core {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended(_))
     }
 
+    /// Whether new calls of this side are taken, as far as is known.
+    pub(crate) fn takes_calls(&self) -> bool {
+        !(self.is_over() || self.peer_draining || self.closing)
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing
     }

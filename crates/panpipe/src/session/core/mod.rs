@@ -46,7 +46,7 @@ pub(crate) enum Role {
 }
 
 /// What a session is made with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) role: Role,
     pub(crate) codec: Codec,
@@ -113,6 +113,12 @@ impl Incoming {
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
     pub(crate) left: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn from_now_to(at: Instant) -> Self {
+        Deadline { at, left: at.saturating_duration_since(Instant::now()) }
+    }
 }
 
 /// Encodes arguments or a reply with the connection's codec.

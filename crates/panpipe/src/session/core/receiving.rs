@@ -1,10 +1,11 @@
 //! What comes in: the hello first, then frames of every kind.
 
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use panpipe_transport::buffer::{Assembly, FrameBuf};
 
-use super::{Core, Incoming, Phase, Role};
+use super::{Core, Incoming, Phase, Role, remember_one_more};
 use crate::codec::Codec;
 use crate::error::{Refusal, RefusalReason};
 use crate::limits;
@@ -21,6 +22,18 @@ impl Core {
         if matches!(self.phase, Phase::Quiet) && self.role == Role::Dialer {
             self.put_hello();
             self.phase = Phase::Greeted;
+        }
+    }
+
+    /// Ready when both hellos have passed, or when the session is over before that.
+    pub(crate) fn poll_greeted(&mut self, waker: &Waker) -> Poll<Result<(), CloseReason>> {
+        match &self.phase {
+            Phase::Quiet | Phase::Greeted => {
+                remember_one_more(&mut self.reply_waiters, waker);
+                Poll::Pending
+            }
+            Phase::Open => Poll::Ready(Ok(())),
+            Phase::Ending(reason) | Phase::Ended(reason) => Poll::Ready(Err(reason.clone())),
         }
     }
 
