@@ -72,14 +72,10 @@ fn finish(server: Process) -> std::thread::JoinHandle<bool> {
 fn what_comes_while_a_server_ends_is_answered_until_its_client_has_said_that_this_was_all() {
     let (server, name) = server(&["grace_ms=60000"]);
     let mut raw = Raw::greeted(&name, "Probe");
-    raw.send(&raw::call(0, "wait(u64)->u64", 0, &100u64.to_le_bytes()));
     let ended = finish(server);
-    // The call may run already, or come too late.
     let goodbye = raw.frame();
     assert_eq!((goodbye.kind, goodbye.id), (kind::GOODBYE, 0));
-    let first = raw.frame();
-    assert!(first.kind == kind::REPLY && [0, 9].contains(&first.body[0]), "{first:?}");
-    // Nothing runs any more, and a call was on its way.
+    // Nothing runs, and a call was on its way.
     raw.send(&raw::call(0, "add(u64,u64)->u64", 0, &[0; 16]));
     let reply = raw.frame();
     assert_eq!((reply.kind, &reply.body[..]), (kind::REPLY, &[9][..]));
