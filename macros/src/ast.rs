@@ -39,6 +39,7 @@ pub(crate) struct Method {
     pub(crate) output: Output,
     pub(crate) oneway: bool,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) idempotent: bool,
     pub(crate) default: Option<Block>,
     /// What addresses the method on the wire.
     pub(crate) hash: u64,

@@ -177,7 +177,7 @@ impl Seen {
 fn parse_method(mut item: TraitItemFn, seen: &mut Seen, errors: &mut Errors) -> Option<Item> {
     let before = errors.count();
     check::method(&item, errors);
-    let Own { oneway, timeout } = take_own_attrs(&mut item.attrs, errors);
+    let Own { oneway, timeout, idempotent } = take_own_attrs(&mut item.attrs, errors);
     let whole: Type = match &item.sig.output {
         ReturnType::Default => parse_quote!(()),
         ReturnType::Type(arrow, ty) => {
@@ -189,6 +189,12 @@ fn parse_method(mut item: TraitItemFn, seen: &mut Seen, errors: &mut Errors) -> 
     };
     if let (Some(_), Some((attr, _))) = (&oneway, &timeout) {
         errors.at(attr, "a one-way call is not waited for, it has no timeout");
+    }
+    if let (Some(_), Some(attr)) = (&oneway, &idempotent) {
+        errors.at(
+            attr,
+            "a one-way call that was not sent is made again in any case, and of one that was sent nothing is heard; leave `#[idempotent]` out",
+        );
     }
     let args: Vec<_> = item.sig.inputs.iter().filter_map(parse_arg).collect();
     let name = item.sig.ident.unraw().to_string();
@@ -220,6 +226,7 @@ fn parse_method(mut item: TraitItemFn, seen: &mut Seen, errors: &mut Errors) -> 
         output: parse_output(whole),
         oneway: oneway.is_some(),
         timeout: timeout.map(|(_, timeout)| timeout),
+        idempotent: idempotent.is_some(),
         default: item.default,
         hash,
     })))
@@ -260,18 +267,17 @@ fn parse_output(whole: Type) -> Output {
 struct Own {
     oneway: Option<Attribute>,
     timeout: Option<(Attribute, Duration)>,
+    idempotent: Option<Attribute>,
 }
 
 fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
-    let mut own = Own { oneway: None, timeout: None };
+    let mut own = Own { oneway: None, timeout: None, idempotent: None };
     attrs.retain(|attr| {
         if attr.path().is_ident("oneway") {
-            if let Err(error) = attr.meta.require_path_only() {
-                errors.push(error);
-            }
-            if own.oneway.replace(attr.clone()).is_some() {
-                errors.at(attr, "`#[oneway]` is given twice");
-            }
+            take_word(&mut own.oneway, attr, "oneway", errors);
+            false
+        } else if attr.path().is_ident("idempotent") {
+            take_word(&mut own.idempotent, attr, "idempotent", errors);
             false
         } else if attr.path().is_ident("timeout") {
             match attr.parse_args::<LitStr>().and_then(|text| parse_duration(&text)) {
@@ -288,6 +294,16 @@ fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
         }
     });
     own
+}
+
+/// Takes an attribute that is one word.
+fn take_word(place: &mut Option<Attribute>, attr: &Attribute, name: &str, errors: &mut Errors) {
+    if let Err(error) = attr.meta.require_path_only() {
+        errors.push(error);
+    }
+    if place.replace(attr.clone()).is_some() {
+        errors.at(attr, format_args!("`#[{name}]` is given twice"));
+    }
 }
 
 /// `"250ms"`, `"30s"`, `"2m"`, `"1h"`.
@@ -349,6 +365,7 @@ mod tests {
                 async fn get(&self, key: String) -> Result<Vec<u8>, T>;
                 #[oneway]
                 async fn touch(&self, mut key: String) { let _ = &mut key; }
+                #[idempotent]
                 #[timeout("30s")]
                 async fn r#type(&self);
             }
@@ -369,6 +386,12 @@ mod tests {
                 async fn answers(&self) -> u8;
                 #[timeout("soon")]
                 async fn late(&self);
+                #[oneway]
+                #[idempotent]
+                async fn tells(&self);
+                #[idempotent]
+                #[idempotent]
+                async fn again(&self);
                 async fn serve(&self);
             }
         });
@@ -381,6 +404,8 @@ mod tests {
             "cannot be generic",
             "gives nothing back",
             "whole number",
+            "leave `#[idempotent]` out",
+            "`#[idempotent]` is given twice",
             "another name",
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");

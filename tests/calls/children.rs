@@ -73,6 +73,27 @@ async fn a_child_ends_with_its_parents_handle() {
 }
 
 #[tokio::test]
+async fn a_child_that_is_shut_down_finishes_what_runs_whoever_holds_its_client() {
+    let child = panpipe::spawn(child_command("probe")).start::<ProbeClient>().unwrap();
+    let (probe, other) = (child.client().clone(), child.client().clone());
+    let running = tokio::spawn(probe.wait(200));
+    eventually("it runs", PATIENCE, async || probe.counts().await.unwrap().running == 1).await;
+    let busy = tokio::spawn(async move {
+        loop {
+            if let Err(error) = other.add(1, 2).await {
+                return error;
+            }
+        }
+    });
+    let start = std::time::Instant::now();
+    assert!(child.shutdown(PATIENCE).await.unwrap().success());
+    assert!(start.elapsed() < PATIENCE / 2, "it was not killed");
+    assert_eq!(running.await.unwrap(), Ok(200));
+    assert_eq!(busy.await.unwrap(), CallError::Disconnected { sent: false });
+    assert_eq!(probe.add(1, 2).await, Err(CallError::Disconnected { sent: false }));
+}
+
+#[tokio::test]
 async fn a_program_that_cannot_be_run_is_named() {
     let error = panpipe::spawn(Command::new("/no/such/program")).start::<NoService>().unwrap_err();
     assert!(matches!(error, SpawnError::Program { .. }), "{error}");

@@ -23,6 +23,7 @@ mod names;
 mod one_way_calls;
 mod other_carriers;
 mod protocol_text;
+mod reconnecting;
 mod refusals;
 mod retiring;
 mod senders;

@@ -3,6 +3,7 @@
 
 pub mod hall;
 pub mod keeper;
+pub mod ledger;
 pub mod probe;
 pub mod process;
 pub mod raw;

@@ -118,6 +118,12 @@ pub fn server_hello(offers: &str) -> Vec<u8> {
     frame(kind::HELLO, 0, &body)
 }
 
+/// The same of a server that takes ports.
+pub fn server_hello_with_ports(offers: &str) -> Vec<u8> {
+    let ports = [varint(512), varint(1024), varint(256 << 10), varint(32 << 20)].concat();
+    frame(kind::HELLO, 0, &[&server_hello(offers)[7..], &ports[..]].concat())
+}
+
 /// The hash that addresses a method.
 pub fn method(signature: &str) -> u64 {
     let mut hash: u64 = 14_695_981_039_346_656_037;
@@ -130,6 +136,11 @@ pub fn method(signature: &str) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)
+}
+
+/// A one-way call.
+pub fn oneway(signature: &str, args: &[u8]) -> Vec<u8> {
+    frame(kind::ONEWAY, 0, &[&method(signature).to_le_bytes(), args].concat())
 }
 
 /// A call, its deadline as it stands on the wire: 0 for none, else one more than

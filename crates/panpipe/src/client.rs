@@ -15,6 +15,7 @@ use crate::carried;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
 use crate::link::{Link, PendingCall, Received, over_stream};
+use crate::reconnect::{Arguments, Reconnecting};
 use crate::service::{AnyService, MethodInfo};
 use crate::session::{CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
 use crate::shape::{Shape, Wired};
@@ -43,11 +44,13 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     fn relay(&self, call: IncomingCall<'_>) -> Dispatched;
 
     /// Why the connection ended, once it has; `None` while it stands, and for
-    /// a client that has no connection of its own.
+    /// a client that has no connection of its own. Of a client that
+    /// [reconnects](crate::Connect::reconnect) it is the last one.
     fn close_reason(&self) -> Option<CloseReason> {
         match &self.inner().carrier {
             Carrier::Link(link) => link.close_reason(),
             Carrier::Stub(stub) => stub.link.close_reason(),
+            Carrier::Reconnecting(engine) => engine.link().close_reason(),
             Carrier::Typed(_) => None,
         }
     }
@@ -57,6 +60,7 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
         match &self.inner().carrier {
             Carrier::Link(link) => link.peer(),
             Carrier::Stub(stub) => stub.link.peer(),
+            Carrier::Reconnecting(engine) => engine.link().peer(),
             Carrier::Typed(_) => Peer::unknown(),
         }
     }
@@ -84,6 +88,8 @@ enum Carrier<Req, Resp> {
     Link(Arc<Link>),
     /// Another port.
     Stub(Arc<Stub>),
+    /// The root port of a connection, and of those after it.
+    Reconnecting(Arc<Reconnecting>),
     Typed(Arc<dyn TypedCarrier<Req, Resp>>),
 }
 
@@ -92,6 +98,7 @@ impl<Req, Resp> Clone for Carrier<Req, Resp> {
         match self {
             Carrier::Link(link) => Carrier::Link(Arc::clone(link)),
             Carrier::Stub(stub) => Carrier::Stub(Arc::clone(stub)),
+            Carrier::Reconnecting(engine) => Carrier::Reconnecting(Arc::clone(engine)),
             Carrier::Typed(stub) => Carrier::Typed(Arc::clone(stub)),
         }
     }
@@ -114,6 +121,7 @@ impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
         let carrier = match &self.carrier {
             Carrier::Link(link) => format!("connection to {}", link.peer()),
             Carrier::Stub(stub) => format!("port {} of the connection to {}", stub.port, stub.link.peer()),
+            Carrier::Reconnecting(engine) => format!("connections to {}", engine.link().peer()),
             Carrier::Typed(_) => "values".to_owned(),
         };
         f.debug_struct("Client").field("over", &carrier).field("timeout", &self.timeout).finish()
@@ -127,6 +135,10 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
 
     pub(crate) fn of_stub(stub: Stub) -> Self {
         Client { carrier: Carrier::Stub(Arc::new(stub)), timeout: None }
+    }
+
+    pub(crate) fn of_reconnecting(engine: Arc<Reconnecting>) -> Self {
+        Client { carrier: Carrier::Reconnecting(engine), timeout: None }
     }
 
     pub(crate) fn of_typed(stub: Arc<dyn TypedCarrier<Req, Resp>>) -> Self {
@@ -182,6 +194,11 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
                 Carrier::Link(link) => (link, ROOT_PORT, None),
                 // Held until the call is over: it is what closes the port.
                 Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+                Carrier::Reconnecting(engine) => {
+                    let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
+                    let received = engine.call(info, deadline, args).await.map_err(CallError::widen)?;
+                    return decode_reply::<ST, T, SE, E>(info, received);
+                }
                 Carrier::Typed(typed) => {
                     let response =
                         typed.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
@@ -203,18 +220,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             })
             .await
             .map_err(CallError::widen)?;
-            let Received { body, codec, claims } = call.reply().await.map_err(CallError::widen)?;
-            let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
-            match parse_reply(&body) {
-                ReplyBody::Value(bytes) => carried::decode::<Wired<ST, T>>(codec, bytes, claims)
-                    .map(Wired::into_inner)
-                    .map_err(malformed),
-                ReplyBody::AppError(bytes) => {
-                    let error = carried::decode::<Wired<SE, E>>(codec, bytes, claims).map_err(malformed)?;
-                    Err(CallError::App(error.into_inner()))
-                }
-                ReplyBody::Failed(error) => Err(error.widen()),
-            }
+            decode_reply::<ST, T, SE, E>(info, call.reply().await.map_err(CallError::widen)?)
         }
     }
 
@@ -229,10 +235,19 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         A: Serialize + Send + 'static,
     {
         let carrier = self.carrier.clone();
+        // Nothing but a connection that is not there can take it long.
+        let deadline = match carrier {
+            Carrier::Reconnecting(_) => self.deadline(info),
+            _ => None,
+        };
         async move {
             let (link, port, _stub) = match carrier {
                 Carrier::Link(link) => (link, ROOT_PORT, None),
                 Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+                Carrier::Reconnecting(engine) => {
+                    let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
+                    return engine.oneway(info, deadline, args).await;
+                }
                 Carrier::Typed(typed) => return typed.oneway(info, to_request(args)).await,
             };
             poll_fn(move |cx| {
@@ -257,7 +272,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     {
         let here = match &client.inner().carrier {
             Carrier::Typed(typed) => typed.service(),
-            Carrier::Link(_) | Carrier::Stub(_) => None,
+            Carrier::Link(_) | Carrier::Stub(_) | Carrier::Reconnecting(_) => None,
         };
         OfferedService(here.unwrap_or_else(|| Arc::new(Relay(client.clone())))).serialize(serializer)
     }
@@ -273,6 +288,29 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             Some(stub) => Client::of_stub(stub),
             None => Client::of_typed(Arc::new(Lost)),
         })
+    }
+}
+
+/// Decodes what came back.
+#[inline]
+fn decode_reply<ST, T, SE, E>(info: &MethodInfo, received: Received) -> Result<T, CallError<E>>
+where
+    ST: Shape<T> + 'static,
+    SE: Shape<E> + 'static,
+    T: 'static,
+    E: 'static,
+{
+    let Received { body, codec, claims } = received;
+    let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
+    match parse_reply(&body) {
+        ReplyBody::Value(bytes) => {
+            carried::decode::<Wired<ST, T>>(codec, bytes, claims).map(Wired::into_inner).map_err(malformed)
+        }
+        ReplyBody::AppError(bytes) => {
+            let error = carried::decode::<Wired<SE, E>>(codec, bytes, claims).map_err(malformed)?;
+            Err(CallError::App(error.into_inner()))
+        }
+        ReplyBody::Failed(error) => Err(error.widen()),
     }
 }
 

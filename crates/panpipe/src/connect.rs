@@ -1,19 +1,20 @@
 //! Connecting to a server by its name.
 
 use std::future::{Future, IntoFuture};
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use panpipe_transport::{Access, ConnectError, NameError, PipeName};
 
+use crate::backoff::Backoff;
 use crate::client::{Client, ServiceClient};
 use crate::codec::Codec;
 use crate::connection::Connection;
 use crate::limits::Limits;
-use crate::link::{Link, over_pipe};
+use crate::link::Link;
 use crate::offers::Offers;
+use crate::reconnect::{Plan, Reconnecting};
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{Config, ServiceInfo};
 
@@ -74,8 +75,11 @@ pub struct Connect<C> {
     trust: Option<Access>,
     config: Config,
     offers: Offers,
-    client: PhantomData<fn() -> C>,
+    reconnect: Option<(Backoff, MakeClient<C>)>,
 }
+
+/// Makes a client of the connections that it is to call over.
+type MakeClient<C> = fn(Arc<Reconnecting>) -> C;
 
 impl<C> std::fmt::Debug for Connect<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,7 +95,7 @@ impl<C: Target> Connect<C> {
             trust: None,
             config: Config::dialer(C::wants()),
             offers: Offers::default(),
-            client: PhantomData,
+            reconnect: None,
         }
     }
 
@@ -128,23 +132,98 @@ impl<C: Target> Connect<C> {
     }
 }
 
+impl<C: ServiceClient> Connect<C> {
+    /// Makes a client that outlives its server's process.
+    ///
+    /// When its connection has ended, or the server has said that it is to end, the
+    /// next call makes a new one, tried again and again as `backoff` says; all calls
+    /// that are made meanwhile wait for the same. Then
+    ///
+    /// - a call that was certainly not run, since it was not sent or the server was
+    ///   shutting down, is made again on the next connection;
+    /// - a call that may have run fails with
+    ///   [`Disconnected { sent: true }`](crate::CallError::Disconnected), unless its
+    ///   method is `#[idempotent]`: then it is made again too;
+    /// - a one-way call that has not been queued is made again; what becomes of one
+    ///   that has is not known, here as elsewhere.
+    ///
+    /// A deadline bounds all of it, and dropping the future gives it up. Where
+    /// `backoff` gives up, the calls that wait fail, as
+    /// [`Disconnected`](crate::CallError::Disconnected), whose `sent` holds for all
+    /// tries; the next call begins anew. A server that turns the client down for its
+    /// service, its version or its user is not tried again, and one that has as many
+    /// clients as it accepts is.
+    ///
+    /// The arguments are kept until the reply is here, and encoded for each try. A
+    /// stream or a sender among them can be sent once: such a call is made again only
+    /// if it had not been queued. Clients among them are sent again.
+    ///
+    /// Services on [offer](Self::offer) are offered on each connection. But streams,
+    /// senders and clients that were received end with theirs, and a server has to be
+    /// called before it can call back. Nothing is done while no call is made. The
+    /// connection ends, and so does any waiting, with the last clone of the client and
+    /// the last of its calls.
+    ///
+    /// The first connection is made when this is awaited, and fails as any:
+    /// [`wait`](Self::wait) for a server that may not be up yet.
+    ///
+    /// ```
+    /// use panpipe::{Backoff, Server};
+    ///
+    /// #[panpipe::service]
+    /// pub trait Store {
+    ///     /// To read twice is as good as once.
+    ///     #[idempotent]
+    ///     async fn get(&self, key: String) -> Option<u64>;
+    ///     /// To add twice is not.
+    ///     async fn add(&self, key: String, x: u64) -> u64;
+    /// }
+    ///
+    /// # struct Db;
+    /// # impl Store for Db {
+    /// #     async fn get(&self, _: String) -> Option<u64> { Some(7) }
+    /// #     async fn add(&self, _: String, x: u64) -> u64 { x }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc.reconnect.{}", std::process::id());
+    /// # let server = Server::bind(&name).service(Db.serve()).start()?;
+    /// let store = StoreClient::connect(&name).reconnect(Backoff::exponential()).await?;
+    /// assert_eq!(store.get("a".into()).await?, Some(7));
+    /// // The server's process is replaced by another.
+    /// # server.shutdown().await?;
+    /// # let server = Server::bind(&name).service(Db.serve()).start()?;
+    /// assert_eq!(store.get("a".into()).await?, Some(7));
+    /// # server.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reconnect(mut self, backoff: Backoff) -> Self {
+        self.reconnect = Some((backoff, |engine| C::from_inner(Client::of_reconnecting(engine))));
+        self
+    }
+}
+
 impl<C: Target> IntoFuture for Connect<C> {
     type Output = Result<C, ConnectError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let name = self.name.map_err(ConnectError::from)?;
-            let mut connect = panpipe_transport::connect(name);
-            if let Some(access) = self.trust {
-                connect = connect.trust(access);
-            }
-            let stream = match self.wait {
-                Some(wait) => connect.wait(wait).await?,
-                None => connect.await?,
+            let Connect { name, wait, trust, config, offers, reconnect } = self;
+            let name = name?;
+            let config = Config { offers: offers.infos(), ..config };
+            let (backoff, make_client) = reconnect.unzip();
+            let backoff = backoff.unwrap_or_else(Backoff::exponential);
+            let plan = Plan { name, trust, config, offers, backoff };
+            let stream = match wait {
+                Some(wait) => plan.dial().wait(wait).await?,
+                None => plan.dial().await?,
             };
-            let config = Config { offers: self.offers.infos(), ..self.config };
-            Ok(C::of(over_pipe(stream, config).with_offers(self.offers).start()))
+            Ok(match make_client {
+                Some(make_client) => make_client(Reconnecting::new(plan, stream)),
+                None => C::of(plan.start(stream)),
+            })
         })
     }
 }

@@ -40,7 +40,8 @@
 //! - To serve: [`serve`], or [`Server`] for a choice of limits and of when to end;
 //!   [`serve_stream`] for one client over any stream of bytes.
 //! - To call: the generated client's `connect`, `over` and `local`; what can go
-//!   wrong is [`CallError`].
+//!   wrong is [`CallError`]. [`Connect::reconnect`] makes one that outlives its
+//!   server's process.
 //! - In a handler: [`call`] knows who calls, as what, and until when, and does
 //!   something with the caller's rights.
 //! - Children: [`spawn`] and [`serve_parent`].
@@ -55,6 +56,7 @@
 #[cfg(feature = "tarpc")]
 pub mod tarpc;
 
+mod backoff;
 mod carried;
 mod child;
 mod client;
@@ -68,6 +70,7 @@ mod limits;
 mod link;
 mod local;
 mod offers;
+mod reconnect;
 mod server;
 mod service;
 mod session;
@@ -105,6 +108,7 @@ pub mod call;
 /// | a body | what implementations do that do not say otherwise |
 /// | `#[oneway]` | nothing comes back: the call is ready when it is on its way |
 /// | `#[timeout("30s")]` | every call of it ends within `ms`, `s`, `m` or `h` |
+/// | `#[idempotent]` | to run it twice is as good as once: a client that [reconnects](Connect::reconnect) makes such a call again where another would fail, since it may have run |
 /// | `#[cfg(…)]` | as everywhere |
 ///
 /// Methods are known on the wire by a hash of their name and their types as they are
@@ -135,6 +139,7 @@ pub use panpipe_transport::{
     Access, AccessDenied, BindError, ConnectError, ImpersonateError, NameError, Peer, PipeName, spin_for,
 };
 
+pub use backoff::Backoff;
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
 pub use client::{NoService, ServiceClient};
 pub use codec::Codec;

@@ -44,6 +44,7 @@ pub struct MethodInfo {
     pub(crate) name: &'static str,
     pub(crate) id: u64,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) idempotent: bool,
 }
 
 impl MethodInfo {
@@ -51,13 +52,19 @@ impl MethodInfo {
     /// addresses it.
     #[must_use]
     pub const fn new(name: &'static str, id: u64) -> Self {
-        MethodInfo { name, id, timeout: None }
+        MethodInfo { name, id, timeout: None, idempotent: false }
     }
 
     /// The same method with a deadline for every call of it.
     #[must_use]
     pub const fn with_timeout(self, timeout: Duration) -> Self {
         MethodInfo { timeout: Some(timeout), ..self }
+    }
+
+    /// The same method, of which a call may be run twice as well as once.
+    #[must_use]
+    pub const fn idempotent(self) -> Self {
+        MethodInfo { idempotent: true, ..self }
     }
 }
 

@@ -64,6 +64,17 @@ pub const NAMED_IN_DENIAL: usize = 8;
 /// How many threads at once act as one other user; more wait for one of them to end.
 pub const IMPERSONATIONS: usize = 64;
 
+// ---- trying again ----
+
+/// The first pause between two tries of a client that reconnects.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+/// The longest pause between two tries.
+pub const BACKOFF_MOST: Duration = Duration::from_secs(1);
+/// The shortest pause that can be set.
+pub const BACKOFF_LEAST: Duration = Duration::from_millis(1);
+/// How long it is tried in all before it is given up.
+pub const BACKOFF_IN_ALL: Duration = Duration::from_secs(30);
+
 // ---- sessions ----
 
 /// How many calls of one peer run at once.
@@ -144,6 +155,9 @@ pub const HELLO_DELAY: Duration = Duration::from_secs(1);
 pub const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the last bytes of a connection may take to be read.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// How long a peer may take to answer a Goodbye, once nothing else is left to be
+/// done.
+pub const GOODBYE: Duration = Duration::from_secs(1);
 /// How long calls may go on when a server ends.
 pub const DRAIN: Duration = Duration::from_secs(30);
 /// The first pause after a client could not be accepted.

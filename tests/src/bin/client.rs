@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use panpipe::Backoff;
 use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::sys;
 
@@ -26,6 +27,17 @@ async fn main() -> ExitCode {
         }
     };
     match what.as_str() {
+        "reconnect-in-vain" => {
+            let backoff = Backoff::exponential().for_at_most(Duration::from_secs(1));
+            let probe = ProbeClient::connect(name).reconnect(backoff).await.expect("the server listens");
+            let hanging = tokio::spawn(probe.hang());
+            while probe.counts().await.expect("the server serves").running == 0 {}
+            println!("calling");
+            println!("{:?}", hanging.await.expect("it does not panic"));
+            let before = sys::cpu_micros();
+            println!("{:?}", probe.add(1, 2).await);
+            println!("{}", sys::cpu_micros() - before);
+        }
         "hang" => println!("{:?}", probe.hang().await),
         "about" => println!("{:?}", probe.about_me().await),
         "idle" => {

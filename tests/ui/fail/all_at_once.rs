@@ -28,6 +28,11 @@ pub trait Wrong {
     async fn never(&self);
     #[oneway(twice)]
     async fn told(&self);
+    #[oneway]
+    #[idempotent]
+    async fn again(&self);
+    #[idempotent = true]
+    async fn valued(&self);
     async fn fine(&self) -> u8;
 }
 

@@ -33,6 +33,10 @@ pub trait Plain {
     /// In time.
     #[timeout("250ms")]
     async fn hasty(&self) -> u8;
+    /// As well twice as once.
+    #[idempotent]
+    #[timeout("1s")]
+    async fn again(&self) -> u8;
     /// A keyword.
     async fn r#move(&self, r#type: u8) -> u8;
     /// Names that differ in underscores, and names of our own.

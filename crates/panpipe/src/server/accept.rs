@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use super::admission;
-use crate::error::Refusal;
+use crate::error::{Refusal, RefusalReason};
 use crate::hub::{Hooks, Hub, Membership};
 use crate::limits::{self, Limits};
 use crate::link::over_pipe;
@@ -166,9 +166,10 @@ impl ClientSetup {
             }
         };
         match &reason {
-            CloseReason::Closed | CloseReason::Local | CloseReason::Idle => {
-                tracing::debug!(%peer, "a client has gone: {reason}")
-            }
+            CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
+            | CloseReason::Closed
+            | CloseReason::Local
+            | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
             other => tracing::warn!(%peer, "a client was lost: {other}"),
         }
         membership.end(reason);

@@ -205,9 +205,9 @@ impl Calls {
         None
     }
 
-    /// How many calls are on their way.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.flights.len()
+    /// Whether a call has been sent whose reply has not come, a dropped one too.
+    pub(crate) fn are_in_flight(&self) -> bool {
+        !self.flights.is_empty()
     }
 
     /// Whether this is the only call on its way.

@@ -17,6 +17,8 @@ pub(crate) enum Due {
     Handshake,
     /// The end of a connection over which nothing passes.
     Idle,
+    /// The peer's answer to our Goodbye.
+    Goodbye,
 }
 
 /// Names one entry, for its removal.

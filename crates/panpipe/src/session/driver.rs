@@ -507,6 +507,7 @@ impl Future for Driver {
         let (finished, over, next, can_start) = session.with(|state| {
             Self::write(state, cx, &mut this.write_end, &mut this.unflushed);
             let core = &mut state.core;
+            core.watch_goodbye(Instant::now);
             let next = core.next_timeout();
             let armed = match (this.armed, next) {
                 (Some(armed), Some(next)) => Some(armed.min(next)),

@@ -15,6 +15,9 @@ pub(crate) const ROOT_PORT: u64 = 0;
 /// The method of the root port that opens another service of the same side.
 pub(crate) const OPEN: u64 = 0;
 
+/// The id of a Goodbye that answers the peer's own.
+pub(crate) const IN_RETURN: u64 = 1;
+
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

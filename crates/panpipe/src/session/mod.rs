@@ -323,6 +323,16 @@ impl Session {
         });
     }
 
+    /// Waits until both hellos have passed.
+    pub(crate) fn poll_greeted(&self, waker: &Waker) -> Poll<Result<(), CloseReason>> {
+        self.with(|state| state.core.poll_greeted(waker))
+    }
+
+    /// Whether new calls of this side are taken, as far as is known.
+    pub(crate) fn takes_calls(&self) -> bool {
+        self.with(|state| state.core.takes_calls())
+    }
+
     pub(crate) fn drain(&self) {
         self.with(|state| state.core.drain());
     }

@@ -111,6 +111,11 @@ impl Outgoing {
             && self.all().any(|transfer| transfer.content.kind == kind && transfer.content.port == port)
     }
 
+    /// Whether a one-way call has not wholly been handed out.
+    pub(crate) fn has_oneway(&mut self) -> bool {
+        self.bytes > 0 && self.all().any(|transfer| transfer.content.kind == Kind::Oneway)
+    }
+
     /// Whether anything that is sent to this port, which is not the root, has not
     /// wholly been handed out.
     #[inline]

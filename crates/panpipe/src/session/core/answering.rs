@@ -36,12 +36,8 @@ impl Core {
         // A frame's length is a u32.
         let args = (frame.len() - rest.len()) as u32..frame.len() as u32;
         if header.kind == Kind::Oneway {
-            let incoming = Incoming { id: None, method, deadline: None, args, ports };
-            if self.draining {
-                self.let_go_of(incoming);
-                return None;
-            }
-            return Some(incoming);
+            // Its caller cannot be told that it was not run: so it is, also while draining.
+            return Some(Incoming { id: None, method, deadline: None, args, ports });
         }
         let too_many = header.id >= u64::from(self.limits.max_calls)
             || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes)
@@ -152,6 +148,7 @@ impl Core {
         if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);
         }
+        self.work_is_less();
     }
 
     fn lighten(&self, calls: usize) {
@@ -194,9 +191,10 @@ impl Core {
 
     pub(crate) fn oneway_ended(&mut self) {
         self.handlers.oneway_ended();
-        if self.handlers.waiting_oneways() > 0 || self.draining {
+        if self.handlers.waiting_oneways() > 0 {
             self.wake_driver();
         }
+        self.work_is_less();
     }
 
     /// Whether one-way calls wait that can be run.

@@ -136,6 +136,10 @@ impl Core {
             _ if self.peer_draining || self.closing => {
                 return Err(CallError::Disconnected { sent: false });
             }
+            // What is under way for the peer may need calls; nothing else keeps this side.
+            _ if self.draining && !self.has_work() => {
+                return Err(CallError::Disconnected { sent: false });
+            }
             _ => {}
         }
         if port != ROOT_PORT && self.ports.get(port).is_none_or(|port| port.heard()) {

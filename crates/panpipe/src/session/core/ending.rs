@@ -2,23 +2,115 @@
 
 use std::time::Instant;
 
-use super::{Core, Phase};
+use super::{Core, Phase, Role};
+use crate::error::{CallError, Refusal, RefusalReason};
+use crate::limits;
 use crate::session::calls::CallState;
 use crate::session::close::CloseReason;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
-use crate::session::message::Kind;
+use crate::session::message::{IN_RETURN, Kind};
 
 impl Core {
-    /// Lets running handlers finish, takes no new calls, then ends.
+    /// Lets running handlers and calls finish, takes no new ones, then ends.
     pub(crate) fn drain(&mut self) {
-        if !self.draining && !self.is_over() {
-            self.draining = true;
-            match self.phase {
-                Phase::Open => self.put_frame(Kind::Goodbye, 0, |_| ()),
-                _ => self.end(CloseReason::Local),
+        if self.draining || self.is_over() {
+            return;
+        }
+        self.draining = true;
+        match (&self.phase, self.role) {
+            (Phase::Open, _) => self.say_goodbye(),
+            // Nothing of the peer's has been read: it is told so.
+            (Phase::Quiet, Role::Acceptor) => {
+                let message = "this side is shutting down and takes no new clients; nothing was run, connect again when it is back";
+                self.refuse(Refusal { reason: RefusalReason::Draining, message: message.to_owned() });
             }
+            (Phase::Quiet, Role::Dialer) => self.end(CloseReason::Local),
+            // It is said as soon as the peer has answered the hello.
+            _ => {}
+        }
+        self.wake_driver();
+    }
+
+    pub(super) fn say_goodbye(&mut self) {
+        self.put_frame(Kind::Goodbye, 0, |_| ());
+    }
+
+    /// The peer takes no new calls, or, in return to that, makes none.
+    pub(super) fn on_goodbye(&mut self, id: u64) {
+        if id == IN_RETURN {
+            self.peer_is_done = true;
+            return;
+        }
+        self.peer_draining = true;
+        for key in self.calls.keys() {
+            if matches!(self.calls.get_mut(key).state, CallState::Waiting | CallState::Granted) {
+                let unsent = Err(CallError::Disconnected { sent: false });
+                self.calls.finish(key, unsent, &mut self.aftermath.wakes);
+            }
+        }
+        self.wake_reply_waiters();
+        self.answer_goodbye();
+    }
+
+    /// Tells a peer that takes no new calls that none comes any more, once none is
+    /// on its way: what it has read then is all that there was.
+    pub(super) fn answer_goodbye(&mut self) {
+        let is_due = self.peer_draining && !self.has_answered && self.is_open();
+        if is_due && !self.calls.are_in_flight() && !self.outgoing.has_oneway() {
+            self.has_answered = true;
+            self.put_frame(Kind::Goodbye, IN_RETURN, |_| ());
+        }
+    }
+
+    /// A call of this side is over, or given up.
+    #[inline]
+    pub(super) fn calls_are_fewer(&mut self) {
+        if self.peer_draining {
+            self.answer_goodbye();
+        }
+        self.work_is_less();
+    }
+
+    /// Something has ended that a side which is to end has waited for.
+    #[inline]
+    pub(super) fn work_is_less(&mut self) {
+        if self.draining {
             self.wake_driver();
+        }
+    }
+
+    /// Whether anything of the peer's is under way here. It may need calls of this
+    /// side.
+    pub(super) fn has_work(&self) -> bool {
+        self.handlers.active() > 0
+            || self.handlers.oneways() > 0
+            || self.handlers.waiting_oneways() > 0
+            || self.ports.writing > 0
+    }
+
+    /// Whether a side that is to end has done all that there was, and said it.
+    fn is_drained(&self) -> bool {
+        self.draining && !self.has_unsent() && !self.has_work() && !self.calls.are_in_flight()
+    }
+
+    /// Starts the clock for a peer that does not answer the Goodbye, once nothing
+    /// else is left to be done. `now` is asked only then.
+    #[inline]
+    pub(crate) fn watch_goodbye(&mut self, now: impl FnOnce() -> Instant) {
+        if !self.draining {
+            return;
+        }
+        let waits = self.is_drained() && !self.peer_is_done && !self.is_over();
+        match (waits, self.goodbye) {
+            (true, None) => {
+                self.goodbye = Some(self.deadlines.insert(now() + limits::GOODBYE, Due::Goodbye));
+            }
+            (false, Some(ticket)) => {
+                self.deadlines.remove(ticket);
+                self.goodbye = None;
+            }
+            _ => {}
         }
     }
 
@@ -49,9 +141,8 @@ impl Core {
     pub(super) fn on_idle(&mut self, now: Instant) {
         let is_busy = std::mem::take(&mut self.heard)
             || self.has_unsent()
-            || self.handlers.active() > 0
-            || self.handlers.oneways() > 0
-            || self.calls.in_flight() > 0
+            || self.has_work()
+            || self.calls.are_in_flight()
             || self.ports.open() > 0;
         if is_busy {
             self.watch_idleness(now);
@@ -68,14 +159,7 @@ impl Core {
             Phase::Ended(_) => true,
             Phase::Ending(_) => quiet,
             _ if self.closing => quiet,
-            _ => {
-                self.draining
-                    && quiet
-                    && self.handlers.active() == 0
-                    && self.handlers.oneways() == 0
-                    && self.handlers.waiting_oneways() == 0
-                    && self.ports.writing == 0
-            }
+            _ => self.is_drained() && self.peer_is_done,
         }
     }
 
@@ -102,6 +186,11 @@ impl Core {
 
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended(_))
+    }
+
+    /// Whether new calls of this side are taken, as far as is known.
+    pub(crate) fn takes_calls(&self) -> bool {
+        !(self.is_over() || self.peer_draining || self.closing || (self.draining && !self.has_work()))
     }
 
     pub(crate) fn is_closing(&self) -> bool {

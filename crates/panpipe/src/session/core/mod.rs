@@ -47,7 +47,7 @@ pub(crate) enum Role {
 }
 
 /// What a session is made with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) role: Role,
     pub(crate) codec: Codec,
@@ -116,6 +116,12 @@ impl Incoming {
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
     pub(crate) left: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn from_now_to(at: Instant) -> Self {
+        Deadline { at, left: at.saturating_duration_since(Instant::now()) }
+    }
 }
 
 /// Encodes arguments or a reply with the connection's codec.
@@ -195,8 +201,16 @@ pub(crate) struct Core {
     driving: bool,
     /// What the driver's timer stands at.
     armed: Option<Instant>,
+    /// The peer takes no new calls.
     peer_draining: bool,
+    /// The peer has been told that no more calls come from here.
+    has_answered: bool,
+    /// This side takes no new calls and is to end.
     draining: bool,
+    /// No more calls come from the peer, or it has had its time to say so.
+    peer_is_done: bool,
+    /// Until the peer has said so, where nothing else is left: when it has to have.
+    goodbye: Option<Ticket>,
     closing: bool,
     /// Whether anything has come since it was last asked, and whether the connection
     /// ends since nothing has.
@@ -241,7 +255,10 @@ impl Core {
             driving: false,
             armed: None,
             peer_draining: false,
+            has_answered: false,
             draining: false,
+            peer_is_done: false,
+            goodbye: None,
             closing: false,
             heard: false,
             idle: false,
@@ -295,6 +312,10 @@ impl Core {
         match sent.kind {
             Kind::Call => self.calls.is_out(sent.id, self.outbox.queued_total()),
             Kind::Item => self.aftermath.wakes.append(&mut self.stream_waiters),
+            Kind::Oneway => {
+                self.wake_reply_waiters();
+                self.answer_goodbye();
+            }
             _ => self.wake_reply_waiters(),
         }
     }
@@ -315,6 +336,7 @@ impl Core {
                 self.calls.land(u64::from(id));
                 self.words_are_out();
                 self.after_write();
+                self.calls_are_fewer();
             }
         }
     }
@@ -411,6 +433,10 @@ impl Core {
                     self.violation("no hello came in time");
                 }
                 Due::Idle => self.on_idle(now),
+                Due::Goodbye => {
+                    self.goodbye = None;
+                    self.peer_is_done = true;
+                }
             }
         }
     }
@@ -466,10 +492,6 @@ impl Core {
 
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining
     }
 
     /// How many ports are open.

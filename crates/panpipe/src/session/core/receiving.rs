@@ -1,14 +1,15 @@
 //! What comes in: the hello first, then frames of every kind.
 
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use panpipe_transport::buffer::{Assembly, FrameBuf};
 
-use super::{Core, Incoming, Phase, Role};
+use super::{Core, Incoming, Phase, Role, remember_one_more};
 use crate::codec::Codec;
-use crate::error::{CallError, Refusal, RefusalReason};
+use crate::error::{Refusal, RefusalReason};
 use crate::limits;
-use crate::session::calls::{CallState, Reply, Room};
+use crate::session::calls::{Reply, Room};
 use crate::session::close::CloseReason;
 use crate::session::handlers::Stop;
 use crate::session::hello::{Hello, find_service};
@@ -21,6 +22,18 @@ impl Core {
         if matches!(self.phase, Phase::Quiet) && self.role == Role::Dialer {
             self.put_hello();
             self.phase = Phase::Greeted;
+        }
+    }
+
+    /// Ready when both hellos have passed, or when the session is over before that.
+    pub(crate) fn poll_greeted(&mut self, waker: &Waker) -> Poll<Result<(), CloseReason>> {
+        match &self.phase {
+            Phase::Quiet | Phase::Greeted => {
+                remember_one_more(&mut self.reply_waiters, waker);
+                Poll::Pending
+            }
+            Phase::Open => Poll::Ready(Ok(())),
+            Phase::Ending(reason) | Phase::Ended(reason) => Poll::Ready(Err(reason.clone())),
         }
     }
 
@@ -65,6 +78,9 @@ impl Core {
         };
         self.max_message =
             usize::try_from(peer.max_message).unwrap_or(usize::MAX).min(limits::LARGEST_MESSAGE);
+        if self.draining {
+            self.say_goodbye();
+        }
         self.grant();
         // One-way calls that the peer had to be known for.
         self.wake_reply_waiters();
@@ -108,7 +124,7 @@ impl Core {
             (Phase::Open, Kind::Cancel) => {
                 self.handlers.stop(header.id, Stop::Cancelled, &mut self.aftermath.wakes)
             }
-            (Phase::Open, Kind::Goodbye) => self.on_goodbye(),
+            (Phase::Open, Kind::Goodbye) => self.on_goodbye(header.id),
             (Phase::Open, Kind::End) => self.on_end(header.port, body),
             (Phase::Open, Kind::Credit) => self.on_credit(header.port, body),
             (Phase::Open, Kind::Stop) => self.on_stop(header.port),
@@ -147,6 +163,7 @@ impl Core {
                     None => self.let_go(attached.unwrap_or_default()),
                 }
                 self.grant();
+                self.calls_are_fewer();
             }
         }
     }
@@ -199,20 +216,6 @@ impl Core {
     pub(super) fn on_close(&mut self, mut body: &[u8]) {
         let why = take_str(&mut body, limits::WORDS).unwrap_or("the other side gave no reason");
         self.end(CloseReason::ByPeer(why.to_owned()));
-    }
-
-    pub(super) fn on_goodbye(&mut self) {
-        self.peer_draining = true;
-        for key in self.calls.keys() {
-            if matches!(self.calls.get_mut(key).state, CallState::Waiting | CallState::Granted) {
-                self.calls.finish(
-                    key,
-                    Err(CallError::Disconnected { sent: false }),
-                    &mut self.aftermath.wakes,
-                );
-            }
-        }
-        self.wake_reply_waiters();
     }
 
     /// The peer broke the protocol: says so to it and ends.

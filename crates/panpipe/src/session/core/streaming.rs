@@ -299,9 +299,7 @@ impl Core {
     /// Nothing more is written to the stream.
     pub(crate) fn end_writing(&mut self, number: u64, end: &StreamEnd) {
         self.say_last(Kind::End, number, |out| end.encode(out));
-        if self.is_draining() {
-            self.wake_driver();
-        }
+        self.work_is_less();
     }
 
     pub(super) fn on_credit(&mut self, number: u64, mut body: &[u8]) {

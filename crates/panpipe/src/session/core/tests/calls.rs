@@ -154,31 +154,6 @@ fn with_a_full_queue_calls_and_answers_wait_and_failures_are_kept() {
 }
 
 #[test]
-fn a_side_that_drains_finishes_what_runs_and_runs_nothing_new() {
-    let (mut ours, mut theirs) = greeted(Limits::default(), calls(8));
-    let mut running = ours.started(b"runs");
-    theirs.hears(&ours.sends());
-    theirs.core.drain();
-    let goodbye = theirs.sends();
-    assert_eq!(Side::kinds(&goodbye), [Kind::Goodbye]);
-    // One that was on its way when the goodbye was said.
-    let mut crossing = ours.started(b"crosses");
-    theirs.hears(&ours.sends());
-    assert_eq!(theirs.asked.len(), 1);
-    ours.hears(&goodbye);
-    assert_eq!(ours.call(b"new").1, Poll::Ready(Err(CallError::Disconnected { sent: false })));
-    assert!(!theirs.core.is_finished());
-    let id = theirs.asked[0].id.unwrap();
-    assert_eq!(theirs.answer(id, b"done"), Poll::Ready(()));
-    ours.hears(&theirs.sends());
-    assert!(theirs.core.is_finished());
-    let Poll::Ready(Ok(reply)) = ours.reply(&mut running) else { panic!("it was not finished") };
-    assert_eq!(parse(&reply), ReplyBody::Value(b"done"));
-    let Poll::Ready(Ok(reply)) = ours.reply(&mut crossing) else { panic!("it was not answered") };
-    assert_eq!(parse(&reply), ReplyBody::Failed(CallError::Disconnected { sent: false }));
-}
-
-#[test]
 fn who_says_nothing_is_dropped_and_who_has_nothing_to_say_says_hello() {
     let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
     let first = theirs.core.next_timeout().unwrap();

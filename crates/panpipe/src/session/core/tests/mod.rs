@@ -1,6 +1,7 @@
 //! Two cores whose bytes are carried by hand: no pipe, no clock, no task.
 
 mod calls;
+mod goodbye;
 mod ports;
 
 use std::task::{Poll, Waker};

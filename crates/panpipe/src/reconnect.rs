@@ -1,0 +1,481 @@
+//! What a client calls over that outlives its server's process: a connection that
+//! is made anew when it has ended, and calls that are made again where that is safe.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use panpipe_transport::{Access, ConnectError, PipeName, PipeStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::{Sleep, sleep, sleep_until, timeout_at};
+
+use crate::backoff::{Backoff, Tries};
+use crate::carried::{Carried, Offer};
+use crate::codec::Codec;
+use crate::error::{CallError, Refusal, RefusalReason};
+use crate::limits;
+use crate::link::{Link, PendingCall, Received, over_pipe};
+use crate::offers::Offers;
+use crate::service::MethodInfo;
+use crate::session::{CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, parse_reply};
+
+/// Where one connection after the other comes from.
+pub(crate) trait Source: fmt::Debug + Send + Sync {
+    /// The pauses between the tries of one call.
+    fn backoff(&self) -> &Backoff;
+
+    /// Gives the next connection, as soon as there is one.
+    fn next(&self) -> NextLink<'_>;
+}
+
+pub(crate) type NextLink<'a> = Pin<Box<dyn Future<Output = Result<Arc<Link>, CallError>> + Send + 'a>>;
+
+/// What each connection to a name is made by.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: PipeName,
+    pub(crate) trust: Option<Access>,
+    pub(crate) config: Config,
+    pub(crate) offers: Offers,
+    pub(crate) backoff: Backoff,
+}
+
+/// A connection that is made anew, when a call needs it and the one before takes no
+/// more calls. Clones of a client share it, and those of its calls that wait.
+pub(crate) struct Reconnecting {
+    source: Arc<dyn Source>,
+    /// Where connections are made by calls that are polled outside any runtime.
+    runtime: Handle,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The connection that stands, or stood last.
+    link: Arc<Link>,
+    /// The next one, while calls wait for it.
+    attempt: Weak<Attempt>,
+}
+
+impl fmt::Debug for Reconnecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnecting").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Reconnecting {
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub(crate) fn new(plan: Plan, first: PipeStream) -> Arc<Self> {
+        let link = plan.start(first);
+        Reconnecting::of(Arc::new(plan), link)
+    }
+
+    /// Connections of any source; the first one stands.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub(crate) fn of(source: Arc<dyn Source>, first: Arc<Link>) -> Arc<Self> {
+        let state = Mutex::new(State { link: first, attempt: Weak::new() });
+        Arc::new(Reconnecting { source, runtime: Handle::current(), state })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that stands, or stood last.
+    pub(crate) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.lock().link)
+    }
+
+    /// Makes a call, again and again where that is safe. What comes back is the
+    /// method's own value or error.
+    pub(crate) fn call(
+        self: Arc<Self>,
+        info: &'static MethodInfo,
+        mut deadline: Option<Deadline>,
+        args: Arguments,
+    ) -> Pin<Box<dyn Future<Output = Result<Received, CallError>> + Send>> {
+        Box::pin(async move {
+            let (mut args, mut past) = (Some(args), Past::default());
+            let mut link = self.link();
+            while let Some(arguments) = &mut args {
+                if !link.takes_calls() {
+                    link = self.next(&link, &mut past, deadline).await.map_err(|error| past.truth(error))?;
+                    deadline = deadline.map(|Deadline { at, .. }| Deadline::from_now_to(at));
+                }
+                let was_encoded = arguments.were_encoded;
+                let error = match start(&link, info, deadline, arguments).await {
+                    Err(error) => past.of_start(error, was_encoded),
+                    Ok(call) => {
+                        // What went with it does not go a second time.
+                        args.take_if(|args| args.carry_stream);
+                        match finish(call).await {
+                            Ok(received) => return Ok(received),
+                            Err(error) => error,
+                        }
+                    }
+                };
+                if !past.is_worth_another(&error, info.idempotent) || link.takes_calls() {
+                    return Err(past.truth(error));
+                }
+                past.last = Some(error);
+            }
+            Err(past.truth(past.last.clone().unwrap_or(UNSENT)))
+        })
+    }
+
+    /// Has a one-way call queued. Until there is a connection that takes it, it waits
+    /// no longer than until the deadline.
+    pub(crate) fn oneway(
+        self: Arc<Self>,
+        info: &'static MethodInfo,
+        deadline: Option<Deadline>,
+        mut args: Arguments,
+    ) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
+        Box::pin(async move {
+            let mut past = Past::default();
+            let mut link = self.link();
+            loop {
+                if !link.takes_calls() {
+                    link = self.next(&link, &mut past, deadline).await?;
+                }
+                let (target, was_encoded) = ((ROOT_PORT, info.id), args.were_encoded);
+                let queued = poll_fn(|cx| {
+                    link.poll_oneway(target, cx.waker(), &mut |codec, out| args.encode(codec, out))
+                });
+                let error = match queued.await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => past.of_start(error, was_encoded),
+                };
+                if !past.is_worth_another(&error, false) || link.takes_calls() {
+                    return Err(error);
+                }
+                past.last = Some(error);
+            }
+        })
+    }
+
+    /// The connection after `old`, which takes no more calls.
+    async fn next(
+        self: &Arc<Self>,
+        old: &Arc<Link>,
+        past: &mut Past,
+        deadline: Option<Deadline>,
+    ) -> Result<Arc<Link>, CallError> {
+        let until = deadline.map(|deadline| deadline.at);
+        if let Some(again) = past.pause(self.source.backoff(), Instant::now())? {
+            self.by(until, self.sleep_until(again)).await?;
+        }
+        let link = match self.attempt(old) {
+            Ok(attempt) => self.by(until, attempt.outcome()).await??,
+            Err(link) => link,
+        };
+        past.since = Some(Instant::now());
+        Ok(link)
+    }
+
+    /// The attempt to replace `old` that all share, or what it was replaced by.
+    fn attempt(self: &Arc<Self>, old: &Arc<Link>) -> Result<Arc<Attempt>, Arc<Link>> {
+        let current = self.link();
+        if !Arc::ptr_eq(&current, old) && current.takes_calls() {
+            return Err(current);
+        }
+        let mut state = self.lock();
+        if !Arc::ptr_eq(&state.link, &current) {
+            return Err(Arc::clone(&state.link));
+        }
+        if let Some(attempt) = state.attempt.upgrade().filter(|attempt| attempt.is_under_way()) {
+            return Ok(attempt);
+        }
+        let attempt = Arc::new(Attempt::start(self));
+        state.attempt = Arc::downgrade(&attempt);
+        Ok(attempt)
+    }
+
+    fn install(&self, link: &Arc<Link>) {
+        let before = std::mem::replace(&mut self.lock().link, Arc::clone(link));
+        // It may be the last that held the old one.
+        drop(before);
+    }
+
+    /// Waits for `what`, and not past `until`.
+    async fn by<T>(&self, until: Option<Instant>, what: impl Future<Output = T>) -> Result<T, CallError> {
+        let Some(until) = until else { return Ok(what.await) };
+        tokio::select! {
+            biased;
+            done = what => Ok(done),
+            () = self.sleep_until(until) => Err(CallError::DeadlineExceeded),
+        }
+    }
+
+    fn sleep_until(&self, at: Instant) -> Sleep {
+        let runtime = self.runtime();
+        let _entered = runtime.enter();
+        sleep_until(at.into())
+    }
+
+    /// The caller's own runtime, if it has one: that of the first connection may be gone.
+    fn runtime(&self) -> Handle {
+        Handle::try_current().unwrap_or_else(|_| self.runtime.clone())
+    }
+}
+
+impl Plan {
+    pub(crate) fn start(&self, stream: PipeStream) -> Arc<Link> {
+        over_pipe(stream, self.config.clone()).with_offers(self.offers.clone()).start()
+    }
+
+    /// Tries until a server has answered the hello, or it is time to give up.
+    async fn connect(&self) -> Result<Arc<Link>, CallError> {
+        let mut tries = self.backoff.begin(Instant::now());
+        loop {
+            let tried = match tries.end() {
+                None => self.connect_once().await,
+                Some(end) => timeout_at(end.into(), self.connect_once()).await.unwrap_or_else(|_| {
+                    Err(Failed::ForNow(UNSENT, "the server has not answered the hello".to_owned()))
+                }),
+            };
+            let (error, why) = match tried {
+                Ok(link) => return Ok(link),
+                Err(Failed::ForNow(error, why)) => (error, why),
+                Err(Failed::ForGood(refusal)) => return Err(CallError::Refused(refusal)),
+            };
+            let Some(pause) = tries.failed(Instant::now()) else {
+                tracing::warn!(name = %self.name, "no connection can be made again, calls that wait for one fail: {why}");
+                return Err(error);
+            };
+            tracing::debug!(name = %self.name, "no connection, trying again in {pause:?}: {why}");
+            sleep(pause).await;
+        }
+    }
+
+    /// A connection to be made, to a server that is trusted.
+    pub(crate) fn dial(&self) -> panpipe_transport::Connect {
+        let connect = panpipe_transport::connect(self.name.clone());
+        match &self.trust {
+            Some(servers) => connect.trust(servers.clone()),
+            None => connect,
+        }
+    }
+
+    async fn connect_once(&self) -> Result<Arc<Link>, Failed> {
+        let stream = self.dial().await?;
+        let link = self.start(stream);
+        // Calls are not to be lost with a server that takes nobody any more.
+        link.say_hello();
+        match poll_fn(|cx| link.poll_greeted(cx.waker())).await {
+            Ok(()) => Ok(link),
+            Err(CloseReason::Refused(refusal)) => Err(match refusal.reason {
+                RefusalReason::Draining => Failed::ForNow(UNSENT, refusal.message),
+                RefusalReason::Overloaded => {
+                    let why = refusal.message.clone();
+                    Failed::ForNow(CallError::Refused(refusal), why)
+                }
+                _ => Failed::ForGood(refusal),
+            }),
+            Err(reason) => Err(Failed::ForNow(UNSENT, reason.to_string())),
+        }
+    }
+}
+
+impl Source for Plan {
+    fn backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
+    fn next(&self) -> NextLink<'_> {
+        Box::pin(self.connect())
+    }
+}
+
+const UNSENT: CallError = CallError::Disconnected { sent: false };
+
+/// Why there is no connection.
+enum Failed {
+    /// It may be there in a moment. What those learn who wait, if it was the last
+    /// try, and the words for the log.
+    ForNow(CallError, String),
+    /// No waiting helps.
+    ForGood(Refusal),
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Failed {
+        let message = error.to_string();
+        match error {
+            ConnectError::Name(_) | ConnectError::Denied { .. } | ConnectError::WrongOwner { .. } => {
+                Failed::ForGood(Refusal { reason: RefusalReason::NotAllowed, message })
+            }
+            // File descriptors that have run out come back too.
+            _ => Failed::ForNow(UNSENT, message),
+        }
+    }
+}
+
+type Outcome = Option<Result<Arc<Link>, CallError>>;
+
+/// The making of a connection, which ends when nobody waits for it any more.
+struct Attempt {
+    outcome: watch::Receiver<Outcome>,
+    task: AbortHandle,
+}
+
+impl Attempt {
+    fn start(owner: &Arc<Reconnecting>) -> Attempt {
+        let (tell, outcome) = watch::channel(None);
+        let (source, owner_of_link) = (Arc::clone(&owner.source), Arc::downgrade(owner));
+        let task = owner.runtime().spawn(async move {
+            let result = source.next().await;
+            if let (Ok(link), Some(owner)) = (&result, owner_of_link.upgrade()) {
+                owner.install(link);
+            }
+            tell.send_replace(Some(result));
+        });
+        Attempt { outcome, task: task.abort_handle() }
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+    }
+
+    async fn outcome(&self) -> Result<Arc<Link>, CallError> {
+        let mut outcome = self.outcome.clone();
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Err(UNSENT)),
+            // The runtime that it ran on has ended.
+            Err(_) => Err(UNSENT),
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type EncodeAgain = dyn FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String> + Send;
+
+/// The arguments of a call, which are encoded anew for each try.
+pub(crate) struct Arguments {
+    encode: Box<EncodeAgain>,
+    were_encoded: bool,
+    /// Whether they carry a stream or a sender, of which there is but one.
+    carry_stream: bool,
+}
+
+impl Arguments {
+    pub(crate) fn new(
+        encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String> + Send + 'static,
+    ) -> Self {
+        Arguments { encode: Box::new(encode), were_encoded: false, carry_stream: false }
+    }
+
+    fn encode(&mut self, codec: Codec, out: &mut Vec<u8>) -> Result<Carried, String> {
+        let carried = (self.encode)(codec, out)?;
+        self.were_encoded = true;
+        self.carry_stream = carried.as_deref().is_some_and(|offers| {
+            offers.iter().any(|offer| matches!(offer, Offer::Stream(_) | Offer::Sender { .. }))
+        });
+        Ok(carried)
+    }
+}
+
+async fn start(
+    link: &Arc<Link>,
+    info: &'static MethodInfo,
+    deadline: Option<Deadline>,
+    args: &mut Arguments,
+) -> Result<PendingCall, CallError> {
+    let mut call = PendingCall::new(Arc::clone(link), deadline);
+    let started = &mut call;
+    poll_fn(move |cx| {
+        started.poll_start((ROOT_PORT, info.id), cx.waker(), &mut |codec, out| args.encode(codec, out))
+    })
+    .await?;
+    Ok(call)
+}
+
+async fn finish(mut call: PendingCall) -> Result<Received, CallError> {
+    let received = call.reply().await?;
+    match parse_reply(&received.body) {
+        ReplyBody::Failed(error) => Err(error),
+        ReplyBody::Value(_) | ReplyBody::AppError(_) => Ok(received),
+    }
+}
+
+/// What has come of a call's tries.
+#[derive(Default)]
+struct Past {
+    /// Why the last one failed.
+    last: Option<CallError>,
+    /// Whether any of them may have run.
+    may_have_run: bool,
+    /// The row of those that failed soon.
+    tries: Option<Tries>,
+    /// When the one that is being made began; nothing for the first.
+    since: Option<Instant>,
+}
+
+impl Past {
+    /// What a call learns that could not be started. Arguments that could be encoded
+    /// before, and cannot now, have nothing wrong with them but that.
+    fn of_start(&self, error: CallError, were_encoded: bool) -> CallError {
+        match (&error, &self.last) {
+            (CallError::Malformed(_), Some(before)) if were_encoded => before.clone(),
+            (CallError::Malformed(_) | CallError::TooLarge { .. } | CallError::Overloaded, _)
+                if self.may_have_run =>
+            {
+                CallError::Disconnected { sent: true }
+            }
+            _ => error,
+        }
+    }
+
+    /// Whether the call may be made again, if its connection is over.
+    fn is_worth_another(&mut self, error: &CallError, idempotent: bool) -> bool {
+        match error {
+            CallError::Disconnected { sent: false } => true,
+            CallError::Refused(refusal) => {
+                matches!(refusal.reason, RefusalReason::Draining | RefusalReason::Overloaded)
+            }
+            CallError::Disconnected { sent: true } | CallError::Cancelled => {
+                self.may_have_run = true;
+                idempotent
+            }
+            _ => false,
+        }
+    }
+
+    /// An error that says that the call was not run holds for all tries or for none.
+    fn truth(&self, error: CallError) -> CallError {
+        match error {
+            CallError::Disconnected { .. } | CallError::Refused(_) if self.may_have_run => {
+                CallError::Disconnected { sent: true }
+            }
+            error => error,
+        }
+    }
+
+    /// When the call may be made again; at once after a try that took its time.
+    fn pause(&mut self, backoff: &Backoff, now: Instant) -> Result<Option<Instant>, CallError> {
+        let lasted = |since| now.saturating_duration_since(since) > limits::BACKOFF_MOST;
+        match &mut self.tries {
+            Some(tries) if !self.since.is_none_or(lasted) => match tries.failed(now) {
+                Some(pause) => Ok(Some(now + pause)),
+                None => Err(self.last.clone().unwrap_or(UNSENT)),
+            },
+            tries => {
+                *tries = Some(backoff.begin(now));
+                Ok(None)
+            }
+        }
+    }
+}
