@@ -69,6 +69,11 @@ impl Process {
         self.lines.recv_timeout(PATIENCE).expect("the program prints a line before it ends")
     }
 
+    /// How many lines it has printed that nobody has asked for.
+    pub fn printed(&self) -> usize {
+        self.lines.try_iter().count()
+    }
+
     /// Waits for a line.
     pub fn wait_for(&self, line: &str) {
         assert_eq!(self.line(), line);
