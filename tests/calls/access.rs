@@ -47,8 +47,9 @@ fn each_kind_of_access_lets_in_its_users_and_nobody_else() {
     }
     let open = Open::with(DOOR);
     let (one, group) = (User::new(), unused_id());
-    // By a supplementary group, by its own, and by neither.
-    let (supplementary, own) = (User::of_groups(unused_id(), &[7, group]), User::of_groups(group, &[]));
+    // By one of many supplementary groups, by its own, and by neither.
+    let many: Vec<u32> = (200..300).chain([group]).collect();
+    let (supplementary, own) = (User::of_groups(unused_id(), &many), User::of_groups(group, &[]));
     let name = unique_name("access");
     let theirs = format!("user:0:{name}");
     let try_as = |user: &User| try_door(&mut user.command(&open.program), &theirs, None);

@@ -85,6 +85,11 @@ impl Process {
         self.rest()
     }
 
+    /// How many lines it has printed that nobody has asked for.
+    pub fn printed(&self) -> usize {
+        self.lines.try_iter().count()
+    }
+
     /// Waits for a line.
     pub fn wait_for(&self, line: &str) {
         assert_eq!(self.line(), line);

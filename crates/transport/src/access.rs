@@ -20,8 +20,8 @@ use crate::peer::Peer;
 ///
 /// const WHEEL: u32 = 10;
 /// let operators = Access::gids([WHEEL]).or(Access::uids([1000, 1001]));
-/// let odd = Access::when(|peer| peer.pid.is_some_and(|pid| pid % 2 == 1));
-/// # let _ = (operators, odd);
+/// let people = Access::when(|peer| peer.uid.is_some_and(|uid| uid >= 1000));
+/// # let _ = (operators, people);
 /// ```
 #[derive(Clone)]
 pub struct Access {

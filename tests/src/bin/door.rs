@@ -5,7 +5,7 @@
 //!   `ready`; ends with its standard input.
 //! - `door connect NAME [TRUST]`: sends a note; prints what came of it.
 //! - `door swing NAME ACCESS`: binds and drops the name until its standard input ends,
-//!   with an umask that takes nothing away, and prints how often.
+//!   with an umask that takes nothing away; prints a line each hundred times.
 //! - `door knock PATH TIMES`: connects, and prints how that went.
 //! - `door manage PATH,… ARGS…`: a service manager: listens at the paths and passes
 //!   the sockets to `door ARGS…`, which each line that it reads ends or starts anew.
@@ -147,8 +147,10 @@ async fn swing(name: &str, access: &str) {
     while !told.is_finished() {
         drop(Listener::bind_for(name, access_of(access)).expect("nobody else has the name"));
         times += 1;
+        if times % 100 == 0 {
+            println!("{times}");
+        }
     }
-    println!("{times}");
 }
 
 fn knock(path: &str, times: u32) {

@@ -29,10 +29,7 @@ pub(super) fn prepare(place: &Place, reach: Reach) -> Result<(), BindError> {
                 Reach::Group(_) | Reach::Everyone => prepare_public(directory_of(public)),
             }
         }
-        Place::Foreign { owner, .. } => {
-            Err(BindError::Foreign { path: place.to_string(), owner: *owner, ours: own_uid() })
-        }
-        Place::Path(path) => check(directory_of(path), reach),
+        Place::Foreign { public: path, .. } | Place::Path(path) => check(directory_of(path), reach),
     }
 }
 

@@ -36,6 +36,9 @@ pub(crate) struct NamedListener {
 
 impl NamedListener {
     pub(crate) fn bind(place: &Place, reach: Reach) -> Result<Self, BindError> {
+        if let Place::Foreign { owner, .. } = *place {
+            return Err(BindError::Foreign { path: place.to_string(), owner, ours: own_uid() });
+        }
         let path = place.path(reach);
         let io = |source: io::Error| BindError::Io { path: path.display().to_string(), source };
         let (name, socket) = match activation::take(path) {

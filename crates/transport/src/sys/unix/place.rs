@@ -42,10 +42,10 @@ impl Place {
     }
 
     pub(crate) fn of_user(owner: u32, name: &str) -> Result<Self, NameError> {
-        if owner == own_uid() && !name.starts_with('/') {
+        check_plain(name)?;
+        if owner == own_uid() {
             return Place::of(name);
         }
-        check_plain(name)?;
         Place::Foreign { owner, public: public_directory(owner).join(name) }.unless_too_long(name)
     }
 
