@@ -226,19 +226,17 @@ fn many_at_once_of_two_users_do_not_mix() {
     }
     let house = House::new();
     let server = house.serve(ROOT);
-    // All of these act at the same time: each waits inside for all the others.
-    let (each, all) = (MOST / 2, MOST.to_string());
-    let met: Vec<_> =
-        [ANNA, BERT].map(|user| (user, server.client(user, &["meet", &each.to_string(), &all]))).into();
-    for (user, client) in met {
-        assert_eq!(client.rest(), [acting_as((0, 0), user)]);
-    }
-    let count = times(200, 5000).to_string();
-    let many: Vec<_> =
-        [ANNA, BERT, ANNA, BERT].map(|user| (user, server.client(user, &["many", &count]))).into();
-    for (user, client) in many {
-        assert_eq!(client.rest(), [count.clone(), acting_as((0, 0), user)]);
-    }
+    let together = |users: &[User], each: usize, meeting: usize| {
+        let (each, meeting) = (each.to_string(), meeting.to_string());
+        let clients: Vec<_> =
+            users.iter().map(|&user| (user, server.client(user, &["meet", &each, &meeting]))).collect();
+        for (user, client) in clients {
+            assert_eq!(client.rest(), [each.clone(), acting_as((0, 0), user)]);
+        }
+    };
+    // All act at the same time: each waits inside for all the others.
+    together(&[ANNA, BERT], MOST / 2, MOST);
+    together(&[ANNA, BERT, ANNA, BERT], times(200, 5000), 0);
     server.is_itself();
 }
 

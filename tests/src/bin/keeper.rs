@@ -66,22 +66,11 @@ async fn call(path: &str, what: &[&str]) {
         ["threads-now"] => {
             keeper.threads_now().await.expect("it answers").iter().for_each(|thread| println!("{thread}"));
         }
-        ["many", count] => {
-            let calls = (0..count.parse().expect("a number")).map(|_| keeper.threads());
-            let mut all: Vec<_> = try_join_all(calls)
-                .await
-                .expect("the keeper answers")
-                .iter()
-                .map(|threads| threads[0].to_string())
-                .collect();
-            println!("{}", all.len());
-            all.dedup();
-            all.iter().for_each(|thread| println!("{thread}"));
-        }
         ["meet", count, how_many] => {
             let how_many = how_many.parse().expect("a number");
             let calls = (0..count.parse().expect("a number")).map(|_| keeper.meet(how_many));
             let mut all = try_join_all(calls).await.expect("the keeper answers");
+            println!("{}", all.len());
             all.dedup();
             all.iter().for_each(|thread| println!("{thread}"));
         }

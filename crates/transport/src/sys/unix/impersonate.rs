@@ -356,6 +356,8 @@ mod tests {
             step(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ERRNO),
             step(BPF_RET | BPF_K, 0, libc::SECCOMP_RET_ALLOW),
         ];
+        // Without it only who has CAP_SYS_ADMIN may set a filter.
+        rustix::thread::set_no_new_privs(true).unwrap();
         let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
         // SAFETY: the filter is valid, and the kernel has copied it when the call returns.
         let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
