@@ -90,9 +90,10 @@ fn method_info(service: &Service) -> impl Fn(&Method) -> TokenStream + '_ {
             let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             quote!(.with_timeout(::core::time::Duration::from_millis(#millis)))
         });
+        let since = method.since.map(|version| quote!(.since(#version)));
         quote! {
             #(#cfgs)*
-            static #info: ::panpipe::__private::MethodInfo = ::panpipe::__private::MethodInfo::new(#name, #hash) #timeout;
+            static #info: ::panpipe::__private::MethodInfo = ::panpipe::__private::MethodInfo::new(#name, #hash) #timeout #since;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use panpipe_transport::buffer::{Assembly, FrameBuf};
 
-use super::{Core, Incoming, Phase, Role};
+use super::{Core, Incoming, Phase, Role, Root};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits;
@@ -42,11 +42,15 @@ impl Core {
         }
         if let Some(wanted) = &peer.wants {
             match find_service(&self.offers, wanted) {
-                Ok(index) => self.root = Some(index),
+                Ok((index, version)) => self.root = Some(Root { index, version }),
                 Err(refusal) => return self.refuse(refusal),
             }
         }
-        self.hello.offers = self.root.map(|index| self.offers[index].clone());
+        self.hello.offers = self.root.map(|root| self.offers[root.index].clone());
+        self.version = peer.offers.as_ref().and_then(|offered| match &self.hello.wants {
+            Some(wanted) => offered.common(wanted),
+            None => Some(offered.version()),
+        });
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
         if self.role == Role::Acceptor {
