@@ -6,6 +6,7 @@
 #[path = "../common.rs"]
 mod common;
 
+mod builds;
 mod callbacks;
 mod cancellation;
 mod children;
@@ -27,3 +28,4 @@ mod services;
 mod stock_tarpc;
 mod streams;
 mod values;
+mod versions;

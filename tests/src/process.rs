@@ -61,6 +61,16 @@ impl Process {
         self.lines.recv_timeout(PATIENCE).expect("the program prints a line before it ends")
     }
 
+    /// What it prints from here on until its output ends.
+    pub fn rest(&self) -> Vec<String> {
+        let line = || match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("the program's output does not end"),
+        };
+        std::iter::from_fn(line).collect()
+    }
+
     /// Waits for a line.
     pub fn wait_for(&self, line: &str) {
         assert_eq!(self.line(), line);
