@@ -4,9 +4,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures::StreamExt;
 use panpipe::{CallError, Hub, RefusalReason, RunningServer, Server, ServiceClient, Slow, call};
 use panpipe_tests::raw::{self, MAGIC, Raw, kind};
 use panpipe_tests::{PATIENCE, eventually, unique_name};
+use tarpc::server::{BaseChannel, Channel};
 
 /// What a shop was.
 mod old {
@@ -299,11 +301,18 @@ async fn of_several_services_of_one_name_the_best_is_called() {
 }
 
 #[tokio::test]
-async fn a_client_of_this_process_speaks_the_newest_and_one_that_was_passed_on_none() {
+async fn a_client_of_this_process_or_of_tarpcs_speaks_the_newest_and_one_that_was_passed_on_none() {
     let local = new::ShopClient::local(Counter::default());
     assert_eq!((local.version(), local.spoken().await), (Some(4), Ok(Some(4))));
     assert_eq!(local.discount().await, Ok(Some(4)));
     assert_eq!(call::version(), None);
+    let (one, other) = tarpc::transport::channel::unbounded();
+    let channel = BaseChannel::with_defaults(other).execute(new::Shop::serve(Counter::default()));
+    tokio::spawn(channel.for_each(|call| call));
+    let stub = tarpc::client::new(tarpc::client::Config::default(), one).spawn();
+    let (over_tarpc, calls): (new::ShopClient, _) = panpipe::tarpc::client(stub);
+    tokio::spawn(calls);
+    assert_eq!((over_tarpc.version(), over_tarpc.discount().await), (Some(4), Ok(Some(4))));
     let (server, name) = new_server(&Counter::default());
     // Nothing was agreed upon of the one that is passed, and it has all methods.
     let shop = new::ShopClient::connect(&name).await.unwrap();

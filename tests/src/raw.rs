@@ -121,7 +121,7 @@ pub fn hello_with_ports(wants: &str, version: u64) -> Vec<u8> {
 /// The same, and the oldest version that is wanted.
 pub fn hello_with_range(wants: &str, oldest: u64, newest: u64) -> Vec<u8> {
     let hello = hello_with_ports(wants, newest);
-    frame(kind::HELLO, 0, &[&hello[7..], &varint(oldest), &varint(0)].concat())
+    frame(kind::HELLO, 0, &[&hello[7..], &varint(oldest), &varint(0), &varint(0)].concat())
 }
 
 /// A hello that offers a service, as a server says it.

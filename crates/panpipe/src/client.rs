@@ -63,10 +63,9 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
 
     /// The version of the service that is called: the newest that both sides speak.
     ///
-    /// `None` until the other side has answered, with its first reply; for a client
-    /// that came as a value, of which nothing was agreed upon; and on the side that
-    /// was connected to, where the other one offers several services: it alone knows.
-    /// A client of this process, or of a stub of tarpc's, calls the newest.
+    /// `None` until the other side has answered, with its first reply, and for a client
+    /// that came as a value, of which nothing was agreed upon. A client of this process,
+    /// or of a stub of tarpc's, calls the newest.
     fn version(&self) -> Option<u32> {
         match self.inner().carrier.version() {
             Version::Agreed(version) => version,

@@ -101,6 +101,8 @@ pub(crate) struct Hello {
     /// The service that this side offers at the root port.
     pub(crate) offers: Option<ServiceInfo>,
     pub(crate) ports: PortLimits,
+    /// The services of which the peer is to choose the one at the root port.
+    pub(crate) choice: Vec<ServiceInfo>,
 }
 
 /// How much of ports and streams one side takes. A peer that says nothing of it
@@ -146,6 +148,19 @@ impl Hello {
             wants,
             offers,
             ports: PortLimits::from(limits),
+            choice: Vec::new(),
+        }
+    }
+
+    /// The version in which this side, whose own hello this is, calls the service at
+    /// the root port of `peer`.
+    pub(crate) fn version_called(&self, peer: &Hello) -> Option<u32> {
+        match &self.wants {
+            Some(wanted) => {
+                peer.offers.iter().chain(&peer.choice).filter_map(|offered| offered.common(wanted)).max()
+            }
+            // Who has not asked speaks the newest.
+            None => peer.offers.as_ref().map(ServiceInfo::version),
         }
     }
 
@@ -167,6 +182,18 @@ impl Hello {
         for service in [&self.wants, &self.offers] {
             varint::put(out, service.as_ref().map_or(0, |service| u64::from(service.oldest)));
         }
+        let start = out.len();
+        varint::put(out, self.choice.len() as u64);
+        for ServiceInfo { name, version, oldest } in &self.choice {
+            put_str(out, name);
+            varint::put(out, u64::from(*version));
+            varint::put(out, u64::from(*oldest));
+        }
+        // So many that they have no place in a hello are not told of.
+        if out.len() - start > limits::HELLO_CHOICE {
+            out.truncate(start);
+            varint::put(out, 0);
+        }
     }
 
     /// Reads a hello. Bytes after the known fields are a later version's and
@@ -183,11 +210,13 @@ impl Hello {
             wants: take_service(rest)?,
             offers: take_service(rest)?,
             ports: take_ports(rest)?,
+            choice: Vec::new(),
         };
         // One that ends here comes from a side that speaks one version of each.
         if !rest.is_empty() {
             hello.wants = take_oldest(rest, hello.wants)?;
             hello.offers = take_oldest(rest, hello.offers)?;
+            hello.choice = take_choice(rest)?;
         }
         Some(hello)
     }
@@ -284,6 +313,17 @@ fn take_oldest(rest: &mut &[u8], service: Option<ServiceInfo>) -> Option<Option<
     }
 }
 
+/// Each takes some of the hello's bytes: there are no more than have come.
+fn take_choice(rest: &mut &[u8]) -> Option<Vec<ServiceInfo>> {
+    let count = varint::take(rest)?;
+    let mut choice = Vec::new();
+    for _ in 0..count {
+        let service = take_service(rest)?;
+        choice.push(take_oldest(rest, service)??);
+    }
+    Some(choice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +348,7 @@ mod tests {
         let hello = Hello {
             wants: Some(ServiceInfo::new("Store", 300).with_oldest(200)),
             offers: Some(ServiceInfo::new("Host", 2).with_oldest(1)),
+            choice: vec![ServiceInfo::new("Log", 2), ServiceInfo::new("Clock", 9).with_oldest(3)],
             ..hello(None, None)
         };
         hello.encode(&mut bytes);
@@ -315,11 +356,16 @@ mod tests {
         let exact = |service: &Option<ServiceInfo>| {
             service.as_ref().map(|service| ServiceInfo::new(service.name.clone(), service.version))
         };
-        let without_ranges =
-            Hello { wants: exact(&hello.wants), offers: exact(&hello.offers), ..hello.clone() };
+        let without_ranges = Hello {
+            wants: exact(&hello.wants),
+            offers: exact(&hello.offers),
+            choice: Vec::new(),
+            ..hello.clone()
+        };
         let without_ports = Hello { ports: PortLimits::default(), ..without_ranges.clone() };
-        // Two bytes and one for the oldest versions, before them the limits of ports.
-        let ranges_at = whole - 3;
+        // Two bytes and one for the oldest versions, and the choice behind them, its
+        // length and two services; before them the limits of ports.
+        let ranges_at = whole - 3 - 1 - 6 - 8;
         let ports_at = ranges_at - 11;
         for cut in 0..=whole {
             let expected = match cut {
@@ -333,10 +379,22 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_that_is_too_long_for_a_hello_is_not_told() {
+        let service = |index: usize| ServiceInfo::new(format!("{}{index}", "s".repeat(2000)), 1);
+        let told = |count: usize| {
+            let mut bytes = Vec::new();
+            Hello { choice: (0..count).map(service).collect(), ..hello(None, None) }.encode(&mut bytes);
+            assert!(bytes.len() < limits::HELLO);
+            Hello::decode(&bytes).unwrap().choice.len()
+        };
+        assert_eq!([0, 2, 3, 100].map(told), [0, 2, 0, 0]);
+    }
+
+    #[test]
     fn a_range_that_is_reversed_is_malformed() {
         let mut bytes = Vec::new();
         hello(Some(("Store", 3)), None).encode(&mut bytes);
-        let oldest = bytes.len() - 2;
+        let oldest = bytes.len() - 3;
         assert_eq!(bytes[oldest], 3);
         bytes[oldest] = 4;
         assert_eq!(Hello::decode(&bytes), None);

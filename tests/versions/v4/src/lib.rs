@@ -36,6 +36,22 @@ pub trait Editor {
     }
 }
 
+/// What an editor has for those who ask: with two services on offer it is the plugin that
+/// chooses.
+#[panpipe::service(name = "test.dictionary", version = 4)]
+pub trait Dictionary {
+    /// Whether it is a word.
+    async fn knows(&self, word: String) -> bool;
+}
+
+struct Words;
+
+impl Dictionary for Words {
+    async fn knows(&self, word: String) -> bool {
+        !word.is_empty()
+    }
+}
+
 struct Window;
 
 impl Editor for Window {
@@ -112,7 +128,8 @@ pub async fn run(args: Vec<String>) -> ExitCode {
         ["host", program] => {
             let mut command = Command::new(program);
             command.arg("child");
-            let child = panpipe::spawn(command).offer(Window.serve()).start().expect("the child runs");
+            let spawn = panpipe::spawn(command).offer(Words.serve()).offer(Window.serve());
+            let child = spawn.start().expect("the child runs");
             talk(child.client()).await;
             let ended = child.shutdown(Duration::from_secs(10)).await.expect("the child is waited for");
             println!("ended: {}", ended.success());

@@ -221,10 +221,14 @@ impl Core {
         let offered = (config.offers.len() == 1).then(|| config.offers[0].clone());
         // Who calls it without asking for it speaks the newest version.
         let root = offered.as_ref().map(|only| Root { index: 0, version: only.version() });
+        let mut hello = Hello::new(config.codec, &limits, config.wants, offered);
+        if config.role == Role::Dialer && root.is_none() {
+            hello.choice = config.offers.to_vec();
+        }
         Core {
             role: config.role,
             codec: config.codec,
-            hello: Hello::new(config.codec, &limits, config.wants, offered),
+            hello,
             own_ports: PortLimits::from(&limits),
             peer_ports: PortLimits::default(),
             ports: Ports::new(config.role),

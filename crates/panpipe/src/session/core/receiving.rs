@@ -47,10 +47,7 @@ impl Core {
             }
         }
         self.hello.offers = self.root.map(|root| self.offers[root.index].clone());
-        self.version = peer.offers.as_ref().and_then(|offered| match &self.hello.wants {
-            Some(wanted) => offered.common(wanted),
-            None => Some(offered.version()),
-        });
+        self.version = self.hello.version_called(&peer);
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
         if self.role == Role::Acceptor {

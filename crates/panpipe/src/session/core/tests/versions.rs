@@ -55,18 +55,26 @@ fn both_sides_know_the_version_of_each_direction() {
 }
 
 #[test]
+fn a_dialer_that_offers_several_has_the_acceptor_choose_and_both_know_the_version() {
+    let offers = vec![host(1, 1), host(2, 5), store(1, 9)];
+    let (mut ours, mut theirs) = sides((ServiceInfo::none(), offers), (host(1, 3), vec![]));
+    greet(&mut ours, &mut theirs);
+    assert_eq!((ours.core.root(), theirs.core.version()), (root(1, 3), Some(3)));
+}
+
+#[test]
 fn a_peer_whose_hello_ends_before_the_ranges_speaks_one_version() {
     let (mut ours, mut theirs) = sides((store(3, 3), vec![]), (ServiceInfo::none(), vec![store(1, 4)]));
     ours.core.say_hello();
     let mut sent = ours.sends();
-    // Two bytes less of the only frame, which begins behind the magic.
-    sent.truncate(sent.len() - 2);
-    sent[MAGIC.len()] -= 2;
+    // Three bytes less of the only frame, which begins behind the magic.
+    sent.truncate(sent.len() - 3);
+    sent[MAGIC.len()] -= 3;
     theirs.hears(&sent);
     assert_eq!(theirs.core.root(), root(0, 3));
     let mut answer = theirs.sends();
-    answer.truncate(answer.len() - 2);
-    answer[MAGIC.len()] -= 2;
+    answer.truncate(answer.len() - 3);
+    answer[MAGIC.len()] -= 3;
     ours.hears(&answer);
     // What is offered as version 4 and nothing else is not called as version 3: the
     // other side, which has accepted it, has to decide.
