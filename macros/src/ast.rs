@@ -14,8 +14,15 @@ pub(crate) struct Service {
     pub(crate) supertraits: Vec<TypeParamBound>,
     /// The name in the hello.
     pub(crate) name: String,
-    pub(crate) version: u32,
+    pub(crate) versions: Versions,
     pub(crate) items: Vec<Item>,
+}
+
+/// The versions of a service that a build of its trait speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub(crate) oldest: u32,
+    pub(crate) newest: u32,
 }
 
 /// An item of the trait, in the order of the source.
@@ -40,6 +47,8 @@ pub(crate) struct Method {
     pub(crate) oneway: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    /// The first version that has the method, if the oldest does not.
+    pub(crate) since: Option<u32>,
     pub(crate) default: Option<Block>,
     /// What addresses the method on the wire.
     pub(crate) hash: u64,

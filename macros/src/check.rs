@@ -2,7 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{FnArg, GenericParam, Generics, Pat, ReceiverKind, ReturnType, Safety, TraitItemFn, Type};
+use syn::{FnArg, GenericParam, Generics, LitInt, Pat, ReceiverKind, ReturnType, Safety, TraitItemFn, Type};
+
+use crate::ast::Versions;
 
 /// Errors, gathered.
 #[derive(Default)]
@@ -92,6 +94,26 @@ pub(crate) fn method(method: &TraitItemFn, errors: &mut Errors) {
     arguments(method, errors);
     if let ReturnType::Type(_, ty) = &sig.output {
         owned(ty, "a result", errors);
+    }
+}
+
+/// The version from which on a method is there.
+pub(crate) fn since(number: &LitInt, since: u32, Versions { oldest, newest }: Versions, errors: &mut Errors) {
+    if since > newest {
+        errors.at(
+            number,
+            format_args!(
+                "the trait's newest version is {newest}: raise it by `versions = {oldest}..={since}`"
+            ),
+        );
+    } else if since <= oldest {
+        let hint = if oldest == newest {
+            "a trait that speaks older ones too says `versions = A..=B`"
+        } else {
+            "leave the attribute out"
+        };
+        errors
+            .at(number, format_args!("every version has the method, the trait's oldest is {oldest}: {hint}"));
     }
 }
 

@@ -9,10 +9,11 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::parse_quote;
 use syn::{
-    Attribute, FnArg, Ident, ItemTrait, LitInt, LitStr, Pat, ReturnType, Token, TraitItem, TraitItemFn, Type,
+    Attribute, Expr, ExprLit, ExprRange, FnArg, Ident, ItemTrait, Lit, LitInt, LitStr, Pat, RangeLimits,
+    ReturnType, Token, TraitItem, TraitItemFn, Type,
 };
 
-use crate::ast::{Arg, Item, Method, Output, Service};
+use crate::ast::{Arg, Item, Method, Output, Service, Versions};
 use crate::check::{self, Errors};
 use crate::hash::{hash, signature};
 use crate::shape::type_args;
@@ -41,7 +42,7 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
         }
     };
     let options = match syn::parse2::<Options>(options) {
-        Ok(options) => options,
+        Ok(options) => Options { versions: options.versions.or(Some(FIRST)), ..options },
         Err(error) => {
             errors.push(error);
             Options::default()
@@ -57,13 +58,15 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
     check::generics(&item.generics, errors);
     let inert = errors.count() > before;
     let name = options.name.unwrap_or_else(|| item.ident.unraw().to_string());
+    // Where they are not known nothing is said of what has to fit them.
+    let versions = options.versions;
     let mut seen = Seen::default();
     let items = item
         .items
         .iter()
         .cloned()
         .filter_map(|item| match item {
-            TraitItem::Fn(method) => parse_method(method, &mut seen, errors),
+            TraitItem::Fn(method) => parse_method(method, versions, &mut seen, errors),
             other => {
                 errors.at(&other, "a service trait has methods only");
                 Some(Item::Inert(Box::new(other)))
@@ -88,21 +91,25 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
         generics: item.generics,
         supertraits: item.supertraits.into_iter().collect(),
         name,
-        version: options.version.unwrap_or(1),
+        versions: versions.unwrap_or(FIRST),
         items,
     })
 }
 
-/// `name = "…"` and `version = N`.
+/// The versions of a trait that says nothing of them.
+const FIRST: Versions = Versions { oldest: 1, newest: 1 };
+
+/// `name = "…"`, and `version = N` or `versions = A..=B`.
 #[derive(Default)]
 struct Options {
     name: Option<String>,
-    version: Option<u32>,
+    versions: Option<Versions>,
 }
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let mut options = Options::default();
+        let mut version_key: Option<Ident> = None;
         while !input.is_empty() {
             let key: Ident = input.parse()?;
             input.parse::<Token![=]>()?;
@@ -120,15 +127,28 @@ impl Parse for Options {
                         return Err(twice());
                     }
                 }
-                "version" => {
-                    if options.version.replace(input.parse::<LitInt>()?.base10_parse()?).is_some() {
-                        return Err(twice());
+                "version" | "versions" => {
+                    let versions = if key == "version" {
+                        let only = input.parse::<LitInt>()?.base10_parse()?;
+                        Versions { oldest: only, newest: only }
+                    } else {
+                        parse_versions(&input.parse()?)?
+                    };
+                    match version_key.replace(key.clone()) {
+                        None => options.versions = Some(versions),
+                        Some(other) if other == key => return Err(twice()),
+                        Some(_) => {
+                            return Err(syn::Error::new(
+                                key.span(),
+                                "`version = N` is `versions = N..=N`: give one of the two",
+                            ));
+                        }
                     }
                 }
                 _ => {
                     return Err(syn::Error::new(
                         key.span(),
-                        "unknown option; there are `name = \"…\"` and `version = N`",
+                        "unknown option; there are `name = \"…\"`, `version = N` and `versions = A..=B`",
                     ));
                 }
             }
@@ -137,6 +157,33 @@ impl Parse for Options {
             }
         }
         Ok(options)
+    }
+}
+
+/// `3..=4`.
+fn parse_versions(range: &Expr) -> syn::Result<Versions> {
+    let error = |message| Err(syn::Error::new_spanned(range, message));
+    let Expr::Range(ExprRange {
+        start: Some(oldest), limits: RangeLimits::Closed(_), end: Some(newest), ..
+    }) = range
+    else {
+        return error(
+            "versions are a range that says its oldest and its newest: `versions = 3..=4`".to_owned(),
+        );
+    };
+    let (oldest, newest) = (version_number(oldest)?, version_number(newest)?);
+    if oldest > newest {
+        return error(format!(
+            "the range is empty: the oldest version comes first, `versions = {newest}..={oldest}`"
+        ));
+    }
+    Ok(Versions { oldest, newest })
+}
+
+fn version_number(expr: &Expr) -> syn::Result<u32> {
+    match expr {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => number.base10_parse(),
+        other => Err(syn::Error::new_spanned(other, "a version is a number")),
     }
 }
 
@@ -174,10 +221,15 @@ impl Seen {
 }
 
 /// `None` for a method that would only be in the way of another.
-fn parse_method(mut item: TraitItemFn, seen: &mut Seen, errors: &mut Errors) -> Option<Item> {
+fn parse_method(
+    mut item: TraitItemFn,
+    versions: Option<Versions>,
+    seen: &mut Seen,
+    errors: &mut Errors,
+) -> Option<Item> {
     let before = errors.count();
     check::method(&item, errors);
-    let Own { oneway, timeout, idempotent } = take_own_attrs(&mut item.attrs, errors);
+    let Own { oneway, timeout, idempotent, since } = take_own_attrs(&mut item.attrs, errors);
     let whole: Type = match &item.sig.output {
         ReturnType::Default => parse_quote!(()),
         ReturnType::Type(arrow, ty) => {
@@ -195,6 +247,9 @@ fn parse_method(mut item: TraitItemFn, seen: &mut Seen, errors: &mut Errors) -> 
             attr,
             "a one-way call that was not sent is made again in any case, and of one that was sent nothing is heard; leave `#[idempotent]` out",
         );
+    }
+    if let (Some((number, since)), Some(versions)) = (&since, versions) {
+        check::since(number, *since, versions, errors);
     }
     let args: Vec<_> = item.sig.inputs.iter().filter_map(parse_arg).collect();
     let name = item.sig.ident.unraw().to_string();
@@ -227,6 +282,7 @@ fn parse_method(mut item: TraitItemFn, seen: &mut Seen, errors: &mut Errors) -> 
         oneway: oneway.is_some(),
         timeout: timeout.map(|(_, timeout)| timeout),
         idempotent: idempotent.is_some(),
+        since: since.map(|(_, since)| since),
         default: item.default,
         hash,
     })))
@@ -268,10 +324,11 @@ struct Own {
     oneway: Option<Attribute>,
     timeout: Option<(Attribute, Duration)>,
     idempotent: Option<Attribute>,
+    since: Option<(LitInt, u32)>,
 }
 
 fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
-    let mut own = Own { oneway: None, timeout: None, idempotent: None };
+    let mut own = Own { oneway: None, timeout: None, idempotent: None, since: None };
     attrs.retain(|attr| {
         if attr.path().is_ident("oneway") {
             take_word(&mut own.oneway, attr, "oneway", errors);
@@ -284,6 +341,16 @@ fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
                 Ok(timeout) => {
                     if own.timeout.replace((attr.clone(), timeout)).is_some() {
                         errors.at(attr, "`#[timeout(…)]` is given twice");
+                    }
+                }
+                Err(error) => errors.push(error),
+            }
+            false
+        } else if attr.path().is_ident("since") {
+            match attr.parse_args::<LitInt>().and_then(|number| Ok((number.base10_parse()?, number))) {
+                Ok((since, number)) => {
+                    if own.since.replace((number, since)).is_some() {
+                        errors.at(attr, "`#[since(…)]` is given twice");
                     }
                 }
                 Err(error) => errors.push(error),
@@ -371,6 +438,54 @@ mod tests {
             }
         });
         assert_eq!(text, "");
+    }
+
+    fn parsed(options: TokenStream, item: TokenStream) -> Result<Service, String> {
+        let mut errors = Errors::default();
+        let parsed = service(options, item, &mut errors);
+        match (parsed, errors.count()) {
+            (Parsed::Service(service), 0) => Ok(service),
+            _ => Err(errors.into_tokens().to_string()),
+        }
+    }
+
+    #[test]
+    fn versions_are_a_range_that_methods_may_begin_in() {
+        let methods = quote! {
+            trait Store {
+                async fn get(&self);
+                #[since(4)]
+                async fn get_all(&self);
+            }
+        };
+        let service = parsed(quote!(versions = 3..=4, name = "s"), methods.clone()).unwrap();
+        assert_eq!((service.versions, &*service.name), (Versions { oldest: 3, newest: 4 }, "s"));
+        assert_eq!(service.methods().map(|method| method.since).collect::<Vec<_>>(), [None, Some(4)]);
+        let plain = quote!(
+            trait Store {}
+        );
+        for (options, oldest, newest) in
+            [(quote!(), 1, 1), (quote!(version = 7), 7, 7), (quote!(versions = 0..=0), 0, 0)]
+        {
+            let service = parsed(options, plain.clone()).unwrap();
+            assert_eq!(service.versions, Versions { oldest, newest });
+        }
+        for (options, words) in [
+            (quote!(version = 4), "every version has the method"),
+            (quote!(versions = 4..=5), "leave the attribute out"),
+            (quote!(versions = 1..=3), "newest version is 3"),
+            (quote!(versions = 4..=3), "versions = 3..=4"),
+            (quote!(versions = 3..4), "its oldest and its newest"),
+            (quote!(versions = 3), "its oldest and its newest"),
+            (quote!(versions = a..=b), "a version is a number"),
+            (quote!(versions = 3..=4, version = 4), "one of the two"),
+            (quote!(versions = 3..=4, versions = 3..=4), "given twice"),
+        ] {
+            let Err(error) = parsed(options, methods.clone()) else { panic!("{words}: there is no error") };
+            assert!(error.contains(words), "{error}");
+            // One error: nothing is said of methods where the range is not known.
+            assert_eq!(error.matches("compile_error").count(), 1, "{error}");
+        }
     }
 
     #[test]

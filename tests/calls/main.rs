@@ -8,6 +8,7 @@ mod common;
 
 mod access;
 mod activation;
+mod builds;
 mod callbacks;
 mod cancellation;
 mod children;
@@ -32,3 +33,4 @@ mod services;
 mod stock_tarpc;
 mod streams;
 mod values;
+mod versions;

@@ -88,6 +88,14 @@ pub fn carrying_call(id: u64, signature: &str, args: &[u8], ports: &[Vec<u8>]) -
     frame(kind::CALL | kind::CARRIES, id, &body)
 }
 
+/// A call that opens a service, `versions` being the newest and the oldest, or the
+/// newest alone.
+pub fn open(id: u64, service: &str, versions: &[u64]) -> Vec<u8> {
+    let versions: Vec<_> = versions.iter().flat_map(|&version| varint(version)).collect();
+    let head = [0u64.to_le_bytes().to_vec(), varint(0)].concat();
+    frame(kind::CALL, id, &[head, string(service), versions].concat())
+}
+
 /// A stream that its opener writes, in the list of a message.
 pub fn stream(port: u64) -> Vec<u8> {
     [vec![1], varint(port)].concat()
@@ -110,11 +118,22 @@ pub fn hello_with_ports(wants: &str, version: u64) -> Vec<u8> {
     frame(kind::HELLO, 0, &[&hello[7..], &ports[..]].concat())
 }
 
+/// The same, and the oldest version that is wanted.
+pub fn hello_with_range(wants: &str, oldest: u64, newest: u64) -> Vec<u8> {
+    let hello = hello_with_ports(wants, newest);
+    frame(kind::HELLO, 0, &[&hello[7..], &varint(oldest), &varint(0), &varint(0)].concat())
+}
+
 /// A hello that offers a service, as a server says it.
 pub fn server_hello(offers: &str) -> Vec<u8> {
+    server_hello_of_version(offers, 1)
+}
+
+/// The same in a version.
+pub fn server_hello_of_version(offers: &str, version: u64) -> Vec<u8> {
     let mut body = [varint(1), varint(1), varint(0)].concat();
     body.extend([varint(16 << 20), varint(1024), varint(64 << 20)].concat());
-    body.extend([string(""), varint(0), string(offers), varint(1)].concat());
+    body.extend([string(""), varint(0), string(offers), varint(version)].concat());
     frame(kind::HELLO, 0, &body)
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct CallContext {
     /// The session that it came over.
     pub(crate) client: Option<u64>,
     pub(crate) method: &'static str,
+    /// The version of the service that the caller speaks, as far as it is known.
+    pub(crate) version: Option<u32>,
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -141,13 +143,30 @@ pub fn method() -> Option<&'static str> {
     of_current(|call| call.method)
 }
 
+/// The version of the service which the caller of the current handler speaks: the
+/// newest that both sides do.
+///
+/// `None` outside a handler, and where nothing was agreed upon: the caller has been
+/// given its client as a value. A client of this process, and one of tarpc's, speaks
+/// the newest.
+#[must_use]
+pub fn version() -> Option<u32> {
+    of_current(|call| call.version).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn contexts_nest_and_end_with_their_guard() {
-        let context = |method| CallContext { peer: Peer::unknown(), client: None, method, deadline: None };
+        let context = |method| CallContext {
+            peer: Peer::unknown(),
+            client: None,
+            method,
+            version: None,
+            deadline: None,
+        };
         assert_eq!(method(), None);
         let outer = context("A.a").enter();
         {

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::codec::Codec;
 use crate::link::Link;
-use crate::service::AnyService;
+use crate::service::Served;
 use crate::session::{Attached, PortKind};
 
 /// A port that is opened if the message is sent which is being encoded.
@@ -21,8 +21,8 @@ pub(crate) enum Offer {
     Stream(Arc<dyn Attach>),
     /// This side reads a stream, and takes so many items ahead.
     Sender { items: u64, attach: Arc<dyn Attach> },
-    /// This side answers calls.
-    Service(Arc<dyn AnyService>),
+    /// This side answers calls, and tells which version it speaks if that was asked.
+    Service { served: Served, told: Option<u32> },
 }
 
 /// The ports of a message; most have none.
@@ -110,7 +110,7 @@ pub(crate) fn is_offered(end: &Arc<dyn Attach>) -> bool {
     OFFERED.with_borrow(|offered| {
         offered.iter().any(|offer| match offer {
             Offer::Stream(known) | Offer::Sender { attach: known, .. } => Arc::ptr_eq(known, end),
-            Offer::Service(_) => false,
+            Offer::Service { .. } => false,
         })
     })
 }
@@ -182,6 +182,8 @@ pub(crate) struct Claimed {
     pub(crate) port: u64,
     /// How many items a sender may have on their way.
     pub(crate) items: u64,
+    /// Which version of a service is spoken, where that is told.
+    pub(crate) version: Option<u32>,
 }
 
 /// Claims the port that stands at `index`. `None` for one that was lost on the
@@ -203,8 +205,8 @@ pub(crate) fn claim<E: serde::de::Error>(index: u32, kind: PortKind) -> Result<O
             *place = Some(attached);
             return Err(E::custom("a port is of another kind than the type says"));
         }
-        let Attached { port, items, .. } = attached;
-        Ok(Some(Claimed { link: Arc::clone(&claims.link), codec: claims.codec, port, items }))
+        let Attached { port, items, version, .. } = attached;
+        Ok(Some(Claimed { link: Arc::clone(&claims.link), codec: claims.codec, port, items, version }))
     })
 }
 

@@ -28,7 +28,7 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     /// Every response of the service as one type.
     type Resp: Send + 'static;
 
-    /// The service's name and version.
+    /// The service's name and versions.
     fn info() -> ServiceInfo;
 
     /// Makes the client of what carries its calls.
@@ -62,6 +62,20 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
             Carrier::Stub(stub) => stub.link.peer(),
             Carrier::Reconnecting(engine) => engine.link().peer(),
             Carrier::Typed(_) => Peer::unknown(),
+        }
+    }
+
+    /// The version of the service that is called: the newest that both sides speak.
+    ///
+    /// `None` until the other side has answered, with its first reply, and for a client
+    /// that came as a value, of which nothing was agreed upon. Of a client that
+    /// [reconnects](crate::Connect::reconnect) it is that of the connection which
+    /// stands. A client of this process,
+    /// or of a stub of tarpc's, calls the newest.
+    fn version(&self) -> Option<u32> {
+        match self.inner().carrier.version() {
+            Version::Agreed(version) => version,
+            Version::Newest => Some(Self::info().version()),
         }
     }
 }
@@ -100,6 +114,47 @@ impl<Req, Resp> Clone for Carrier<Req, Resp> {
             Carrier::Stub(stub) => Carrier::Stub(Arc::clone(stub)),
             Carrier::Reconnecting(engine) => Carrier::Reconnecting(Arc::clone(engine)),
             Carrier::Typed(stub) => Carrier::Typed(Arc::clone(stub)),
+        }
+    }
+}
+
+/// The version of a service that a carrier's calls are of.
+enum Version {
+    /// Both sides of a connection have agreed upon it, once it is known.
+    Agreed(Option<u32>),
+    /// The newest: both sides have been built together.
+    Newest,
+}
+
+impl<Req, Resp> Carrier<Req, Resp> {
+    fn version(&self) -> Version {
+        match self {
+            Carrier::Link(link) => Version::Agreed(link.version()),
+            Carrier::Stub(stub) => Version::Agreed(stub.version),
+            Carrier::Reconnecting(engine) => {
+                // The next server may be a newer one.
+                let link = engine.link();
+                Version::Agreed(link.version().filter(|_| link.takes_calls()))
+            }
+            Carrier::Typed(_) => Version::Newest,
+        }
+    }
+
+    /// Fails a call of a method that the version which was agreed upon does not have.
+    /// Where it is not known yet the other side decides.
+    #[inline]
+    fn check_has(&self, info: &MethodInfo) -> Result<(), CallError> {
+        match info.since {
+            None => Ok(()),
+            Some(since) => self.check_speaks(since),
+        }
+    }
+
+    #[cold]
+    fn check_speaks(&self, since: u32) -> Result<(), CallError> {
+        match self.version() {
+            Version::Agreed(Some(version)) if version < since => Err(CallError::UnknownMethod),
+            Version::Agreed(_) | Version::Newest => Ok(()),
         }
     }
 }
@@ -190,6 +245,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         let deadline = self.deadline(info);
         let carrier = self.carrier.clone();
         async move {
+            carrier.check_has(info).map_err(CallError::widen)?;
             let (link, port, _stub) = match carrier {
                 Carrier::Link(link) => (link, ROOT_PORT, None),
                 // Held until the call is over: it is what closes the port.
@@ -241,6 +297,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             _ => None,
         };
         async move {
+            carrier.check_has(info)?;
             let (link, port, _stub) = match carrier {
                 Carrier::Link(link) => (link, ROOT_PORT, None),
                 Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
@@ -274,7 +331,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             Carrier::Typed(typed) => typed.service(),
             Carrier::Link(_) | Carrier::Stub(_) | Carrier::Reconnecting(_) => None,
         };
-        OfferedService(here.unwrap_or_else(|| Arc::new(Relay(client.clone())))).serialize(serializer)
+        let service = here.unwrap_or_else(|| Arc::new(Relay(client.clone())));
+        OfferedService::of_any_version(service).serialize(serializer)
     }
 
     /// Deserializes a client that was sent as a port.

@@ -15,7 +15,7 @@ use crate::call::CallContext;
 use crate::carried::{self, Claims};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
-use crate::service::{AnyService, MethodInfo};
+use crate::service::{MethodInfo, Served};
 use crate::session::{Failure, OPEN, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
@@ -27,6 +27,8 @@ pub struct IncomingCall<'a> {
     pub(crate) id: Option<u32>,
     pub(crate) method: u64,
     pub(crate) deadline: Option<Instant>,
+    /// The version of the service that its caller speaks, as far as it is known.
+    pub(crate) version: Option<u32>,
     pub(crate) codec: Codec,
     pub(crate) args: &'a [u8],
     /// The ports that the arguments carry, if any.
@@ -54,6 +56,12 @@ impl IncomingCall<'_> {
     #[must_use]
     pub fn method(&self) -> u64 {
         self.method
+    }
+
+    /// Whether the caller speaks a version that has the methods `since` this one.
+    #[must_use]
+    pub fn speaks(&self, since: u32) -> bool {
+        self.version.is_none_or(|version| version >= since)
     }
 
     /// Answers with what `handler` gives.
@@ -122,7 +130,7 @@ impl IncomingCall<'_> {
     }
 
     /// Answers with a service of this side, as a port of its own.
-    pub(crate) fn open(self, service: Result<Arc<dyn AnyService>, Refusal>) -> Dispatched {
+    pub(crate) fn open(self, service: Result<OfferedService, Refusal>) -> Dispatched {
         static INFO: MethodInfo = MethodInfo::new("panpipe.open", OPEN);
         let Some(id) = self.id else {
             return self.unknown_method();
@@ -130,7 +138,7 @@ impl IncomingCall<'_> {
         let session = Arc::clone(self.session);
         match service {
             Ok(service) => {
-                let task = async move { answer(session, id, Ok::<_, ()>(OfferedService(service))).await };
+                let task = async move { answer(session, id, Ok::<_, ()>(service)).await };
                 self.run(&INFO, Box::pin(task))
             }
             Err(refusal) => self.fail(Failure::Refused(refusal)),
@@ -175,6 +183,7 @@ impl IncomingCall<'_> {
             peer: self.session.peer(),
             client: Some(self.session.id()),
             method: info.name,
+            version: self.version,
             deadline: self.deadline,
         };
         // The spawned task polls again before it waits, so nobody needs waking yet.
@@ -210,12 +219,13 @@ fn answer<T: Serialize, E: Serialize>(
 }
 
 /// Hands a call to the service. A panic in decoding is the call's own.
-pub(crate) fn dispatch(service: Option<&Arc<dyn AnyService>>, call: IncomingCall<'_>) {
+pub(crate) fn dispatch(served: Option<&Served>, mut call: IncomingCall<'_>) {
     let (session, id) = (call.session, call.id);
-    let Some(service) = service else {
+    let Some(Served { service, version }) = served else {
         let Dispatched(()) = call.unknown_method();
         return;
     };
+    call.version = *version;
     if catch_unwind(AssertUnwindSafe(|| service.dispatch(call))).is_err() {
         end(session, id, Failure::Panicked);
     }

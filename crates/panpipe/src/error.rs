@@ -65,7 +65,8 @@ pub enum CallError<E = Infallible> {
         "the other side is at its limit of running calls or of open streams and stubs; the call did not run, try again later"
     )]
     Overloaded,
-    /// The other side has no method of this name and signature.
+    /// The other side has no method of this name and signature, or not in the version of
+    /// the service that both sides speak.
     #[error(
         "the other side has no such method; the two processes were built from different versions of the trait"
     )]
@@ -167,7 +168,7 @@ pub enum RefusalReason {
     Codec,
     /// It offers no service of that name.
     Service,
-    /// It offers the service in another version.
+    /// It offers the service in other versions.
     ServiceVersion,
     /// It does not answer this user.
     NotAllowed,

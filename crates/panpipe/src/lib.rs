@@ -102,6 +102,7 @@ pub mod call;
 /// |---|---|
 /// | `#[panpipe::service(name = "acme.store")]` | the name that both sides must agree on; the trait's own, if not given |
 /// | `#[panpipe::service(version = 2)]` | the version that they must agree on; 1, if not given |
+/// | `#[panpipe::service(versions = 2..=3)]` | the oldest and the newest version that it speaks: the newest that both sides do is used |
 ///
 /// | on a method | |
 /// |---|---|
@@ -109,12 +110,20 @@ pub mod call;
 /// | `#[oneway]` | nothing comes back: the call is ready when it is on its way |
 /// | `#[timeout("30s")]` | every call of it ends within `ms`, `s`, `m` or `h` |
 /// | `#[idempotent]` | to run it twice is as good as once: a client that [reconnects](Connect::reconnect) makes such a call again where another would fail, since it may have run |
+/// | `#[since(3)]` | it is there from this version on: with a side that speaks an older one it is [`CallError::UnknownMethod`] |
 /// | `#[cfg(…)]` | as everywhere |
 ///
 /// Methods are known on the wire by a hash of their name and their types as they are
 /// written: they may be added and moved, and one whose signature has changed is an
 /// unknown method, never misread. A type whose *fields* change is not seen by that:
 /// give the trait another `version`.
+///
+/// A trait that has only got more methods speaks its older versions too: it gives a
+/// range, and says of each new method since when it is there. Then either side may be
+/// the newer one. [`call::version`] tells a handler what its caller speaks,
+/// [`ServiceClient::version`] a caller what the other side does. Versions that differ in
+/// more than methods can be served side by side, each by a trait of its own, of the
+/// same name: a client gets the best that it speaks.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -133,6 +142,49 @@ pub mod call;
 ///         self.count(text).await.get(&word).copied().unwrap_or(0)
 ///     }
 /// }
+/// ```
+///
+/// A server of this month, and a client of last month:
+///
+/// ```
+/// # use panpipe::{CallError, Server, ServiceClient};
+/// mod last_month {
+///     #[panpipe::service(name = "acme.clock", version = 3)]
+///     pub trait Clock {
+///         async fn now(&self) -> u64;
+///     }
+/// }
+///
+/// #[panpipe::service(name = "acme.clock", versions = 3..=4)]
+/// pub trait Clock {
+///     async fn now(&self) -> u64;
+///     #[since(4)]
+///     async fn zone(&self) -> String;
+/// }
+///
+/// # struct Wall;
+/// impl Clock for Wall {
+///     async fn now(&self) -> u64 {
+///         assert_eq!(panpipe::call::version(), Some(3));
+///         7
+///     }
+///
+///     async fn zone(&self) -> String {
+///         "UTC".to_owned()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("doc.clock.{}", std::process::id());
+/// let server = Server::bind(&name).service(Wall.serve()).start()?;
+/// let clock = last_month::ClockClient::connect(&name).await?;
+/// assert_eq!(clock.now().await, Ok(7));
+/// assert_eq!(clock.version(), Some(3));
+/// # drop(clock);
+/// # server.shutdown().await?;
+/// # Ok(())
+/// # }
 /// ```
 pub use panpipe_macros::service;
 pub use panpipe_transport::{

@@ -160,7 +160,7 @@ impl Drop for PendingCall {
     }
 }
 
-/// Asks the peer for one of its services.
+/// Asks the peer for one of its services, in the newest version that both speak.
 pub(crate) async fn open_service(
     link: Arc<Link>,
     wanted: &ServiceInfo,
@@ -172,6 +172,7 @@ pub(crate) async fn open_service(
         started.poll_start((ROOT_PORT, OPEN), cx.waker(), &mut |_, out| {
             put_str(out, wanted.name());
             varint::put(out, u64::from(wanted.version()));
+            varint::put(out, u64::from(wanted.oldest()));
             Ok(None)
         })
     })
@@ -179,7 +180,11 @@ pub(crate) async fn open_service(
     let Received { body, codec, claims } = call.reply().await?;
     match parse_reply(&body) {
         ReplyBody::Value(bytes) => match carried::decode(codec, bytes, claims) {
-            Ok(ClaimedService(Some(stub))) => Ok(stub),
+            Ok(ClaimedService(Some(mut stub))) => {
+                // A peer that tells none has looked for just the newest.
+                stub.version.get_or_insert(wanted.version());
+                Ok(stub)
+            }
             Ok(ClaimedService(None)) => {
                 Err(CallError::Malformed("the service came without a port".to_owned()))
             }

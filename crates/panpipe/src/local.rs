@@ -30,6 +30,7 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
             peer: Peer::this_process(),
             client: None,
             method: info.name,
+            version: Some(I::VERSION),
             deadline: deadline.map(|deadline| deadline.at),
         };
         let handler = InContext { context, handler: Box::pin(Arc::clone(&self.service).respond(request)) };

@@ -4,14 +4,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use panpipe_transport::varint;
-
 use crate::connection::Connection;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::Refusal;
 use crate::limits;
-use crate::service::{AnyService, Serve, ServiceImpl};
-use crate::session::{Failure, ServiceInfo, Session, find_service, take_str};
+use crate::service::{AnyService, Serve, Served, ServiceImpl};
+use crate::session::{Failure, ServiceInfo, Session, find_service, take_str, take_version};
+use crate::stub::OfferedService;
 
 /// Makes the service of one client.
 type Make = dyn Fn(&Connection) -> Arc<dyn AnyService> + Send + Sync;
@@ -51,7 +50,7 @@ impl Offers {
         Arc::clone(&self.infos)
     }
 
-    /// Adds a service; it takes the place of another of the same name and version.
+    /// Adds a service; it takes the place of another of the same name and versions.
     fn add(&mut self, info: ServiceInfo, source: Source) {
         match self.infos.iter().position(|known| *known == info) {
             Some(index) => Arc::make_mut(&mut self.sources)[index] = source,
@@ -84,7 +83,7 @@ pub(crate) struct Services {
     /// Those that have been made. Empty until there is one.
     made: Vec<Option<Arc<dyn AnyService>>>,
     /// The root port's, once it is known.
-    root: Option<Arc<dyn AnyService>>,
+    root: Option<Served>,
 }
 
 impl Services {
@@ -94,9 +93,11 @@ impl Services {
 
     /// The service at the root port.
     #[inline]
-    pub(crate) fn root(&mut self, session: &Session) -> Option<&Arc<dyn AnyService>> {
+    pub(crate) fn root(&mut self, session: &Session) -> Option<&Served> {
         if self.root.is_none() {
-            self.root = session.root().and_then(|index| self.get(index, session));
+            let root = session.root()?;
+            let service = self.get(root.index, session)?;
+            self.root = Some(Served { service, version: Some(root.version) });
         }
         self.root.as_ref()
     }
@@ -119,21 +120,32 @@ impl Services {
     pub(crate) fn open(&mut self, call: IncomingCall<'_>) {
         let mut rest = call.args;
         let wanted = take_str(&mut rest, limits::SERVICE_NAME).map(str::to_owned);
-        let version = varint::take(&mut rest).and_then(|version| u32::try_from(version).ok());
-        let _: Dispatched = match wanted.zip(version) {
-            None => call.fail(Failure::Malformed("a service's name and version cannot be read".to_owned())),
-            Some((name, version)) => {
-                let service = self.find(&ServiceInfo::new(name, version), call.session);
-                call.open(service)
+        let version = take_version(&mut rest);
+        // Who says no oldest version speaks one, and is not to be told which.
+        let oldest = if rest.is_empty() { Some(None) } else { take_version(&mut rest).map(Some) };
+        let _: Dispatched = match (wanted, version, oldest) {
+            (Some(name), Some(version), Some(oldest)) if oldest.is_none_or(|oldest| oldest <= version) => {
+                let wanted = ServiceInfo::new(name, version).with_oldest(oldest.unwrap_or(version));
+                let found = self.find(&wanted, call.session);
+                call.open(found.map(|(service, version)| OfferedService {
+                    served: Served { service, version: Some(version) },
+                    told: oldest.map(|_| version),
+                }))
             }
+            _ => call.fail(Failure::Malformed("a service's name and version cannot be read".to_owned())),
         };
     }
 
-    fn find(&mut self, wanted: &ServiceInfo, session: &Session) -> Result<Arc<dyn AnyService>, Refusal> {
-        let index = find_service(&self.offers.infos, wanted)?;
-        self.get(index, session).ok_or_else(|| Refusal {
+    fn find(
+        &mut self,
+        wanted: &ServiceInfo,
+        session: &Session,
+    ) -> Result<(Arc<dyn AnyService>, u32), Refusal> {
+        let (index, version) = find_service(&self.offers.infos, wanted)?;
+        let service = self.get(index, session).ok_or_else(|| Refusal {
             reason: crate::error::RefusalReason::Draining,
             message: "the connection is closing".to_owned(),
-        })
+        })?;
+        Ok((service, version))
     }
 }

@@ -28,7 +28,10 @@ pub trait ServiceImpl: Send + Sync + Sized + 'static {
     /// Every response as one type.
     type Resp: Send + 'static;
 
-    /// The service's name and version.
+    /// The newest version that it speaks.
+    const VERSION: u32;
+
+    /// The service's name and versions.
     fn info() -> ServiceInfo;
 
     /// Answers one call that came in as bytes.
@@ -45,6 +48,8 @@ pub struct MethodInfo {
     pub(crate) id: u64,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    /// The first version that has it, if not all have.
+    pub(crate) since: Option<u32>,
 }
 
 impl MethodInfo {
@@ -52,7 +57,7 @@ impl MethodInfo {
     /// addresses it.
     #[must_use]
     pub const fn new(name: &'static str, id: u64) -> Self {
-        MethodInfo { name, id, timeout: None, idempotent: false }
+        MethodInfo { name, id, timeout: None, idempotent: false, since: None }
     }
 
     /// The same method with a deadline for every call of it.
@@ -65,6 +70,12 @@ impl MethodInfo {
     #[must_use]
     pub const fn idempotent(self) -> Self {
         MethodInfo { idempotent: true, ..self }
+    }
+
+    /// The same method, which is there from a version on.
+    #[must_use]
+    pub const fn since(self, version: u32) -> Self {
+        MethodInfo { since: Some(version), ..self }
     }
 }
 
@@ -102,6 +113,14 @@ impl<I: ServiceImpl> AnyService for Serve<I> {
     fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched {
         self.service.dispatch(call)
     }
+}
+
+/// A service, and the version of it that is spoken with who calls it.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) service: Arc<dyn AnyService>,
+    /// `None` where none has been agreed upon: it has been passed as a value.
+    pub(crate) version: Option<u32>,
 }
 
 /// Joins a generic service's name and the names of its type arguments.

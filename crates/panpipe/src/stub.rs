@@ -8,7 +8,7 @@ use crate::carried::{self, Claimed, Offer};
 use crate::client::ServiceClient;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::link::Link;
-use crate::service::AnyService;
+use crate::service::{AnyService, Served};
 use crate::session::PortKind;
 
 /// A service of the peer's at a port of its own. The last clone to be dropped
@@ -17,6 +17,8 @@ use crate::session::PortKind;
 pub(crate) struct Stub {
     pub(crate) link: Arc<Link>,
     pub(crate) port: u64,
+    /// The version of it that is called, where one was agreed upon.
+    pub(crate) version: Option<u32>,
 }
 
 impl Drop for Stub {
@@ -26,11 +28,22 @@ impl Drop for Stub {
 }
 
 /// Serializes as a port at which this service answers.
-pub(crate) struct OfferedService(pub(crate) Arc<dyn AnyService>);
+pub(crate) struct OfferedService {
+    pub(crate) served: Served,
+    /// The version that the caller is told of.
+    pub(crate) told: Option<u32>,
+}
+
+impl OfferedService {
+    /// One whose caller has not said which version it speaks.
+    pub(crate) fn of_any_version(service: Arc<dyn AnyService>) -> Self {
+        OfferedService { served: Served { service, version: None }, told: None }
+    }
+}
 
 impl Serialize for OfferedService {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let index = carried::offer(|| Offer::Service(Arc::clone(&self.0)))?;
+        let index = carried::offer(|| Offer::Service { served: self.served.clone(), told: self.told })?;
         serializer.serialize_u32(index)
     }
 }
@@ -42,7 +55,7 @@ impl<'de> Deserialize<'de> for ClaimedService {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let index = u32::deserialize(deserializer)?;
         let claimed = carried::claim(index, PortKind::Service)?;
-        Ok(ClaimedService(claimed.map(|Claimed { link, port, .. }| Stub { link, port })))
+        Ok(ClaimedService(claimed.map(|Claimed { link, port, version, .. }| Stub { link, port, version })))
     }
 }
 

@@ -88,8 +88,13 @@ impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
             ));
         }
         // Who calls over tarpc's transports, tarpc does not tell.
-        let context =
-            CallContext { peer: Peer::unknown(), client: None, method, deadline: Some(context.deadline) };
+        let context = CallContext {
+            peer: Peer::unknown(),
+            client: None,
+            method,
+            version: Some(I::VERSION),
+            deadline: Some(context.deadline),
+        };
         let handler = Box::pin(self.service.respond(request.message));
         InContext { context, handler }
             .await

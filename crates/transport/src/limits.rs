@@ -121,6 +121,8 @@ pub const IDLE_TIMEOUT: Option<Duration> = None;
 pub const FIRST_MESSAGE: usize = 64 << 10;
 /// The largest hello.
 pub const HELLO: usize = 8 << 10;
+/// The longest list in it of services that the other side may choose from.
+pub const HELLO_CHOICE: usize = 4 << 10;
 /// The longest name of a service.
 pub const SERVICE_NAME: usize = 2 << 10;
 /// The longest explanation that travels with an error.

@@ -164,6 +164,12 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
         let doc = format!("Calls `{}`.", full_name(service, method));
         quote!(#[doc = #doc])
     });
+    let since = method.since.map(|since| {
+        let doc = format!(
+            "\n\nOf version {since} on: a call to a side that speaks an older one fails by `CallError::UnknownMethod`."
+        );
+        quote!(#[doc = #doc])
+    });
     let bindings: Vec<_> = method.args.iter().map(|arg| &arg.ident).collect();
     let to_request = to_request(names, method);
     let types = method.args.iter().map(|arg| &arg.ty);
@@ -175,6 +181,7 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
         quote! {
             #(#attrs)*
             #doc
+            #since
             pub fn #ident(&self, #(#bindings: #types),*) -> impl ::core::future::Future<Output = #output>
                 + ::core::marker::Send + 'static + use<#(#params),*>
         }

@@ -91,9 +91,10 @@ fn method_info(service: &Service) -> impl Fn(&Method) -> TokenStream + '_ {
             quote!(.with_timeout(::core::time::Duration::from_millis(#millis)))
         });
         let idempotent = method.idempotent.then(|| quote!(.idempotent()));
+        let since = method.since.map(|version| quote!(.since(#version)));
         quote! {
             #(#cfgs)*
-            static #info: ::panpipe::__private::MethodInfo = ::panpipe::__private::MethodInfo::new(#name, #hash) #timeout #idempotent;
+            static #info: ::panpipe::__private::MethodInfo = ::panpipe::__private::MethodInfo::new(#name, #hash) #timeout #idempotent #since;
         }
     }
 }

@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::{Names, args_type, full_name, halves, info_name, item_attrs, wired, wired_as};
-use crate::ast::{Method, Output, Service};
+use crate::ast::{Method, Output, Service, Versions};
 
 pub(super) fn types(service: &Service, names: &Names) -> TokenStream {
     let Service { vis, ident, .. } = service;
@@ -36,11 +36,14 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     let never =
         (!service.params().is_empty()).then(|| quote!(#request::__Types(_, never) => match never {},));
     let info = info(service);
+    let version = service.versions.newest;
     quote! {
         #[automatically_derived]
         impl #impl_generics ::panpipe::__private::ServiceImpl for #service_type #arguments #where_clause {
             type Req = #request #types;
             type Resp = #response #types;
+
+            const VERSION: u32 = #version;
 
             fn info() -> ::panpipe::ServiceInfo {
                 #info
@@ -66,17 +69,19 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     }
 }
 
-/// The expression of the service's name and version.
+/// The expression of the service's name and versions.
 pub(super) fn info(service: &Service) -> TokenStream {
-    let (name, version, params) = (&service.name, service.version, service.params());
+    let (name, Versions { oldest, newest }, params) = (&service.name, service.versions, service.params());
+    let with_oldest = (oldest < newest).then(|| quote!(.with_oldest(#oldest)));
     if params.is_empty() {
-        return quote!(::panpipe::ServiceInfo::new(#name, #version));
+        return quote!(::panpipe::ServiceInfo::new(#name, #newest) #with_oldest);
     }
     quote! {
         ::panpipe::ServiceInfo::new(
             ::panpipe::__private::generic_name(#name, &[#(::core::any::type_name::<#params>()),*]),
-            #version,
+            #newest,
         )
+        #with_oldest
     }
 }
 
@@ -129,10 +134,11 @@ fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStrea
         }
     };
     let name = full_name(service, method);
+    let guard = method.since.map(|since| quote!(if call.speaks(#since)));
     quote! {
         #[doc = #name]
         #(#cfgs)*
-        #hash => {
+        #hash #guard => {
             let this = ::std::sync::Arc::clone(self);
             #body
         }

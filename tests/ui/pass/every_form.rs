@@ -51,6 +51,27 @@ pub trait Plain {
     async fn present(&self) -> u8;
 }
 
+/// Of several versions, of which methods of every kind may be.
+#[panpipe::service(name = "acme.ranged", versions = 3..=5)]
+pub trait Ranged<T> {
+    /// Of all of them.
+    async fn always(&self) -> u8;
+    /// Of the newer ones.
+    #[since(4)]
+    async fn newer(&self, x: T) -> Result<Vec<u8>, String>;
+    /// Of the newest, with a body.
+    #[since(5)]
+    #[timeout("1s")]
+    async fn newest(&self) -> u8 {
+        self.always().await
+    }
+    /// One way.
+    #[oneway]
+    #[since(5)]
+    #[cfg(all())]
+    async fn away(&self, x: T);
+}
+
 /// Generic.
 #[panpipe::service]
 pub trait Generic<K, V: Clone>
@@ -117,6 +138,9 @@ fn main() {
     is_debug::<GenericClient<u8, String>>();
     is_debug::<inner::PrivateClient>();
     is_debug::<PortsClient<u64>>();
+    is_debug::<RangedClient<u64>>();
+    let ranged = <RangedClient<u64> as panpipe::ServiceClient>::info();
+    assert_eq!((ranged.version(), ranged.oldest()), (5, 3));
     let _offered: GenericClient<u8, String> = GenericClient::offer(Generic::serve(Db));
     let _served = Empty::serve(Db);
     let _generic: GenericClient<u8, String> = GenericClient::local(Db);

@@ -98,7 +98,7 @@ mod tests {
     fn items_come_out_in_the_order_in_which_they_came() {
         let mut batch = Batch::default();
         let one = |len| Credit::of_item(len, 100);
-        let attached = vec![Attached { port: 3, kind: PortKind::Stream, items: 0 }];
+        let attached = vec![Attached { port: 3, kind: PortKind::Stream, items: 0, version: None }];
         batch.push_small(b"first", one(5));
         batch.push_special(FrameBuf::default(), attached.clone(), one(150));
         batch.push_small(b"", one(0));

@@ -457,7 +457,7 @@ impl Incoming {
     #[inline]
     fn run(self, session: &Arc<Session>, services: &mut Services, codec: Codec, args: &[u8]) {
         let Incoming { id, method, deadline, ports, .. } = self;
-        let call = IncomingCall { session, id, method, deadline, codec, args, claims: None };
+        let call = IncomingCall { session, id, method, deadline, version: None, codec, args, claims: None };
         match ports {
             None if method != OPEN => dispatch(services.root(session), call),
             None => services.open(call),

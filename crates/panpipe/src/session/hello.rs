@@ -6,23 +6,32 @@ use std::fmt;
 
 use panpipe_transport::varint;
 
-use super::message::{PROTOCOL_VERSION, put_str, take_str};
+use super::message::{PROTOCOL_VERSION, put_str, take_str, take_version};
 use crate::codec::Codec;
 use crate::error::{Refusal, RefusalReason};
 use crate::limits::{self, Limits};
 
-/// A service's name and version, as the hello carries them.
+/// A service's name and the versions of it that one side speaks, as the hello carries
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceInfo {
     name: Cow<'static, str>,
     version: u32,
+    oldest: u32,
 }
 
 impl ServiceInfo {
-    /// A service of this name and version.
+    /// A service of this name and version, and of no other version.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>, version: u32) -> Self {
-        ServiceInfo { name: name.into(), version }
+        ServiceInfo { name: name.into(), version, oldest: version }
+    }
+
+    /// The same service, of which every version from `oldest` on is spoken: at most
+    /// the newest.
+    #[must_use]
+    pub fn with_oldest(self, oldest: u32) -> Self {
+        ServiceInfo { oldest: oldest.min(self.version), ..self }
     }
 
     /// What a side asks for that calls nothing.
@@ -41,16 +50,37 @@ impl ServiceInfo {
         &self.name
     }
 
-    /// The service's version, 1 unless the attribute gives another.
+    /// The newest version that is spoken, 1 unless the attribute gives another.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// The oldest version that is still spoken.
+    #[must_use]
+    pub fn oldest(&self) -> u32 {
+        self.oldest
+    }
+
+    /// The newest version of one service that both speak.
+    pub(crate) fn common(&self, other: &ServiceInfo) -> Option<u32> {
+        let version = self.version.min(other.version);
+        let is_spoken = self.name == other.name && version >= self.oldest.max(other.oldest);
+        is_spoken.then_some(version)
+    }
+
+    /// The versions in words.
+    fn versions(&self) -> String {
+        match self.oldest {
+            oldest if oldest == self.version => format!("version {oldest}"),
+            oldest => format!("versions {oldest} to {}", self.version),
+        }
     }
 }
 
 impl fmt::Display for ServiceInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} version {}", self.name, self.version)
+        write!(f, "{} {}", self.name, self.versions())
     }
 }
 
@@ -71,6 +101,8 @@ pub(crate) struct Hello {
     /// The service that this side offers at the root port.
     pub(crate) offers: Option<ServiceInfo>,
     pub(crate) ports: PortLimits,
+    /// The services of which the peer is to choose the one at the root port.
+    pub(crate) choice: Vec<ServiceInfo>,
 }
 
 /// How much of ports and streams one side takes. A peer that says nothing of it
@@ -116,6 +148,19 @@ impl Hello {
             wants,
             offers,
             ports: PortLimits::from(limits),
+            choice: Vec::new(),
+        }
+    }
+
+    /// The version in which this side, whose own hello this is, calls the service at
+    /// the root port of `peer`.
+    pub(crate) fn version_called(&self, peer: &Hello) -> Option<u32> {
+        match &self.wants {
+            Some(wanted) => {
+                peer.offers.iter().chain(&peer.choice).filter_map(|offered| offered.common(wanted)).max()
+            }
+            // Who has not asked speaks the newest.
+            None => peer.offers.as_ref().map(ServiceInfo::version),
         }
     }
 
@@ -134,13 +179,28 @@ impl Hello {
         for limit in [ports, items, bytes, large] {
             varint::put(out, limit);
         }
+        for service in [&self.wants, &self.offers] {
+            varint::put(out, service.as_ref().map_or(0, |service| u64::from(service.oldest)));
+        }
+        let start = out.len();
+        varint::put(out, self.choice.len() as u64);
+        for ServiceInfo { name, version, oldest } in &self.choice {
+            put_str(out, name);
+            varint::put(out, u64::from(*version));
+            varint::put(out, u64::from(*oldest));
+        }
+        // So many that they have no place in a hello are not told of.
+        if out.len() - start > limits::HELLO_CHOICE {
+            out.truncate(start);
+            varint::put(out, 0);
+        }
     }
 
     /// Reads a hello. Bytes after the known fields are a later version's and
     /// are passed over.
     pub(crate) fn decode(mut rest: &[u8]) -> Option<Hello> {
         let rest = &mut rest;
-        Some(Hello {
+        let mut hello = Hello {
             protocol: varint::take(rest)?,
             codec: varint::take(rest)?,
             features: varint::take(rest)?,
@@ -150,7 +210,15 @@ impl Hello {
             wants: take_service(rest)?,
             offers: take_service(rest)?,
             ports: take_ports(rest)?,
-        })
+            choice: Vec::new(),
+        };
+        // One that ends here comes from a side that speaks one version of each.
+        if !rest.is_empty() {
+            hello.wants = take_oldest(rest, hello.wants)?;
+            hello.offers = take_oldest(rest, hello.offers)?;
+            hello.choice = take_choice(rest)?;
+        }
+        Some(hello)
     }
 
     /// Whether this side, whose own hello this is, can talk with `peer`.
@@ -178,28 +246,39 @@ impl Hello {
     }
 }
 
-/// Which of the services on offer is `wanted`; a refusal in words where none is.
-pub(crate) fn find_service(offers: &[ServiceInfo], wanted: &ServiceInfo) -> Result<usize, Refusal> {
+/// Which of the services on offer speaks the newest version of what is `wanted`, and
+/// which version that is; a refusal in words where none speaks any.
+pub(crate) fn find_service(offers: &[ServiceInfo], wanted: &ServiceInfo) -> Result<(usize, u32), Refusal> {
     let refuse = |reason, message| Err(Refusal { reason, message });
-    if let Some(index) = offers.iter().position(|offered| offered == wanted) {
-        return Ok(index);
+    let common = offers.iter().map(|offered| offered.common(wanted)).enumerate();
+    let best =
+        common.filter_map(|(index, version)| Some((index, version?))).max_by_key(|&(_, version)| version);
+    if let Some(best) = best {
+        return Ok(best);
     }
-    let versions: Vec<_> = offers.iter().filter(|offered| offered.name == wanted.name).collect();
-    if let [first, rest @ ..] = versions.as_slice() {
-        let others: String = rest.iter().map(|other| format!(", {}", other.version)).collect();
+    let others: Vec<_> = offers.iter().filter(|offered| offered.name == wanted.name).collect();
+    if others.is_empty() {
+        let offered: Vec<_> = offers.iter().map(ToString::to_string).collect();
+        let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
         return refuse(
-            RefusalReason::ServiceVersion,
-            format!(
-                "the service {wanted} was asked for, but this side offers version {}{others}",
-                first.version
-            ),
+            RefusalReason::Service,
+            format!("the service {wanted} was asked for, but this side offers {offered}"),
         );
     }
-    let offered: Vec<_> = offers.iter().map(ToString::to_string).collect();
-    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+    let offered: Vec<_> = others.iter().map(|other| other.versions()).collect();
+    let advice = if others.iter().all(|other| other.oldest > wanted.version) {
+        "the side that asks is the older one, update it"
+    } else if others.iter().all(|other| other.version < wanted.oldest) {
+        "the side that offers is the older one, update it"
+    } else {
+        "some of these are older and some are newer, offer what is between"
+    };
     refuse(
-        RefusalReason::Service,
-        format!("the service {wanted} was asked for, but this side offers {offered}"),
+        RefusalReason::ServiceVersion,
+        format!(
+            "the service {wanted} was asked for, but this side offers {}: {advice}",
+            offered.join(" and ")
+        ),
     )
 }
 
@@ -220,8 +299,29 @@ fn take_ports(rest: &mut &[u8]) -> Option<PortLimits> {
 #[allow(clippy::option_option)]
 fn take_service(rest: &mut &[u8]) -> Option<Option<ServiceInfo>> {
     let name = take_str(rest, limits::SERVICE_NAME)?.to_owned();
-    let version = u32::try_from(varint::take(rest)?).ok()?;
+    let version = take_version(rest)?;
     Some(ServiceInfo::new(name, version).or_none())
+}
+
+/// Reads the oldest version of a service that is known by its newest.
+#[allow(clippy::option_option)]
+fn take_oldest(rest: &mut &[u8], service: Option<ServiceInfo>) -> Option<Option<ServiceInfo>> {
+    let oldest = take_version(rest)?;
+    match service {
+        Some(service) => (oldest <= service.version).then(|| Some(service.with_oldest(oldest))),
+        None => Some(None),
+    }
+}
+
+/// Each takes some of the hello's bytes: there are no more than have come.
+fn take_choice(rest: &mut &[u8]) -> Option<Vec<ServiceInfo>> {
+    let count = varint::take(rest)?;
+    let mut choice = Vec::new();
+    for _ in 0..count {
+        let service = take_service(rest)?;
+        choice.push(take_oldest(rest, service)??);
+    }
+    Some(choice)
 }
 
 #[cfg(test)]
@@ -243,34 +343,118 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_of_a_hello_is_malformed() {
+    fn every_cut_of_a_hello_is_malformed_but_where_an_older_one_ends() {
         let mut bytes = Vec::new();
-        hello(Some(("Store", 3)), Some(("Host", 1))).encode(&mut bytes);
-        let whole = bytes.len();
-        let without_ports = {
-            let mut rest = Hello::decode(&bytes).unwrap();
-            rest.ports = PortLimits::default();
-            let mut short = Vec::new();
-            rest.encode(&mut short);
-            short.len() - 4
+        let hello = Hello {
+            wants: Some(ServiceInfo::new("Store", 300).with_oldest(200)),
+            offers: Some(ServiceInfo::new("Host", 2).with_oldest(1)),
+            choice: vec![ServiceInfo::new("Log", 2), ServiceInfo::new("Clock", 9).with_oldest(3)],
+            ..hello(None, None)
         };
-        for cut in (0..whole).filter(|&cut| cut != without_ports) {
-            assert_eq!(Hello::decode(&bytes[..cut]), None, "cut at {cut}");
+        hello.encode(&mut bytes);
+        let whole = bytes.len();
+        let exact = |service: &Option<ServiceInfo>| {
+            service.as_ref().map(|service| ServiceInfo::new(service.name.clone(), service.version))
+        };
+        let without_ranges = Hello {
+            wants: exact(&hello.wants),
+            offers: exact(&hello.offers),
+            choice: Vec::new(),
+            ..hello.clone()
+        };
+        let without_ports = Hello { ports: PortLimits::default(), ..without_ranges.clone() };
+        // Two bytes and one for the oldest versions, and the choice behind them, its
+        // length and two services; before them the limits of ports.
+        let ranges_at = whole - 3 - 1 - 6 - 8;
+        let ports_at = ranges_at - 11;
+        for cut in 0..=whole {
+            let expected = match cut {
+                _ if cut == whole => Some(&hello),
+                _ if cut == ranges_at => Some(&without_ranges),
+                _ if cut == ports_at => Some(&without_ports),
+                _ => None,
+            };
+            assert_eq!(Hello::decode(&bytes[..cut]).as_ref(), expected, "cut at {cut}");
         }
-        assert_eq!(Hello::decode(&bytes[..without_ports]).unwrap().ports, PortLimits::default());
+    }
+
+    #[test]
+    fn a_choice_that_is_too_long_for_a_hello_is_not_told() {
+        let service = |index: usize| ServiceInfo::new(format!("{}{index}", "s".repeat(2000)), 1);
+        let told = |count: usize| {
+            let mut bytes = Vec::new();
+            Hello { choice: (0..count).map(service).collect(), ..hello(None, None) }.encode(&mut bytes);
+            assert!(bytes.len() < limits::HELLO);
+            Hello::decode(&bytes).unwrap().choice.len()
+        };
+        assert_eq!([0, 2, 3, 100].map(told), [0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn a_range_that_is_reversed_is_malformed() {
+        let mut bytes = Vec::new();
+        hello(Some(("Store", 3)), None).encode(&mut bytes);
+        let oldest = bytes.len() - 3;
+        assert_eq!(bytes[oldest], 3);
+        bytes[oldest] = 4;
+        assert_eq!(Hello::decode(&bytes), None);
+        bytes[oldest] = 0;
+        assert_eq!(Hello::decode(&bytes).unwrap().wants, Some(ServiceInfo::new("Store", 3).with_oldest(0)));
+    }
+
+    #[test]
+    fn the_newest_version_that_both_speak_is_the_one() {
+        let store = |oldest, newest| ServiceInfo::new("Store", newest).with_oldest(oldest);
+        for (one, other, common) in [
+            (store(3, 4), store(3, 3), Some(3)),
+            (store(3, 4), store(3, 4), Some(4)),
+            (store(3, 4), store(4, 9), Some(4)),
+            (store(1, 9), store(4, 5), Some(5)),
+            (store(3, 4), store(5, 6), None),
+            (store(3, 4), ServiceInfo::new("Cart", 4), None),
+        ] {
+            assert_eq!((one.common(&other), other.common(&one)), (common, common), "{one} and {other}");
+        }
+        // Of several of one name it is the best, whatever their order.
+        let offers = [store(2, 3), store(4, 5), store(1, 1), ServiceInfo::new("Cart", 9)];
+        assert_eq!(find_service(&offers, &store(1, 4)), Ok((1, 4)));
+        assert_eq!(find_service(&offers, &store(1, 3)), Ok((0, 3)));
+        assert_eq!(find_service(&offers, &store(1, 1)), Ok((2, 1)));
+        assert_eq!(find_service(&offers, &store(5, 8)), Ok((1, 5)));
+        assert_eq!(store(3, 4).to_string(), "Store versions 3 to 4");
+        assert_eq!(store(7, 4), store(4, 4));
+    }
+
+    #[test]
+    fn without_a_common_version_both_ranges_are_named_and_which_side_is_older() {
+        let store = |oldest, newest| ServiceInfo::new("Store", newest).with_oldest(oldest);
+        let words = |offers: &[ServiceInfo], wanted| {
+            let refusal = find_service(offers, &wanted).unwrap_err();
+            assert_eq!(refusal.reason, RefusalReason::ServiceVersion);
+            refusal.message
+        };
+        assert_eq!(
+            words(&[store(5, 6)], store(3, 4)),
+            "the service Store versions 3 to 4 was asked for, but this side offers versions 5 to 6: \
+             the side that asks is the older one, update it"
+        );
+        assert_eq!(
+            words(&[store(1, 1), store(2, 3)], store(4, 4)),
+            "the service Store version 4 was asked for, but this side offers version 1 and versions 2 to 3: \
+             the side that offers is the older one, update it"
+        );
+        let between = words(&[store(1, 1), store(5, 5)], store(3, 3));
+        assert!(!between.contains("older one") && between.contains("between"), "{between}");
     }
 
     #[test]
     fn what_does_not_fit_is_refused_in_words() {
         let info = |name, version| ServiceInfo::new(name, version);
         let offers = [info("Cart", 1), info("Store", 2)];
-        assert_eq!(find_service(&offers, &info("Store", 2)), Ok(1));
+        assert_eq!(find_service(&offers, &info("Store", 2)), Ok((1, 2)));
         let refusal = find_service(&offers, &info("Stoer", 2)).unwrap_err();
         assert_eq!(refusal.reason, RefusalReason::Service);
         assert!(refusal.message.contains("Stoer version 2") && refusal.message.contains("Store version 2"));
-        let refusal = find_service(&offers, &info("Store", 1)).unwrap_err();
-        assert_eq!(refusal.reason, RefusalReason::ServiceVersion);
-        assert!(refusal.message.contains("offers version 2"));
         assert!(find_service(&[], &info("Store", 1)).unwrap_err().message.contains("none"));
         let server = hello(None, Some(("Store", 2)));
         let old = Hello { protocol: 9, ..hello(None, None) };

@@ -161,6 +161,11 @@ pub(crate) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes))
 }
 
+/// Takes a service's version off the front of `rest`.
+pub(crate) fn take_version(rest: &mut &[u8]) -> Option<u32> {
+    u32::try_from(varint::take(rest)?).ok()
+}
+
 /// Appends a string as its length and its UTF-8 bytes.
 pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     varint::put(out, text.len() as u64);

@@ -29,13 +29,13 @@ pub(crate) use self::batch::{Batch, RawItem};
 pub(crate) use self::calls::Reply;
 pub use self::close::CloseReason;
 pub(crate) use self::core::{Config, Deadline, Encode, ItemError};
-use self::core::{Core, PortAftermath};
+use self::core::{Core, PortAftermath, Root};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
 pub(crate) use self::load::Load;
-pub(crate) use self::message::{OPEN, ROOT_PORT, put_str, take_str};
+pub(crate) use self::message::{OPEN, ROOT_PORT, put_str, take_str, take_version};
 pub(crate) use self::outlet::{Inlet, Outlet, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
@@ -235,8 +235,13 @@ impl Session {
     // ---- ports ----
 
     /// Which of the services on offer the peer calls at the root port.
-    pub(crate) fn root(&self) -> Option<usize> {
+    pub(crate) fn root(&self) -> Option<Root> {
         self.with(|state| state.core.root())
+    }
+
+    /// The version of the peer's service at its root port that this side calls.
+    pub(crate) fn version(&self) -> Option<u32> {
+        self.with(|state| state.core.version())
     }
 
     /// How many ports are open.
@@ -345,9 +350,13 @@ impl Session {
         });
     }
 
-    /// Whether the peer offers this service at its root port.
+    /// Whether the peer offers this service at its root port, in the version that is
+    /// called there without asking: its newest.
     pub(crate) fn is_offered(&self, service: &ServiceInfo) -> bool {
-        self.with(|state| state.core.peer_offers() == Some(service))
+        self.with(|state| {
+            let offered = state.core.peer_offers();
+            offered.is_some_and(|offered| offered.common(service) == Some(offered.version()))
+        })
     }
 
     pub(crate) fn close(&self) {

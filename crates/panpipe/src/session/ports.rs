@@ -5,7 +5,6 @@
 //! both ends have said their last word about it, so it never means two things.
 
 use std::fmt;
-use std::sync::Arc;
 use std::task::Waker;
 
 use slab::Slab;
@@ -15,7 +14,7 @@ use super::core::Role;
 use super::hello::PortLimits;
 use super::stream_end::StreamEnd;
 use crate::limits;
-use crate::service::AnyService;
+use crate::service::Served;
 
 /// What the side is that opens a port by sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +33,14 @@ impl PortKind {
         Some(match byte {
             1 => PortKind::Stream,
             2 => PortKind::Sender,
-            3 => PortKind::Service,
+            3 | SERVICE_OF_VERSION => PortKind::Service,
             _ => return None,
         })
     }
 }
+
+/// The byte of a service that is opened together with the version that is spoken.
+pub(crate) const SERVICE_OF_VERSION: u8 = 4;
 
 /// A port that a message of the peer's carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub(crate) struct Attached {
     pub(crate) kind: PortKind,
     /// How many items may be sent before the first is read, where that is told.
     pub(crate) items: u64,
+    /// Which version of a service is spoken, where that is told.
+    pub(crate) version: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -75,7 +79,7 @@ pub(crate) enum Word {
 pub(crate) enum End {
     Reading(Reading),
     Writing(Writing),
-    Serving(Arc<dyn AnyService>),
+    Serving(Served),
     Calling,
 }
 
@@ -396,9 +400,9 @@ impl Ports {
     }
 
     /// The service that the peer calls at this port.
-    pub(crate) fn serving(&mut self, port: u64) -> Option<Arc<dyn AnyService>> {
+    pub(crate) fn serving(&mut self, port: u64) -> Option<Served> {
         match &self.get(port)?.end {
-            End::Serving(service) => Some(Arc::clone(service)),
+            End::Serving(served) => Some(served.clone()),
             _ => None,
         }
     }

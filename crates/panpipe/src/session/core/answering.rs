@@ -85,8 +85,8 @@ impl Core {
         let IncomingPorts { service, attached } = *ports;
         self.let_go(attached);
         // It may be the last that holds the service, whose drop is the user's.
-        if let Some(service) = service {
-            self.aftermath.ports().services.push(service);
+        if let Some(served) = service {
+            self.aftermath.ports().services.push(served.service);
         }
     }
 

@@ -8,8 +8,8 @@ use super::{Content, Core, Encode, FrameInProgress, Opened};
 use crate::carried::Offer;
 use crate::limits;
 use crate::session::hello::PortLimits;
-use crate::session::message::{CARRIES, Header, Kind, put_header};
-use crate::session::ports::{Attached, End, PortKind, Ports, Reading, Word, Writing};
+use crate::session::message::{CARRIES, Header, Kind, put_header, take_version};
+use crate::session::ports::{Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, Word, Writing};
 use crate::session::stream_end::StreamEnd;
 
 /// How many bytes the length of a trailer takes.
@@ -111,21 +111,26 @@ impl Core {
         let body = rest.len().checked_sub(u32::from_le_bytes(*len) as usize).ok_or(UNREADABLE)?;
         let mut trailer = &rest[body..];
         let mut attached = Vec::new();
-        while let Some((&kind, tail)) = trailer.split_first() {
+        while let Some((&byte, tail)) = trailer.split_first() {
             trailer = tail;
-            let kind = PortKind::from_byte(kind).ok_or(UNREADABLE)?;
+            let kind = PortKind::from_byte(byte).ok_or(UNREADABLE)?;
             let port = varint::take(&mut trailer).ok_or(UNREADABLE)?;
-            let mut items = 0;
+            let (mut items, mut version) = (0, None);
             let end = match kind {
                 PortKind::Stream => End::Reading(Reading::new(self.own_ports, None)),
                 PortKind::Sender => {
                     items = varint::take(&mut trailer).ok_or(UNREADABLE)?;
                     End::Writing(Writing::new(self.peer_ports, Some(items)))
                 }
-                PortKind::Service => End::Calling,
+                PortKind::Service => {
+                    if byte == SERVICE_OF_VERSION {
+                        version = Some(take_version(&mut trailer).ok_or(UNREADABLE)?);
+                    }
+                    End::Calling
+                }
             };
             self.ports.opened_by_peer(port, end, self.limits.max_ports)?;
-            attached.push(Attached { port, kind, items });
+            attached.push(Attached { port, kind, items, version });
         }
         Ok((body, attached))
     }
@@ -198,8 +203,8 @@ impl Core {
         }
         match &mut known.end {
             End::Writing(writing) => self.aftermath.wakes.append(&mut writing.wakers),
-            End::Serving(service) => {
-                self.aftermath.ports().services.push(service.clone());
+            End::Serving(served) => {
+                self.aftermath.ports().services.push(served.service.clone());
                 self.say_last(Kind::End, port, |out| StreamEnd::Finished.encode(out));
             }
             End::Reading(_) | End::Calling => return self.violation("a port was stopped by the wrong side"),
@@ -250,7 +255,7 @@ impl Core {
 fn streams_of(opened: Vec<(Offer, u64)>) -> Opened {
     let streams = opened.into_iter().filter_map(|(offer, number)| match offer {
         Offer::Stream(attach) | Offer::Sender { attach, .. } => Some((attach, number)),
-        Offer::Service(_) => None,
+        Offer::Service { .. } => None,
     });
     streams.collect()
 }
@@ -276,13 +281,19 @@ fn open(
                 Offer::Sender { items, .. } => {
                     (PortKind::Sender, End::Reading(Reading::new(own, Some(*items))))
                 }
-                Offer::Service(service) => (PortKind::Service, End::Serving(service.clone())),
+                Offer::Service { served, .. } => (PortKind::Service, End::Serving(served.clone())),
             };
             let number = ports.open_one(end);
+            let kind_at = out.len();
             out.push(kind as u8);
             varint::put(out, number);
-            if let Offer::Sender { items, .. } = &offer {
-                varint::put(out, *items);
+            match &offer {
+                Offer::Sender { items, .. } => varint::put(out, *items),
+                Offer::Service { told: Some(version), .. } => {
+                    out[kind_at] = SERVICE_OF_VERSION;
+                    varint::put(out, u64::from(*version));
+                }
+                Offer::Stream(_) | Offer::Service { .. } => {}
             }
             (offer, number)
         })

@@ -31,7 +31,7 @@ use crate::carried::Carried;
 use crate::codec::Codec;
 use crate::error::CallError;
 use crate::limits::{self, Limits};
-use crate::service::AnyService;
+use crate::service::{AnyService, Served};
 
 use self::carrying::Words;
 pub(crate) use self::streaming::ItemError;
@@ -100,7 +100,7 @@ pub(crate) struct Incoming {
 /// What has to do with ports in a call.
 pub(crate) struct IncomingPorts {
     /// What is called, if it is not the root port's service.
-    pub(crate) service: Option<Arc<dyn AnyService>>,
+    pub(crate) service: Option<Served>,
     /// The ports that the arguments carry.
     pub(crate) attached: Vec<Attached>,
 }
@@ -157,6 +157,15 @@ impl Aftermath {
     }
 }
 
+/// The service at this side's root port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Root {
+    /// Its place among all that is on offer.
+    pub(crate) index: usize,
+    /// The version that the peer speaks.
+    pub(crate) version: u32,
+}
+
 pub(crate) struct Core {
     role: Role,
     codec: Codec,
@@ -193,9 +202,11 @@ pub(crate) struct Core {
     peer_ports: PortLimits,
     /// All that the peer may ask for, and which of it the root port is.
     offers: Arc<Vec<ServiceInfo>>,
-    root: Option<usize>,
+    root: Option<Root>,
     /// What the peer offers at its root port.
     peer_offers: Option<Box<ServiceInfo>>,
+    /// The version of it that this side calls, once that is known.
+    version: Option<u32>,
     driver: Option<Waker>,
     /// True while the driver is at work and will see what is queued.
     driving: bool,
@@ -221,18 +232,24 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(config: Config) -> Self {
         let limits = config.limits.at_least_the_protocols();
-        let root = (config.offers.len() == 1).then_some(0);
-        let offered = root.map(|_| config.offers[0].clone());
+        let offered = (config.offers.len() == 1).then(|| config.offers[0].clone());
+        // Who calls it without asking for it speaks the newest version.
+        let root = offered.as_ref().map(|only| Root { index: 0, version: only.version() });
+        let mut hello = Hello::new(config.codec, &limits, config.wants, offered);
+        if config.role == Role::Dialer && root.is_none() {
+            hello.choice = config.offers.to_vec();
+        }
         Core {
             role: config.role,
             codec: config.codec,
-            hello: Hello::new(config.codec, &limits, config.wants, offered),
+            hello,
             own_ports: PortLimits::from(&limits),
             peer_ports: PortLimits::default(),
             ports: Ports::new(config.role),
             offers: config.offers,
             root,
             peer_offers: None,
+            version: None,
             limits,
             phase: Phase::Quiet,
             room: Room { calls: 1, bytes: usize::MAX },
@@ -481,8 +498,14 @@ impl Core {
     }
 
     /// Which of the services on offer the root port is, once that is known.
-    pub(crate) fn root(&self) -> Option<usize> {
+    pub(crate) fn root(&self) -> Option<Root> {
         self.root
+    }
+
+    /// The version of the peer's service at its root port that this side calls, once
+    /// that is known.
+    pub(crate) fn version(&self) -> Option<u32> {
+        self.version
     }
 
     /// What the peer offers at its root port, once its hello is here.

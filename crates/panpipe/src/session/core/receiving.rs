@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use panpipe_transport::buffer::{Assembly, FrameBuf};
 
-use super::{Core, Incoming, Phase, Role, remember_one_more};
+use super::{Core, Incoming, Phase, Role, Root, remember_one_more};
 use crate::codec::Codec;
 use crate::error::{Refusal, RefusalReason};
 use crate::limits;
@@ -55,11 +55,12 @@ impl Core {
         }
         if let Some(wanted) = &peer.wants {
             match find_service(&self.offers, wanted) {
-                Ok(index) => self.root = Some(index),
+                Ok((index, version)) => self.root = Some(Root { index, version }),
                 Err(refusal) => return self.refuse(refusal),
             }
         }
-        self.hello.offers = self.root.map(|index| self.offers[index].clone());
+        self.hello.offers = self.root.map(|root| self.offers[root.index].clone());
+        self.version = self.hello.version_called(&peer);
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
         if self.role == Role::Acceptor {

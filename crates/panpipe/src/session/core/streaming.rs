@@ -341,8 +341,8 @@ impl Core {
                     self.aftermath.wakes.extend(reading.waker.take());
                 }
                 End::Writing(writing) => self.aftermath.wakes.append(&mut writing.wakers),
-                End::Serving(service) => {
-                    self.aftermath.ports().services.push(service.clone());
+                End::Serving(served) => {
+                    self.aftermath.ports().services.push(served.service.clone());
                     self.ports.say(number, Word::ToNobody);
                 }
                 End::Calling => {}

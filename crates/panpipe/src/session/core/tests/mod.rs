@@ -3,6 +3,7 @@
 mod calls;
 mod goodbye;
 mod ports;
+mod versions;
 
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -30,7 +31,11 @@ impl Side {
             Role::Dialer => Config::dialer(store),
             Role::Acceptor => Config { offers: Arc::new(vec![store]), ..Config::acceptor() },
         };
-        let mut core = Core::new(Config { limits, ..config });
+        Side::with(Config { limits, ..config })
+    }
+
+    fn with(config: Config) -> Side {
+        let mut core = Core::new(config);
         let now = Instant::now();
         core.begin(now);
         Side { core, inbox: Inbox::default(), magic: false, asked: Vec::new(), now }

@@ -13,7 +13,7 @@ use crate::session::ports::PortKind;
 use crate::session::stream_end::StreamEnd;
 
 /// An end of a stream of which the core only has to tell when it begins.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl Attach for Quiet {
     fn attach(self: Arc<Self>, _: Arc<Link>, _: u64) {}
@@ -37,6 +37,10 @@ impl Wake for Woken {
 
 fn stream() -> Offer {
     Offer::Stream(Arc::new(Quiet))
+}
+
+fn service() -> Offer {
+    Offer::Service { served: Served { service: Arc::new(Quiet), version: None }, told: None }
 }
 
 impl Side {
@@ -120,7 +124,7 @@ fn streaming(limits: Limits) -> (Side, Side) {
     assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
     theirs.hears(&ours.sends());
     let attached = &theirs.asked[0].ports.as_ref().unwrap().attached;
-    assert_eq!(*attached, [Attached { port: 1, kind: PortKind::Stream, items: 0 }]);
+    assert_eq!(*attached, [Attached { port: 1, kind: PortKind::Stream, items: 0, version: None }]);
     assert_eq!(ours.begun(), [1]);
     (ours, theirs)
 }
@@ -224,7 +228,7 @@ fn no_last_word_passes_a_large_message_and_small_calls_do() {
     assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Err(StreamEnd::Finished)));
     // A stub that goes behind a one-way call.
     assert_eq!(theirs.asked.len(), 2);
-    let mut offer = Some(Box::new(vec![Offer::Service(Arc::new(Quiet))]));
+    let mut offer = Some(Box::new(vec![service()]));
     let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
     assert!(theirs.core.poll_answer(theirs.asked[0].id.unwrap(), Waker::noop(), reply).is_ready());
     ours.hears(&theirs.sends());
@@ -381,7 +385,7 @@ fn a_number_is_in_use_until_the_last_word_about_it_is_out() {
 #[test]
 fn the_last_word_waits_for_the_last_of_several_large_messages() {
     let (mut ours, mut theirs) = streaming(Limits::default());
-    let mut offer = Some(Box::new(vec![Offer::Service(Arc::new(Quiet))]));
+    let mut offer = Some(Box::new(vec![service()]));
     let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
     assert!(theirs.core.poll_answer(theirs.asked[0].id.unwrap(), Waker::noop(), reply).is_ready());
     ours.hears(&theirs.sends());
