@@ -13,6 +13,7 @@ mod clients;
 mod deadlines;
 mod edges;
 mod failures;
+mod flush;
 mod large_messages;
 mod limits;
 mod names;

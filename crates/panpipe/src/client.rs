@@ -14,9 +14,9 @@ use crate::call;
 use crate::carried;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
-use crate::link::{Link, PendingCall, Received, over_stream};
+use crate::link::{Link, PendingCall, Received, flush, over_stream};
 use crate::service::{AnyService, MethodInfo};
-use crate::session::{CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
+use crate::session::{CloseReason, Config, Deadline, FLUSH, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
 use crate::shape::{Shape, Wired};
 use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
 
@@ -52,6 +52,39 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
         }
     }
 
+    /// Ready when the other side has handed every one-way call that was made before,
+    /// on this client's connection, to its handler, in order. A one-way call was made
+    /// once its future was ready.
+    ///
+    /// It is a barrier for the calls, not for what their handlers do: a handler may
+    /// still be at work after its first point of waiting. At the client of a port it
+    /// is the whole connection's. A local client's calls are with their handlers
+    /// already.
+    ///
+    /// The deadline of the call that is being answered here, if one is, and the
+    /// client's timeout hold as for calls. Dropping the future gives up waiting.
+    ///
+    /// ```
+    /// # #[panpipe::service]
+    /// # pub trait Log { #[oneway] async fn line(&self, text: String); }
+    /// use panpipe::ServiceClient;
+    ///
+    /// # async fn run(log: LogClient) -> Result<(), panpipe::CallError> {
+    /// log.line("the last one".to_owned()).await?; // is on its way
+    /// log.flush().await?; // has arrived
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::UnknownMethod`] where the other side is older than this method;
+    /// [`CallError::Unsupported`] where nothing comes back that could tell: over
+    /// tarpc's transports; whatever a call can fail with.
+    fn flush(&self) -> impl Future<Output = Result<(), CallError>> + Send {
+        self.inner().flush()
+    }
+
     /// The process at the other end, as far as the system tells.
     fn peer(&self) -> Peer {
         match &self.inner().carrier {
@@ -72,6 +105,9 @@ pub(crate) trait TypedCarrier<Req, Resp>: Send + Sync {
 
     /// Ready as soon as the call is on its way.
     fn oneway(&self, info: &'static MethodInfo, request: Req) -> TypedCall<()>;
+
+    /// Ready when all that was called before is with its handlers.
+    fn flush(&self) -> TypedCall<()>;
 
     /// The service that is called, if it is one of this process.
     fn service(&self) -> Option<Arc<dyn AnyService>> {
@@ -244,6 +280,22 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         }
     }
 
+    /// The barrier behind one-way calls.
+    pub(crate) fn flush(
+        &self,
+    ) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<Req, Resp> {
+        static INFO: MethodInfo = MethodInfo::new("panpipe.flush", FLUSH);
+        let deadline = self.deadline(&INFO);
+        let carrier = self.carrier.clone();
+        async move {
+            match carrier {
+                Carrier::Link(link) => flush(link, deadline).await,
+                Carrier::Stub(stub) => flush(Arc::clone(&stub.link), deadline).await,
+                Carrier::Typed(typed) => typed.flush().await,
+            }
+        }
+    }
+
     /// Serializes the client as a port at which its service is called, by way
     /// of this process unless it is here.
     ///
@@ -286,6 +338,10 @@ impl<Req, Resp: Send> TypedCarrier<Req, Resp> for Lost {
     }
 
     fn oneway(&self, _: &'static MethodInfo, _: Req) -> TypedCall<()> {
+        Box::pin(async { Err(CallError::Disconnected { sent: false }) })
+    }
+
+    fn flush(&self) -> TypedCall<()> {
         Box::pin(async { Err(CallError::Disconnected { sent: false }) })
     }
 }

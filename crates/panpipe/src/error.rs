@@ -77,6 +77,9 @@ pub enum CallError<E = Infallible> {
     /// not run.
     #[error("the connection was refused: {0}")]
     Refused(Refusal),
+    /// What carries this client's calls cannot do it, in words. Nothing was sent.
+    #[error("what carries this client's calls cannot do it: {0}")]
+    Unsupported(String),
 }
 
 impl CallError {
@@ -104,6 +107,7 @@ impl<E> CallError<E> {
             CallError::UnknownMethod => CallError::UnknownMethod,
             CallError::Malformed(why) => CallError::Malformed(why),
             CallError::Refused(refusal) => CallError::Refused(refusal),
+            CallError::Unsupported(why) => CallError::Unsupported(why),
         })
     }
 }

@@ -15,6 +15,10 @@ pub(crate) const ROOT_PORT: u64 = 0;
 /// The method of the root port that opens another service of the same side.
 pub(crate) const OPEN: u64 = 0;
 
+/// The method of the root port that is answered when all one-way calls that came
+/// before it have been handed to their handlers.
+pub(crate) const FLUSH: u64 = 1;
+
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
