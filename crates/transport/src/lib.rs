@@ -29,7 +29,8 @@
 //!
 //! Where streams come from: [`Listener`] and [`connect`] for a name, [`anonymous`] for
 //! two threads or a parent and its child, [`stdio`] for a process that is talked to
-//! over its standard streams. Who is at the other end is a [`Peer`]. How values become
+//! over its standard streams; [`FifoReader`] and [`FifoWriter`] for one direction with
+//! a name. Who is at the other end is a [`Peer`]. How values become
 //! bytes is a [`codec`], each a feature: `bincode`, the default, `postcard`,
 //! `messagepack`, `json`.
 //!
@@ -45,6 +46,7 @@ pub mod varint;
 
 mod connect;
 mod error;
+mod fifo;
 mod listener;
 mod name;
 mod peer;
@@ -56,6 +58,7 @@ mod transport;
 
 pub use connect::{Connect, connect};
 pub use error::{BindError, ConnectError, NameError};
+pub use fifo::{FifoReader, FifoWriter};
 pub use listener::Listener;
 pub use name::PipeName;
 pub use peer::Peer;

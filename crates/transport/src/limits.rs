@@ -57,6 +57,16 @@ pub const BACKLOG: u32 = 1024;
 /// The same on Windows, where each takes an instance of the pipe.
 pub const WAITING_INSTANCES: usize = 16;
 
+// ---- one-way pipes ----
+
+/// The largest record, in bytes: what Linux puts into a pipe in one piece.
+pub const RECORD: usize = 4096;
+/// How much is read at once of a one-way pipe, and how many bytes of its records wait
+/// between the pipe and their handlers' connection.
+pub const RECORDS_READ: usize = 64 << 10;
+/// How often at most it is said that something was passed over.
+pub const PASSED_OVER_PAUSE: Duration = Duration::from_secs(1);
+
 // ---- sessions ----
 
 /// How many calls of one peer run at once.

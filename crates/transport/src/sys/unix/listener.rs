@@ -83,7 +83,7 @@ impl Drop for NamedListener {
     }
 }
 
-fn inode(path: &Path) -> rustix::io::Result<(u64, u64)> {
+pub(super) fn inode(path: &Path) -> rustix::io::Result<(u64, u64)> {
     let stat = lstat(path)?;
     Ok((stat.st_dev, stat.st_ino))
 }
@@ -108,7 +108,7 @@ fn clear_stale(place: &Place) -> Result<(), BindError> {
     }
 }
 
-fn occupied(place: &Place) -> BindError {
+pub(super) fn occupied(place: &Place) -> BindError {
     let what = match lstat(place.path()) {
         Ok(stat) => {
             let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -126,16 +126,16 @@ fn occupied(place: &Place) -> BindError {
     BindError::Occupied { path: place.to_string(), what }
 }
 
-/// The right to a name, held by locking a file beside the socket. The system
+/// The right to a name, held by locking a file beside the socket or FIFO. The system
 /// lets go of it when the process ends, however it ends.
 #[derive(Debug)]
-struct NameLock {
+pub(super) struct NameLock {
     path: PathBuf,
     _file: OwnedFd,
 }
 
 impl NameLock {
-    fn take(place: &Place) -> Result<Self, BindError> {
+    pub(super) fn take(place: &Place) -> Result<Self, BindError> {
         let mut path = OsString::from(place.path());
         path.push(".lock");
         let path = PathBuf::from(path);

@@ -7,6 +7,7 @@
 
 mod child;
 mod directory;
+mod fifo;
 mod half;
 mod listener;
 mod place;
@@ -15,6 +16,7 @@ mod sigpipe;
 mod stdio;
 
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
+pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use listener::{NamedListener, connect};
 pub(crate) use place::Place;

@@ -9,6 +9,7 @@
 //! Type-checked, and run under Wine. Wine enforces no pipe's security.
 
 mod child;
+mod fifo;
 mod half;
 mod listener;
 mod pipe;
@@ -18,6 +19,7 @@ mod security;
 mod tests;
 
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
+pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use listener::{NamedListener, connect};
 pub(crate) use pipe::pipe;
