@@ -18,6 +18,7 @@ mod large_messages;
 mod limits;
 mod names;
 mod one_way_calls;
+mod oneway_pipes;
 mod other_carriers;
 mod protocol_text;
 mod refusals;

@@ -15,6 +15,7 @@ use crate::carried;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
 use crate::link::{Link, PendingCall, Received, flush, over_stream};
+use crate::oneway::RecordWriter;
 use crate::service::{AnyService, MethodInfo};
 use crate::session::{CloseReason, Config, Deadline, FLUSH, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
 use crate::shape::{Shape, Wired};
@@ -48,7 +49,7 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
         match &self.inner().carrier {
             Carrier::Link(link) => link.close_reason(),
             Carrier::Stub(stub) => stub.link.close_reason(),
-            Carrier::Typed(_) => None,
+            Carrier::Records(_) | Carrier::Typed(_) => None,
         }
     }
 
@@ -80,7 +81,8 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     ///
     /// [`CallError::UnknownMethod`] where the other side is older than this method;
     /// [`CallError::Unsupported`] where nothing comes back that could tell: over
-    /// tarpc's transports; whatever a call can fail with.
+    /// tarpc's transports and [one-way pipes](crate::oneway); whatever a call can fail
+    /// with.
     fn flush(&self) -> impl Future<Output = Result<(), CallError>> + Send {
         self.inner().flush()
     }
@@ -90,7 +92,7 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
         match &self.inner().carrier {
             Carrier::Link(link) => link.peer(),
             Carrier::Stub(stub) => stub.link.peer(),
-            Carrier::Typed(_) => Peer::unknown(),
+            Carrier::Records(_) | Carrier::Typed(_) => Peer::unknown(),
         }
     }
 }
@@ -120,6 +122,8 @@ enum Carrier<Req, Resp> {
     Link(Arc<Link>),
     /// Another port.
     Stub(Arc<Stub>),
+    /// A pipe that goes one way.
+    Records(Arc<RecordWriter>),
     Typed(Arc<dyn TypedCarrier<Req, Resp>>),
 }
 
@@ -128,6 +132,7 @@ impl<Req, Resp> Clone for Carrier<Req, Resp> {
         match self {
             Carrier::Link(link) => Carrier::Link(Arc::clone(link)),
             Carrier::Stub(stub) => Carrier::Stub(Arc::clone(stub)),
+            Carrier::Records(writer) => Carrier::Records(Arc::clone(writer)),
             Carrier::Typed(stub) => Carrier::Typed(Arc::clone(stub)),
         }
     }
@@ -150,6 +155,7 @@ impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
         let carrier = match &self.carrier {
             Carrier::Link(link) => format!("connection to {}", link.peer()),
             Carrier::Stub(stub) => format!("port {} of the connection to {}", stub.port, stub.link.peer()),
+            Carrier::Records(_) => "a one-way pipe".to_owned(),
             Carrier::Typed(_) => "values".to_owned(),
         };
         f.debug_struct("Client").field("over", &carrier).field("timeout", &self.timeout).finish()
@@ -163,6 +169,10 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
 
     pub(crate) fn of_stub(stub: Stub) -> Self {
         Client { carrier: Carrier::Stub(Arc::new(stub)), timeout: None }
+    }
+
+    pub(crate) fn of_records(writer: Arc<RecordWriter>) -> Self {
+        Client { carrier: Carrier::Records(writer), timeout: None }
     }
 
     pub(crate) fn of_typed(stub: Arc<dyn TypedCarrier<Req, Resp>>) -> Self {
@@ -218,6 +228,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
                 Carrier::Link(link) => (link, ROOT_PORT, None),
                 // Held until the call is over: it is what closes the port.
                 Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+                Carrier::Records(_) => return Err(nothing_comes_back().widen()),
                 Carrier::Typed(typed) => {
                     let response =
                         typed.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
@@ -269,6 +280,10 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             let (link, port, _stub) = match carrier {
                 Carrier::Link(link) => (link, ROOT_PORT, None),
                 Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+                Carrier::Records(writer) => {
+                    let record = writer.record(info, &args)?;
+                    return writer.write(record).await;
+                }
                 Carrier::Typed(typed) => return typed.oneway(info, to_request(args)).await,
             };
             poll_fn(move |cx| {
@@ -291,6 +306,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             match carrier {
                 Carrier::Link(link) => flush(link, deadline).await,
                 Carrier::Stub(stub) => flush(Arc::clone(&stub.link), deadline).await,
+                Carrier::Records(_) => Err(nothing_comes_back()),
                 Carrier::Typed(typed) => typed.flush().await,
             }
         }
@@ -309,7 +325,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     {
         let here = match &client.inner().carrier {
             Carrier::Typed(typed) => typed.service(),
-            Carrier::Link(_) | Carrier::Stub(_) => None,
+            Carrier::Link(_) | Carrier::Stub(_) | Carrier::Records(_) => None,
         };
         OfferedService(here.unwrap_or_else(|| Arc::new(Relay(client.clone())))).serialize(serializer)
     }
@@ -326,6 +342,11 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             None => Client::of_typed(Arc::new(Lost)),
         })
     }
+}
+
+fn nothing_comes_back() -> CallError {
+    let why = "nothing comes back over a one-way pipe that could tell; connect by the client's own `connect`";
+    CallError::Unsupported(why.to_owned())
 }
 
 /// Stands for a service whose port did not travel with its message. The message

@@ -42,6 +42,7 @@
 //! - To call: the generated client's `connect`, `over` and `local`; what can go
 //!   wrong is [`CallError`].
 //! - In a handler: [`call`] knows who calls, as what, and until when.
+//! - One direction is enough: [`oneway`], for services of which nothing comes back.
 //! - Children: [`spawn`] and [`serve_parent`].
 //! - tarpc: the module [`tarpc`](mod@tarpc), with the feature of that name, which is
 //!   on by default.
@@ -74,6 +75,7 @@ mod stream;
 mod stub;
 
 pub mod call;
+pub mod oneway;
 
 /// Makes a service of a trait.
 ///
@@ -137,6 +139,7 @@ pub use connect::{Connect, Target, connect};
 pub use connection::Connection;
 pub use error::{CallError, Refusal, RefusalReason, StreamError};
 pub use limits::Limits;
+pub use oneway::OnewayService;
 pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};

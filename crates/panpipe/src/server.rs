@@ -31,13 +31,15 @@ pub async fn serve<I: ServiceImpl>(
     name: impl TryInto<PipeName, Error: Into<NameError>>,
     service: Serve<I>,
 ) -> Result<(), ServeError> {
-    let ctrl_c = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::warn!("ctrl-c cannot be watched for, the server runs until it is killed: {error}");
-            std::future::pending::<()>().await;
-        }
-    };
-    Server::bind(name).service(service).until(ctrl_c).serve().await
+    Server::bind(name).service(service).until(ctrl_c()).serve().await
+}
+
+/// Ready at ctrl-c.
+pub(crate) async fn ctrl_c() {
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::warn!("ctrl-c cannot be watched for, the server runs until it is killed: {error}");
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Serves one client over a stream of bytes, until the connection ends; gives
@@ -226,7 +228,7 @@ impl Server {
             stopping,
             until: self.until,
         };
-        Ok(RunningServer { name, stop, task: tokio::spawn(accept.run()) })
+        Ok(RunningServer::new(name, stop, tokio::spawn(accept.run())))
     }
 }
 
@@ -239,6 +241,10 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
+    pub(crate) fn new(name: PipeName, stop: watch::Sender<bool>, task: JoinHandle<()>) -> Self {
+        RunningServer { name, stop, task }
+    }
+
     /// The name that is served.
     #[must_use]
     pub fn name(&self) -> &PipeName {
@@ -315,7 +321,7 @@ impl Accept {
 }
 
 /// Waits until the value is true; false when nobody can set it any more.
-async fn told(event: &mut watch::Receiver<bool>) -> bool {
+pub(crate) async fn told(event: &mut watch::Receiver<bool>) -> bool {
     event.wait_for(|&told| told).await.is_ok()
 }
 

@@ -69,6 +69,15 @@ impl FifoReader {
         &self.name
     }
 
+    /// Reads what is there, and never waits.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing is.
+    pub fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.reader.try_read(bytes)
+    }
+
     /// Gives up the name, for another reader to take. What is in the FIFO, and what is
     /// written by who has it open, can still be read.
     pub fn give_up_name(&mut self) {

@@ -32,7 +32,7 @@ pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
-pub(crate) use self::message::{FLUSH, OPEN, ROOT_PORT, put_str, take_str};
+pub(crate) use self::message::{FLUSH, OPEN, ROOT_PORT, put_str, take_str, take_u64};
 pub(crate) use self::outlet::{Inlet, Outlet, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
