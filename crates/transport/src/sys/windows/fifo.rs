@@ -4,7 +4,6 @@
 //! of its own, so that there is no one stream for them all, and no program can write
 //! to it as to a file.
 
-use std::convert::Infallible;
 use std::io;
 
 use super::{Place, ReadHalf, WriteHalf};
@@ -15,11 +14,11 @@ pub(crate) const ATOMIC: usize = crate::limits::RECORD;
 
 /// The right to a FIFO's name: there is none.
 #[derive(Debug)]
-pub(crate) struct FifoName(#[allow(dead_code, reason = "there is none")] Infallible);
+pub(crate) enum FifoName {}
 
 /// The end that keeps a FIFO from ending with its last writer: there is none.
 #[derive(Debug)]
-pub(crate) struct HeldEnd(#[allow(dead_code, reason = "there is none")] Infallible);
+pub(crate) enum HeldEnd {}
 
 /// Fails.
 pub(crate) fn bind_fifo(place: &Place) -> Result<(ReadHalf, HeldEnd, FifoName), BindError> {
