@@ -90,6 +90,11 @@ impl Service {
         })
     }
 
+    /// Whether it has methods, and nothing comes back of any.
+    pub(crate) fn is_oneway(&self) -> bool {
+        self.methods().next().is_some() && self.methods().all(|method| method.oneway)
+    }
+
     /// The trait's type parameters.
     pub(crate) fn params(&self) -> Vec<&Ident> {
         self.generics.type_params().map(|param| &param.ident).collect()

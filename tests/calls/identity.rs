@@ -112,7 +112,8 @@ async fn a_process_that_gets_the_pid_of_a_client_is_not_taken_for_it() {
 
 #[tokio::test]
 async fn a_child_is_asked_by_its_parent() {
-    let child = panpipe::spawn(child_command("worker")).start::<WorkerClient>().unwrap();
+    let command = panpipe::spawn(child_command("worker"));
+    let child = command.offer(Prober::default().serve()).start::<WorkerClient>().unwrap();
     let peer = child.client().peer();
     assert_eq!(peer, Peer::child(child.id().unwrap()));
     assert_eq!(peer.uid, Peer::this_process().uid);

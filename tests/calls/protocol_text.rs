@@ -45,6 +45,41 @@ impl Numbers for Maths {
     }
 }
 
+/// The service of the example of a record.
+#[panpipe::service]
+pub trait Log {
+    /// One more line.
+    #[oneway]
+    async fn line(&self, level: u8, text: String);
+}
+
+struct Heard(tokio::sync::mpsc::UnboundedSender<(u8, String)>);
+
+impl Log for Heard {
+    async fn line(&self, level: u8, text: String) {
+        self.0.send((level, text)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_one_way_client_writes_the_record_of_the_text_and_its_reader_reads_it() {
+    let record = example("record");
+    let (write, mut read) = tokio::io::duplex(4096);
+    let log: LogClient = panpipe::oneway::over(write);
+    log.line(2, "hi".to_owned()).await.unwrap();
+    drop(log);
+    let mut written = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut read, &mut written).await.unwrap();
+    assert_eq!(written, record);
+    let (heard, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let totals = panpipe::oneway::serve_reader(&record[..], Heard(heard).serve()).await.unwrap();
+    assert_eq!((totals.records, totals.damaged, totals.noise_bytes), (1, 0, 0));
+    assert_eq!(lines.recv().await, Some((2, "hi".to_owned())));
+    // The tests' own peer, which shares no code with it, writes the same.
+    let args = [&[2][..], &raw::block(b"hi")].concat();
+    assert_eq!(raw::record("Log", 1, 1, "oneway line(u8,String)", &args), record);
+}
+
 fn read_exactly(raw: &mut Raw, expected: &[u8]) {
     let mut bytes = vec![0; expected.len()];
     std::io::Read::read_exact(&mut raw.socket, &mut bytes).unwrap();

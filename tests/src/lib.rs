@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod probe;
 pub mod process;
 pub mod raw;
+pub mod sink;
 pub mod studio;
 pub mod sys;
 pub mod system;

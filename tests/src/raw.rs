@@ -174,6 +174,46 @@ pub fn block(bytes: &[u8]) -> Vec<u8> {
     [(bytes.len() as u64).to_le_bytes().to_vec(), bytes.to_vec()].concat()
 }
 
+/// A record of a one-way pipe.
+pub fn record(service: &str, version: u64, codec: u8, signature: &str, args: &[u8]) -> Vec<u8> {
+    let service = method(&format!("{service} {version}"));
+    let body = [&service.to_le_bytes()[..], &[codec], &method(signature).to_le_bytes(), args].concat();
+    let stuffed: Vec<u8> = without_noughts(&body).into_iter().map(|byte| byte ^ 0x89).collect();
+    let behind_sum = [sevens(stuffed.len() as u64, 2), stuffed].concat();
+    [b"\x89way".to_vec(), sevens(u64::from(crc32(&behind_sum)), 5), behind_sum].concat()
+}
+
+/// A number in so many bytes of seven bits.
+fn sevens(value: u64, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|place| (value >> (7 * place)) as u8 & 0x7f).collect()
+}
+
+/// Each run of up to 254 bytes that are not nought behind its length, plus one; a nought
+/// goes between runs, but behind one of 254.
+fn without_noughts(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut runs = bytes.split(|&byte| byte == 0).peekable();
+    while let Some(run) = runs.next() {
+        let mut rest = run;
+        while rest.len() >= 254 {
+            out.push(255);
+            out.extend(&rest[..254]);
+            rest = &rest[254..];
+        }
+        let is_last = runs.peek().is_none();
+        if !(is_last && rest.is_empty() && !run.is_empty()) {
+            out.push(rest.len() as u8 + 1);
+            out.extend(rest);
+        }
+    }
+    out
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |sum: u32, _| if sum & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 };
+    !bytes.iter().fold(!0, |sum, &byte| (0..8).fold(sum ^ u32::from(byte), step))
+}
+
 /// A frame that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {

@@ -14,10 +14,11 @@ use crate::call;
 use crate::carried;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
-use crate::link::{Link, PendingCall, Received, over_stream};
+use crate::link::{Link, PendingCall, Received, flush, over_stream};
+use crate::oneway::RecordWriter;
 use crate::reconnect::{Arguments, Reconnecting};
 use crate::service::{AnyService, MethodInfo};
-use crate::session::{CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
+use crate::session::{CloseReason, Config, Deadline, FLUSH, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
 use crate::shape::{Shape, Wired};
 use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
 
@@ -51,8 +52,42 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
             Carrier::Link(link) => link.close_reason(),
             Carrier::Stub(stub) => stub.link.close_reason(),
             Carrier::Reconnecting(engine) => engine.link().close_reason(),
-            Carrier::Typed(_) => None,
+            Carrier::Records(_) | Carrier::Typed(_) => None,
         }
+    }
+
+    /// Ready when the other side has handed every one-way call that was made before,
+    /// on this client's connection, to its handler, in order. A one-way call was made
+    /// once its future was ready.
+    ///
+    /// It is a barrier for the calls, not for what their handlers do: a handler may
+    /// still be at work after its first point of waiting. At the client of a port it
+    /// is the whole connection's. A local client's calls are with their handlers
+    /// already.
+    ///
+    /// The deadline of the call that is being answered here, if one is, and the
+    /// client's timeout hold as for calls. Dropping the future gives up waiting.
+    ///
+    /// ```
+    /// # #[panpipe::service]
+    /// # pub trait Log { #[oneway] async fn line(&self, text: String); }
+    /// use panpipe::ServiceClient;
+    ///
+    /// # async fn run(log: LogClient) -> Result<(), panpipe::CallError> {
+    /// log.line("the last one".to_owned()).await?; // is on its way
+    /// log.flush().await?; // has arrived
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::UnknownMethod`] where the other side is older than this method;
+    /// [`CallError::Unsupported`] where nothing comes back that could tell: over
+    /// tarpc's transports and [one-way pipes](crate::oneway); whatever a call can fail
+    /// with.
+    fn flush(&self) -> impl Future<Output = Result<(), CallError>> + Send {
+        self.inner().flush()
     }
 
     /// The process at the other end, as far as the system tells.
@@ -61,7 +96,7 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
             Carrier::Link(link) => link.peer(),
             Carrier::Stub(stub) => stub.link.peer(),
             Carrier::Reconnecting(engine) => engine.link().peer(),
-            Carrier::Typed(_) => Peer::unknown(),
+            Carrier::Records(_) | Carrier::Typed(_) => Peer::unknown(),
         }
     }
 
@@ -91,6 +126,9 @@ pub(crate) trait TypedCarrier<Req, Resp>: Send + Sync {
     /// Ready as soon as the call is on its way.
     fn oneway(&self, info: &'static MethodInfo, request: Req) -> TypedCall<()>;
 
+    /// Ready when all that was called before is with its handlers.
+    fn flush(&self) -> TypedCall<()>;
+
     /// The service that is called, if it is one of this process.
     fn service(&self) -> Option<Arc<dyn AnyService>> {
         None
@@ -104,6 +142,8 @@ enum Carrier<Req, Resp> {
     Stub(Arc<Stub>),
     /// The root port of a connection, and of those after it.
     Reconnecting(Arc<Reconnecting>),
+    /// A pipe that goes one way.
+    Records(Arc<RecordWriter>),
     Typed(Arc<dyn TypedCarrier<Req, Resp>>),
 }
 
@@ -113,6 +153,7 @@ impl<Req, Resp> Clone for Carrier<Req, Resp> {
             Carrier::Link(link) => Carrier::Link(Arc::clone(link)),
             Carrier::Stub(stub) => Carrier::Stub(Arc::clone(stub)),
             Carrier::Reconnecting(engine) => Carrier::Reconnecting(Arc::clone(engine)),
+            Carrier::Records(writer) => Carrier::Records(Arc::clone(writer)),
             Carrier::Typed(stub) => Carrier::Typed(Arc::clone(stub)),
         }
     }
@@ -136,7 +177,7 @@ impl<Req, Resp> Carrier<Req, Resp> {
                 let link = engine.link();
                 Version::Agreed(link.version().filter(|_| link.takes_calls()))
             }
-            Carrier::Typed(_) => Version::Newest,
+            Carrier::Records(_) | Carrier::Typed(_) => Version::Newest,
         }
     }
 
@@ -177,6 +218,7 @@ impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
             Carrier::Link(link) => format!("connection to {}", link.peer()),
             Carrier::Stub(stub) => format!("port {} of the connection to {}", stub.port, stub.link.peer()),
             Carrier::Reconnecting(engine) => format!("connections to {}", engine.link().peer()),
+            Carrier::Records(_) => "a one-way pipe".to_owned(),
             Carrier::Typed(_) => "values".to_owned(),
         };
         f.debug_struct("Client").field("over", &carrier).field("timeout", &self.timeout).finish()
@@ -194,6 +236,10 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
 
     pub(crate) fn of_reconnecting(engine: Arc<Reconnecting>) -> Self {
         Client { carrier: Carrier::Reconnecting(engine), timeout: None }
+    }
+
+    pub(crate) fn of_records(writer: Arc<RecordWriter>) -> Self {
+        Client { carrier: Carrier::Records(writer), timeout: None }
     }
 
     pub(crate) fn of_typed(stub: Arc<dyn TypedCarrier<Req, Resp>>) -> Self {
@@ -255,6 +301,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
                     let received = engine.call(info, deadline, args).await.map_err(CallError::widen)?;
                     return decode_reply::<ST, T, SE, E>(info, received);
                 }
+                Carrier::Records(_) => return Err(nothing_comes_back().widen()),
                 Carrier::Typed(typed) => {
                     let response =
                         typed.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
@@ -305,6 +352,10 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
                     let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
                     return engine.oneway(info, deadline, args).await;
                 }
+                Carrier::Records(writer) => {
+                    let record = writer.record(info, &args)?;
+                    return writer.write(record).await;
+                }
                 Carrier::Typed(typed) => return typed.oneway(info, to_request(args)).await,
             };
             poll_fn(move |cx| {
@@ -313,6 +364,25 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
                 })
             })
             .await
+        }
+    }
+
+    /// The barrier behind one-way calls.
+    pub(crate) fn flush(
+        &self,
+    ) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<Req, Resp> {
+        static INFO: MethodInfo = MethodInfo::new("panpipe.flush", FLUSH);
+        let deadline = self.deadline(&INFO);
+        let carrier = self.carrier.clone();
+        async move {
+            match carrier {
+                Carrier::Link(link) => flush(link, deadline).await,
+                Carrier::Stub(stub) => flush(Arc::clone(&stub.link), deadline).await,
+                // Calls that went over a connection before it are not known of.
+                Carrier::Reconnecting(engine) => flush(engine.link(), deadline).await,
+                Carrier::Records(_) => Err(nothing_comes_back()),
+                Carrier::Typed(typed) => typed.flush().await,
+            }
         }
     }
 
@@ -329,7 +399,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     {
         let here = match &client.inner().carrier {
             Carrier::Typed(typed) => typed.service(),
-            Carrier::Link(_) | Carrier::Stub(_) | Carrier::Reconnecting(_) => None,
+            Carrier::Link(_) | Carrier::Stub(_) | Carrier::Reconnecting(_) | Carrier::Records(_) => None,
         };
         let service = here.unwrap_or_else(|| Arc::new(Relay(client.clone())));
         OfferedService::of_any_version(service).serialize(serializer)
@@ -372,6 +442,11 @@ where
     }
 }
 
+fn nothing_comes_back() -> CallError {
+    let why = "nothing comes back over a one-way pipe that could tell; connect by the client's own `connect`";
+    CallError::Unsupported(why.to_owned())
+}
+
 /// Stands for a service whose port did not travel with its message. The message
 /// is answered with an error, so that nobody gets to see this.
 struct Lost;
@@ -382,6 +457,10 @@ impl<Req, Resp: Send> TypedCarrier<Req, Resp> for Lost {
     }
 
     fn oneway(&self, _: &'static MethodInfo, _: Req) -> TypedCall<()> {
+        Box::pin(async { Err(CallError::Disconnected { sent: false }) })
+    }
+
+    fn flush(&self) -> TypedCall<()> {
         Box::pin(async { Err(CallError::Disconnected { sent: false }) })
     }
 }

@@ -16,7 +16,7 @@ use crate::carried::{self, Claims};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
 use crate::service::{MethodInfo, Served};
-use crate::session::{Failure, OPEN, Session, put_status};
+use crate::session::{FLUSH, Failure, OPEN, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
 
@@ -143,6 +143,27 @@ impl IncomingCall<'_> {
             }
             Err(refusal) => self.fail(Failure::Refused(refusal)),
         }
+    }
+
+    /// Answers, with nothing, when all one-way calls that have come before are with
+    /// their handlers.
+    pub(crate) fn flush(self) {
+        static INFO: MethodInfo = MethodInfo::new("panpipe.flush", FLUSH);
+        let Some(id) = self.id else {
+            let Dispatched(()) = self.unknown_method();
+            return;
+        };
+        let session = Arc::clone(self.session);
+        let mut come = None;
+        let task = async move {
+            poll_fn(|cx| session.poll_handed_on(id, &mut come, cx.waker())).await;
+            let nothing = |_, out: &mut Vec<u8>| {
+                put_status(out, true);
+                Ok(None)
+            };
+            poll_fn(|cx| session.poll_answer(id, cx.waker(), &mut { nothing })).await;
+        };
+        let Dispatched(()) = self.run(&INFO, Box::pin(task));
     }
 
     /// Runs what answers the call.

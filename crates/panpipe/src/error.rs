@@ -78,6 +78,9 @@ pub enum CallError<E = Infallible> {
     /// not run.
     #[error("the connection was refused: {0}")]
     Refused(Refusal),
+    /// What carries this client's calls cannot do it, in words. Nothing was sent.
+    #[error("what carries this client's calls cannot do it: {0}")]
+    Unsupported(String),
 }
 
 impl CallError {
@@ -105,6 +108,7 @@ impl<E> CallError<E> {
             CallError::UnknownMethod => CallError::UnknownMethod,
             CallError::Malformed(why) => CallError::Malformed(why),
             CallError::Refused(refusal) => CallError::Refused(refusal),
+            CallError::Unsupported(why) => CallError::Unsupported(why),
         })
     }
 }

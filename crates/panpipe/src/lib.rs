@@ -44,6 +44,7 @@
 //!   server's process.
 //! - In a handler: [`call`] knows who calls, as what, and until when, and does
 //!   something with the caller's rights.
+//! - One direction is enough: [`oneway`], for services of which nothing comes back.
 //! - Children: [`spawn`] and [`serve_parent`].
 //! - tarpc: the module [`tarpc`](mod@tarpc), with the feature of that name, which is
 //!   on by default.
@@ -80,6 +81,7 @@ mod stub;
 mod sys;
 
 pub mod call;
+pub mod oneway;
 
 /// Makes a service of a trait.
 ///
@@ -200,6 +202,7 @@ pub use connection::Connection;
 pub use error::{CallError, Refusal, RefusalReason, StreamError};
 pub use hub::{ClientId, ConnectedClient, Delivery, Hub, Slow};
 pub use limits::Limits;
+pub use oneway::OnewayService;
 pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};

@@ -16,8 +16,8 @@ use crate::codec::Codec;
 use crate::error::CallError;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    Config, Deadline, Driver, Encode, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody, ServiceInfo, Session,
-    of_pipe, of_stream, parse_reply, put_str,
+    Config, Deadline, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody, ServiceInfo,
+    Session, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
 
@@ -190,6 +190,27 @@ pub(crate) async fn open_service(
             }
             Err(why) => Err(CallError::Malformed(why)),
         },
+        ReplyBody::AppError(_) => Err(CallError::UnknownMethod),
+        ReplyBody::Failed(error) => Err(error),
+    }
+}
+
+/// Waits until the peer has handed every one-way call that was made before to its
+/// handler.
+pub(crate) async fn flush(link: Arc<Link>, deadline: Option<Deadline>) -> Result<(), CallError> {
+    let mut made = None;
+    let queued = poll_fn(|cx| link.poll_oneways_queued(&mut made, cx.waker()));
+    match deadline {
+        None => queued.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.at.into(), queued)
+            .await
+            .map_err(|_| CallError::DeadlineExceeded)?,
+    }
+    let mut call = PendingCall::new(link, deadline);
+    let started = &mut call;
+    poll_fn(move |cx| started.poll_start((ROOT_PORT, FLUSH), cx.waker(), &mut |_, _| Ok(None))).await?;
+    match parse_reply(&call.reply().await?.body) {
+        ReplyBody::Value(_) => Ok(()),
         ReplyBody::AppError(_) => Err(CallError::UnknownMethod),
         ReplyBody::Failed(error) => Err(error),
     }

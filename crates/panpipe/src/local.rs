@@ -52,6 +52,10 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
         })
     }
 
+    fn flush(&self) -> TypedCall<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn service(&self) -> Option<Arc<dyn AnyService>> {
         Some(Arc::new(Serve { service: Arc::clone(&self.service) }))
     }

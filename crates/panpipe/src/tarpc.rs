@@ -202,6 +202,11 @@ impl<Req: Send + 'static, Resp: Send + 'static> TypedCarrier<Req, Resp> for Jobs
             Ok(())
         })
     }
+
+    fn flush(&self) -> TypedCall<()> {
+        let why = "tarpc has no one-way calls whose arrival could be waited for; connect by panpipe's own";
+        Box::pin(std::future::ready(Err(CallError::Unsupported(why.to_owned()))))
+    }
 }
 
 fn call_error(error: RpcError) -> CallError {

@@ -29,9 +29,10 @@
 //!
 //! Where streams come from: [`Listener`] and [`connect`] for a name, [`anonymous`] for
 //! two threads or a parent and its child, [`stdio`] for a process that is talked to
-//! over its standard streams. Who is at the other end is a [`Peer`], who may be there
-//! an [`Access`]. How values become bytes is a [`codec`], each a feature: `bincode`,
-//! the default, `postcard`, `messagepack`, `json`.
+//! over its standard streams; [`FifoReader`] and [`FifoWriter`] for one direction with
+//! a name. Who is at the other end is a [`Peer`], who may be there an [`Access`]. How
+//! values become bytes is a [`codec`], each a feature: `bincode`, the default,
+//! `postcard`, `messagepack`, `json`.
 //!
 //! [`buffer`], [`frame`], [`varint`] and [`limits`] are what a protocol of one's own is
 //! built of; panpipe's is.
@@ -47,6 +48,7 @@ mod access;
 mod checks;
 mod connect;
 mod error;
+mod fifo;
 mod impersonate;
 mod listener;
 mod name;
@@ -60,6 +62,7 @@ mod transport;
 pub use access::{Access, AccessDenied};
 pub use connect::{Connect, connect};
 pub use error::{BindError, ConnectError, ImpersonateError, NameError};
+pub use fifo::{FifoReader, FifoWriter};
 pub use listener::{Listener, Retired};
 pub use name::PipeName;
 pub use peer::Peer;

@@ -75,6 +75,19 @@ pub const BACKOFF_LEAST: Duration = Duration::from_millis(1);
 /// How long it is tried in all before it is given up.
 pub const BACKOFF_IN_ALL: Duration = Duration::from_secs(30);
 
+// ---- one-way pipes ----
+
+/// The largest record, in bytes: what Linux puts into a pipe in one piece.
+pub const RECORD: usize = 4096;
+/// How much is read at once of a one-way pipe, and how many bytes of its records wait
+/// between the pipe and their handlers' connection.
+pub const RECORDS_READ: usize = 64 << 10;
+/// How many bytes are read at most of what is left when a reader ends: as many as a
+/// pipe can hold.
+pub const RECORDS_LEFT: usize = 1 << 20;
+/// How often at most it is said that something was passed over.
+pub const PASSED_OVER_PAUSE: Duration = Duration::from_secs(1);
+
 // ---- sessions ----
 
 /// How many calls of one peer run at once.

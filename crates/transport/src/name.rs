@@ -1,6 +1,7 @@
 //! The name of a pipe: what a server listens on and clients connect to.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use crate::error::NameError;
@@ -87,6 +88,13 @@ impl PipeName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.name
+    }
+
+    /// Where the pipe is, as long as it is this process's own user's alone: of a FIFO,
+    /// what a shell script writes to.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.place.own_path()
     }
 
     pub(crate) fn place(&self) -> &sys::Place {

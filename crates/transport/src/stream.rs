@@ -81,6 +81,15 @@ impl PipeReader {
     pub fn from_handle(handle: &str) -> io::Result<Self> {
         sys::take_read_handle(handle).map(PipeReader::new)
     }
+
+    /// Reads what is there, and never waits.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing is.
+    pub fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.half.try_read(bytes)
+    }
 }
 
 /// The end of a pipe that is written.

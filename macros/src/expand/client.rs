@@ -32,6 +32,12 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     let methods = service.methods().map(|method| expand_method(service, names, method));
     let relays = service.methods().map(|method| relay_arm(service, names, method));
     let info = info(service);
+    let oneway = service.is_oneway().then(|| {
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics ::panpipe::OnewayService for #client #arguments #where_clause {}
+        }
+    });
     let debug_name = client.to_string();
     let params = service.params();
     let offer_doc = "Makes a client of a service of this process, to be passed to another as an argument, a result or a stream's item: whoever has it calls back. The service is dropped with the last client of it, here and there.";
@@ -117,6 +123,8 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
                 }
             }
         }
+
+        #oneway
 
         #[automatically_derived]
         impl #impl_generics ::panpipe::__private::serde::Serialize for #client #arguments #where_clause {

@@ -37,7 +37,15 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
         (!service.params().is_empty()).then(|| quote!(#request::__Types(_, never) => match never {},));
     let info = info(service);
     let version = service.versions.newest;
+    let oneway = service.is_oneway().then(|| {
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics ::panpipe::OnewayService for #service_type #arguments #where_clause {}
+        }
+    });
     quote! {
+        #oneway
+
         #[automatically_derived]
         impl #impl_generics ::panpipe::__private::ServiceImpl for #service_type #arguments #where_clause {
             type Req = #request #types;

@@ -1,12 +1,13 @@
 //! Writes a thousand times to a peer that has gone, with SIGPIPE at its default:
-//! `sigpipe pipe|socket|client|child`.
+//! `sigpipe pipe|socket|client|child|fifo`.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use panpipe_tests::probe::ProbeClient;
+use panpipe_tests::sink::SinkClient;
 use panpipe_tests::{sys, unique_name};
-use panpipe_transport::{Listener, anonymous, connect};
+use panpipe_transport::{FifoReader, Listener, anonymous, connect};
 
 fn main() {
     sys::die_of_sigpipe();
@@ -49,6 +50,17 @@ async fn run(what: &str) -> u32 {
                 one.set_nonblocking(true).expect("a socket can be non-blocking");
                 let one = tokio::net::UnixStream::from_std(one).expect("it is a socket");
                 errors += u32::from(ProbeClient::over(one).add(1, 2).await.is_err());
+            }
+            errors
+        }
+        "fifo" => {
+            let name = unique_name("sigpipe");
+            let mut errors = 0;
+            for _ in 0..1000 {
+                let reader = FifoReader::bind(&name).expect("the name is free");
+                let client: SinkClient = panpipe::oneway::connect(&name).await.expect("it is read");
+                drop(reader);
+                errors += u32::from(client.hold().await.is_err());
             }
             errors
         }

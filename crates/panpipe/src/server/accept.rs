@@ -89,7 +89,7 @@ async fn say_no(stream: PipeStream, refusal: Refusal) {
 }
 
 /// Waits until the value is true; false when nobody can set it any more.
-async fn told(event: &mut watch::Receiver<bool>) -> bool {
+pub(crate) async fn told(event: &mut watch::Receiver<bool>) -> bool {
     event.wait_for(|&told| told).await.is_ok()
 }
 

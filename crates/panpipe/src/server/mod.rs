@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
+pub(crate) use self::accept::told;
 use self::accept::{Accept, ClientSetup};
 pub use self::running::RunningServer;
 use crate::connection::Connection;
@@ -298,7 +299,7 @@ impl Server {
         };
         let task = tokio::spawn(accept.run());
         sys::ready();
-        Ok(RunningServer { name, hub, stop, task })
+        Ok(RunningServer::new(name, hub, stop, task))
     }
 }
 

@@ -10,13 +10,17 @@ use crate::hub::Hub;
 /// A server at work. Dropping it leaves the server running.
 #[derive(Debug)]
 pub struct RunningServer {
-    pub(super) name: PipeName,
-    pub(super) hub: Hub,
-    pub(super) stop: watch::Sender<bool>,
-    pub(super) task: JoinHandle<()>,
+    name: PipeName,
+    hub: Hub,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
 }
 
 impl RunningServer {
+    pub(crate) fn new(name: PipeName, hub: Hub, stop: watch::Sender<bool>, task: JoinHandle<()>) -> Self {
+        RunningServer { name, hub, stop, task }
+    }
+
     /// The name that is served.
     #[must_use]
     pub fn name(&self) -> &PipeName {

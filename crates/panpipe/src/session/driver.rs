@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::close::CloseReason;
 use super::core::{Core, Incoming, IncomingPorts};
-use super::message::{Header, Kind, MAGIC, OPEN, parse_header};
+use super::message::{FLUSH, Header, Kind, MAGIC, OPEN, parse_header};
 use super::outlet::{Inlet, Outlet};
 use super::{Session, State};
 use crate::carried::Claims;
@@ -232,6 +232,7 @@ impl Driver {
     /// Starts the handlers that wait, as long as there is room for replies, and for
     /// one-way calls.
     fn start_parked(&mut self) {
+        let mut handed_on = false;
         while let Some(next) = self.oneways.front() {
             let bytes = next.bytes();
             if !self.session.with(|state| state.core.starts_waiting_oneway(bytes)) {
@@ -239,6 +240,10 @@ impl Driver {
             }
             let Some(Parked { incoming, codec, args }) = self.oneways.pop_front() else { return };
             incoming.run(&self.session, &mut self.services, codec, &args);
+            handed_on = true;
+        }
+        if handed_on {
+            self.session.with(|state| state.core.oneways_are_handed_on());
         }
         while !self.parked.is_empty() && self.session.with(|state| state.core.has_queue_room()) {
             let Some(Parked { incoming, codec, args }) = self.parked.pop_front() else { return };
@@ -459,8 +464,9 @@ impl Incoming {
         let Incoming { id, method, deadline, ports, .. } = self;
         let call = IncomingCall { session, id, method, deadline, version: None, codec, args, claims: None };
         match ports {
-            None if method != OPEN => dispatch(services.root(session), call),
-            None => services.open(call),
+            None if method > FLUSH => dispatch(services.root(session), call),
+            None if method == OPEN => services.open(call),
+            None => call.flush(),
             Some(ports) => run_with_ports(call, *ports, services),
         }
     }

@@ -40,6 +40,10 @@ pub(crate) struct Handlers {
     active: usize,
     bytes: usize,
     oneways: usize,
+    /// How many one-way calls have come, and how many of them, the first, have been
+    /// handed to their handlers.
+    oneways_come: u64,
+    oneways_handed: u64,
     /// One-way calls that wait until fewer run, and what they take.
     waiting_oneways: usize,
     waiting_bytes: usize,
@@ -143,6 +147,26 @@ impl Handlers {
 
     pub(crate) fn oneway_started(&mut self) {
         self.oneways += 1;
+    }
+
+    /// Notes a one-way call that has come.
+    pub(crate) fn oneway_comes(&mut self) {
+        self.oneways_come += 1;
+    }
+
+    /// How many one-way calls have come so far.
+    pub(crate) fn oneways_come(&self) -> u64 {
+        self.oneways_come
+    }
+
+    /// Notes that all one-way calls that do not wait have been handed on.
+    pub(crate) fn oneways_are_handed_on(&mut self) {
+        self.oneways_handed = self.oneways_come - self.waiting_oneways as u64;
+    }
+
+    /// Whether the first so many one-way calls have been handed on.
+    pub(crate) fn has_handed_on(&self, come: u64) -> bool {
+        self.oneways_handed >= come
     }
 
     pub(crate) fn oneway_ended(&mut self) {

@@ -17,6 +17,9 @@ pub(crate) const OPEN: u64 = 0;
 
 /// The id of a Goodbye that answers the peer's own.
 pub(crate) const IN_RETURN: u64 = 1;
+/// The method of the root port that is answered when all one-way calls that came
+/// before it have been handed to their handlers.
+pub(crate) const FLUSH: u64 = 1;
 
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,7 +35,7 @@ pub(crate) use self::handlers::Stop;
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
 pub(crate) use self::load::Load;
-pub(crate) use self::message::{OPEN, ROOT_PORT, put_str, take_str, take_version};
+pub(crate) use self::message::{FLUSH, OPEN, ROOT_PORT, put_str, take_str, take_u64, take_version};
 pub(crate) use self::outlet::{Inlet, Outlet, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
@@ -198,6 +198,10 @@ impl Session {
         })
     }
 
+    pub(crate) fn poll_oneways_queued(&self, made: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+        self.with(|state| state.core.poll_oneways_queued(made, waker))
+    }
+
     pub(crate) fn drop_call(&self, key: usize) {
         self.with(|state| {
             state.core.drop_call(key);
@@ -226,6 +230,10 @@ impl Session {
 
     pub(crate) fn poll_stop(&self, id: u32, waker: &Waker) -> Option<Stop> {
         self.with(|state| state.core.poll_stop(id, waker))
+    }
+
+    pub(crate) fn poll_handed_on(&self, id: u32, come: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+        self.with(|state| state.core.poll_handed_on(id, come, waker))
     }
 
     pub(crate) fn oneway_ended(&self) {

@@ -37,6 +37,8 @@ struct Transfer {
     at: usize,
     /// Frames that must not go before it has.
     after: Vec<u8>,
+    /// Which of all it is, in the order in which they were made.
+    serial: u64,
     /// It is no longer wanted.
     aborted: bool,
 }
@@ -53,6 +55,8 @@ pub(crate) struct Outgoing {
     lent: Option<usize>,
     /// How many bytes have not been handed out.
     bytes: usize,
+    /// How many messages there have been.
+    made: u64,
     /// Where the outgoing stream ended after the last part.
     seen: Option<u64>,
     /// For how many parts they stay short: small messages pass.
@@ -89,6 +93,7 @@ impl Outgoing {
         let len = frame.len();
         self.active.resize_with(TRANSFERS, || None);
         self.bytes += len - HEAD;
+        self.made += 1;
         self.waiting.push_back(Transfer {
             content,
             opened,
@@ -96,6 +101,7 @@ impl Outgoing {
             len,
             at: HEAD,
             after: Vec::new(),
+            serial: self.made,
             aborted: false,
         });
     }
@@ -114,6 +120,17 @@ impl Outgoing {
     /// Whether a one-way call has not wholly been handed out.
     pub(crate) fn has_oneway(&mut self) -> bool {
         self.bytes > 0 && self.all().any(|transfer| transfer.content.kind == Kind::Oneway)
+    }
+
+    /// How many messages there have been so far.
+    pub(crate) fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Whether a one-way call among the first so many has not wholly been handed out.
+    pub(crate) fn has_oneway_among(&mut self, made: u64) -> bool {
+        self.bytes > 0
+            && self.all().any(|transfer| transfer.content.kind == Kind::Oneway && transfer.serial <= made)
     }
 
     /// Whether anything that is sent to this port, which is not the root, has not

@@ -38,7 +38,7 @@ impl From<CallError> for Failure {
             CallError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
             CallError::Overloaded => Failure::Overloaded,
             CallError::UnknownMethod => Failure::UnknownMethod,
-            CallError::Malformed(why) => Failure::Malformed(why),
+            CallError::Malformed(why) | CallError::Unsupported(why) => Failure::Malformed(why),
             CallError::Refused(refusal) => Failure::Refused(refusal),
         }
     }

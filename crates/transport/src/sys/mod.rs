@@ -7,6 +7,8 @@
 //! - `NamedListener`: `bind(&Place, Reach)`, `accept()`, `retire()`, which gives a
 //!   `RetiredListener`: `accept()`, which never waits;
 //! - `connect(&Place, expect_owner)`: one try, which never waits;
+//! - `bind_fifo(&Place)`, `FifoName`, `HeldEnd`: a FIFO to read; `open_fifo(&Place)`: one
+//!   try to open it for writing, which never waits; `ATOMIC`: what one write keeps whole;
 //! - `Handle`, `pipe()`: an anonymous pipe, private to the process, as its
 //!   reading and its writing handle; `handle_number`, `pass_to`, `Passed`: how a
 //!   child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the

@@ -143,6 +143,9 @@ impl Core {
 
     /// The call has been answered; its id is the peer's again.
     pub(super) fn settle(&mut self, id: u32) {
+        if !self.flush_waiters.is_empty() {
+            self.flush_waiters.remove(&id);
+        }
         let Some(ticket) = self.handlers.remove(id) else { return };
         self.lighten(1);
         if let Some(ticket) = ticket {
@@ -171,8 +174,11 @@ impl Core {
     /// Whether a one-way call that has come, and takes so many bytes, is to be run
     /// now. If not it waits, in its order.
     pub(crate) fn admits_oneway(&mut self, bytes: usize) -> bool {
+        self.handlers.oneway_comes();
         if self.handlers.waiting_oneways() == 0 && self.has_room_for_oneway() {
             self.handlers.oneway_started();
+            // It is handed on before anything is read that comes behind it.
+            self.handlers.oneways_are_handed_on();
             return true;
         }
         self.handlers.oneway_waits(bytes);
@@ -187,6 +193,23 @@ impl Core {
             self.handlers.oneway_started();
         }
         starts
+    }
+
+    /// All one-way calls that do not wait any more have been handed to their handlers.
+    pub(crate) fn oneways_are_handed_on(&mut self) {
+        self.handlers.oneways_are_handed_on();
+        self.aftermath.wakes.extend(std::mem::take(&mut self.flush_waiters).into_values());
+    }
+
+    /// The call `id` waits until the one-way calls that have come so far, as of its
+    /// first poll, have been handed to their handlers.
+    pub(crate) fn poll_handed_on(&mut self, id: u32, come: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+        let come = *come.get_or_insert(self.handlers.oneways_come());
+        if self.handlers.has_handed_on(come) {
+            return Poll::Ready(());
+        }
+        self.flush_waiters.insert(id, waker.clone());
+        Poll::Pending
     }
 
     pub(crate) fn oneway_ended(&mut self) {

@@ -122,6 +122,17 @@ impl Core {
         Poll::Pending
     }
 
+    /// Waits until the one-way calls that have been made so far, as of the first
+    /// poll, are all before whatever is queued next.
+    pub(crate) fn poll_oneways_queued(&mut self, made: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+        let made = *made.get_or_insert(self.outgoing.made());
+        if !self.outgoing.has_oneway_among(made) {
+            return Poll::Ready(());
+        }
+        remember_one_more(&mut self.reply_waiters, waker);
+        Poll::Pending
+    }
+
     /// The caller has gone: gives up its place, or tells the peer to stop.
     pub(crate) fn drop_call(&mut self, key: usize) {
         if let Some(id) = self.forget(key) {

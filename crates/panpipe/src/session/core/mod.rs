@@ -10,6 +10,7 @@ mod streaming;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
@@ -186,6 +187,8 @@ pub(crate) struct Core {
     /// Until a hello has passed: when it has to have.
     greeting: Option<Ticket>,
     reply_waiters: Vec<Waker>,
+    /// Calls that wait until one-way calls have been handed to their handlers.
+    flush_waiters: BTreeMap<u32, Waker>,
     /// Streams that wait for room in the queue.
     stream_waiters: Vec<Waker>,
     /// Streams that wait until large items have been read.
@@ -263,6 +266,7 @@ impl Core {
             deadlines: Deadlines::default(),
             greeting: None,
             reply_waiters: Vec::new(),
+            flush_waiters: BTreeMap::new(),
             stream_waiters: Vec::new(),
             large_waiters: Vec::new(),
             aftermath: Aftermath::default(),

@@ -69,6 +69,20 @@ impl ReadHalf {
         }
     }
 
+    /// Reads what is there, and never waits.
+    pub(crate) fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match self.kind {
+                Kind::Socket => recv(self.fd.get_ref(), &mut *bytes, RecvFlags::DONTWAIT).map(|(n, _)| n),
+                Kind::Pipe => rustix::io::read(self.fd.get_ref(), &mut *bytes),
+            };
+            match read {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.fd.poll_read_ready(cx))?;

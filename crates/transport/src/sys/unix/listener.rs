@@ -202,7 +202,7 @@ fn clear_stale(path: &Path) -> Result<(), BindError> {
     Err(BindError::InUse { path: path.display().to_string(), pid })
 }
 
-fn occupied(path: &Path) -> BindError {
+pub(super) fn occupied(path: &Path) -> BindError {
     let what = match lstat(path) {
         Ok(stat) => {
             let kind = match FileType::from_raw_mode(stat.st_mode) {

@@ -8,6 +8,7 @@
 mod activation;
 mod child;
 mod directory;
+mod fifo;
 mod half;
 mod identity;
 mod impersonate;
@@ -19,6 +20,7 @@ mod sigpipe;
 mod stdio;
 
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
+pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, this_process, user_name};
 pub(crate) use impersonate::{Credentials, run_as};

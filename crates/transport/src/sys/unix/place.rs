@@ -69,6 +69,11 @@ impl Place {
         }
     }
 
+    /// Where what belongs to the user alone is.
+    pub(crate) fn own_path(&self) -> &Path {
+        self.path(Reach::Owner)
+    }
+
     /// What has to be locked to be alone with the name. The private lock is that of a
     /// public name too: a user's plain name has one server. The public one is for
     /// processes of the user that do not have the same `$XDG_RUNTIME_DIR`.

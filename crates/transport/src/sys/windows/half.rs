@@ -63,6 +63,14 @@ impl ReadHalf {
         Ok(ReadHalf { pipe: Arc::new(of_handle(handle)?) })
     }
 
+    /// Reads what is there, and never waits.
+    pub(crate) fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match either!(&*self.pipe, pipe => pipe.try_read(bytes)) {
+            Err(error) => end_or(error).map(|()| 0),
+            other => other,
+        }
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             if let Err(error) = ready!(either!(&*self.pipe, pipe => pipe.poll_read_ready(cx))) {

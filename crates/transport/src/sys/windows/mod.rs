@@ -9,6 +9,7 @@
 //! Type-checked, and run under Wine. Wine enforces no pipe's security.
 
 mod child;
+mod fifo;
 mod half;
 mod identity;
 mod listener;
@@ -19,6 +20,7 @@ mod security;
 mod tests;
 
 pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
+pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, run_as, this_process, user_name};
 pub(crate) use listener::{NamedListener, RetiredListener, connect};

@@ -1,6 +1,7 @@
 //! Where the pipe of a name is.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::error::NameError;
 
@@ -48,6 +49,11 @@ impl Place {
 
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The same: a pipe's path does not tell whose it is.
+    pub(crate) fn own_path(&self) -> &Path {
+        Path::new(&self.path)
     }
 }
 

@@ -249,3 +249,44 @@ fn a_deadline_takes_nothing_from_a_reply_that_is_here() {
     assert_eq!(parse(&reply), ReplyBody::Value(b"in time"));
     assert!(ours.sends().is_empty());
 }
+
+#[test]
+fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
+    let (_, mut theirs) = greeted(Limits::default(), calls(1));
+    let core = &mut theirs.core;
+    // One runs, two wait.
+    assert_eq!([(); 3].map(|()| core.admits_oneway(10)), [true, false, false]);
+    let (mut before, mut behind) = (None, None);
+    assert!(core.poll_handed_on(0, &mut before, Waker::noop()).is_pending());
+    assert!(!core.admits_oneway(10));
+    assert!(core.poll_handed_on(1, &mut behind, Waker::noop()).is_pending());
+    for is_last in [false, true] {
+        core.oneway_ended();
+        assert!(core.starts_waiting_oneway(10));
+        // It is with its handler when the driver says so, not before.
+        assert!(core.poll_handed_on(0, &mut before, Waker::noop()).is_pending());
+        core.oneways_are_handed_on();
+        assert_eq!(core.poll_handed_on(0, &mut before, Waker::noop()).is_ready(), is_last);
+    }
+    assert!(core.poll_handed_on(1, &mut behind, Waker::noop()).is_pending());
+    // Who gives up leaves no waker.
+    core.settle(1);
+    assert!(core.flush_waiters.is_empty());
+}
+
+#[test]
+fn a_barrier_goes_behind_the_last_part_of_a_one_way_call() {
+    let (mut ours, _) = greeted(Limits::default(), Limits::default());
+    let mut oneway = |size: usize| {
+        ours.core.poll_oneway((0, 7), Waker::noop(), &mut |_, out| {
+            out.resize(out.len() + size, 0);
+            Ok(None)
+        })
+    };
+    assert_eq!(oneway(1 << 20), Poll::Ready(Ok(())));
+    let mut made = None;
+    assert!(ours.core.poll_oneways_queued(&mut made, Waker::noop()).is_pending());
+    let kinds = Side::kinds(&ours.sends());
+    assert_eq!(kinds.last(), Some(&Kind::LastPart));
+    assert!(ours.core.poll_oneways_queued(&mut made, Waker::noop()).is_ready());
+}
