@@ -271,11 +271,20 @@ async fn a_peer_that_knows_no_ranges_is_asked_for_the_newest() {
         assert_eq!(raw.frame().body[..known.len()], known);
         raw.send(&[MAGIC, &raw::hello_with_ports("", 0)[..]].concat());
         raw.send(&raw::frame(kind::REPLY | kind::CARRIES, 0, &[0, 0, 0, 0, 0, 3, 2, 2, 0, 0, 0]));
+        // And one that opens what was not asked for.
+        assert_eq!(raw.frame().body[..known.len()], known);
+        raw.send(&raw::frame(kind::REPLY | kind::CARRIES, 0, &[0, 0, 0, 0, 0, 4, 4, 9, 3, 0, 0, 0]));
+        let last = raw.frame();
+        assert_eq!((last.kind, last.port), (kind::STOP, 4));
         raw
     });
     let connection = panpipe::connect(&name).await.unwrap();
     let shop = connection.client::<new::ShopClient>().await.unwrap();
     assert_eq!(shop.version(), Some(4));
+    let Err(CallError::Malformed(why)) = connection.client::<new::ShopClient>().await else {
+        panic!("it was taken");
+    };
+    assert!(why.contains("versions 3 to 4 was asked for, and version 9"), "{why}");
     server.await.unwrap();
     std::fs::remove_file(path).unwrap();
 }

@@ -182,7 +182,12 @@ pub(crate) async fn open_service(
         ReplyBody::Value(bytes) => match carried::decode(codec, bytes, claims) {
             Ok(ClaimedService(Some(mut stub))) => {
                 // A peer that tells none has looked for just the newest.
-                stub.version.get_or_insert(wanted.version());
+                let version = *stub.version.get_or_insert(wanted.version());
+                if version < wanted.oldest() || version > wanted.version() {
+                    return Err(CallError::Malformed(format!(
+                        "the service {wanted} was asked for, and version {version} has come"
+                    )));
+                }
                 Ok(stub)
             }
             Ok(ClaimedService(None)) => {
