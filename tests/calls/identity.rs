@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use panpipe::{Peer, ServiceClient};
+use panpipe_tests::probe::{Probe, Prober};
 use panpipe_tests::process::Process;
 use panpipe_tests::worker::WorkerClient;
 use panpipe_tests::{PATIENCE, eventually};
