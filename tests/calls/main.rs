@@ -23,6 +23,7 @@ mod limits;
 mod names;
 mod one_way_calls;
 mod other_carriers;
+mod plugins;
 mod protocol_text;
 mod reconnecting;
 mod refusals;

@@ -8,8 +8,8 @@
 //!   `RetiredListener`: `accept()`, which never waits;
 //! - `connect(&Place, expect_owner)`: one try, which never waits;
 //! - `Handle`, `pipe()`: an anonymous pipe, private to the process, as its
-//!   reading and its writing handle; `handle_number`, `pass_to`, `Passed`: how a
-//!   child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
+//!   reading and its writing handle; `handle_number`, `Inheritance`,
+//!   `Passed`: how a child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
 //!   child takes it up;
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
 //! - `take_stdio()`: the process's standard streams;
