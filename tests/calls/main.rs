@@ -25,6 +25,7 @@ mod names;
 mod one_way_calls;
 mod oneway_pipes;
 mod other_carriers;
+mod plugins;
 mod protocol_text;
 mod reconnecting;
 mod refusals;

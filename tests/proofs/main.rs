@@ -27,6 +27,7 @@ mod names_and_races;
 mod never_reads;
 mod panics;
 mod passed_descriptors;
+mod plugins;
 mod rolling_restart;
 mod sigpipe;
 mod slow_hellos;

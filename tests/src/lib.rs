@@ -4,6 +4,7 @@
 pub mod hall;
 pub mod keeper;
 pub mod ledger;
+pub mod plug;
 pub mod probe;
 pub mod process;
 pub mod raw;

@@ -50,6 +50,34 @@ pub fn own_fds() -> Vec<u32> {
     fds.into_iter().map(|(fd, _)| fd).collect()
 }
 
+/// The open descriptors of this process, each as its number and what it is; the one
+/// that reading them takes left out.
+pub fn descriptors() -> Vec<String> {
+    let listing = fs::read_dir("/proc/self/fd").expect("a process can see its own descriptors");
+    let listed = listing.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let target = fs::read_link(entry.path()).ok()?;
+        let target = target.to_string_lossy();
+        (!target.contains("/fd")).then(|| format!("{} {target}", entry.file_name().to_string_lossy()))
+    });
+    listed.collect()
+}
+
+/// Whether a process's first thread is in this system call, by its name or a part of it.
+pub fn is_sleeping_in(pid: u32, call: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|channel| channel.contains(call))
+}
+
+/// Whether a process is there and no zombie.
+pub fn runs(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Whether anything has this number, a zombie too.
+pub fn exists(pid: u32) -> bool {
+    fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+}
+
 /// Whether every thread of a process is stopped by a signal.
 pub fn is_stopped(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");

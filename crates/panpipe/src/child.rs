@@ -17,8 +17,11 @@ use crate::offers::{Offers, Services};
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
 
-/// The environment variable that tells a child the handles of its pipes.
-const HANDLES: &str = "PANPIPE_HANDLES";
+/// The environment variable that tells a child the handles of its pipes, unless host
+/// and child have agreed upon another.
+pub(crate) const HANDLES: &str = "PANPIPE_HANDLES";
+/// What stands there where the pipes are the standard input and output.
+pub(crate) const STDIO: &str = "stdio";
 
 /// Starts `command` as a child that is called, and may call back, over two
 /// anonymous pipes.
@@ -169,14 +172,19 @@ impl<C: ServiceClient> Child<C> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ParentError {
-    /// It was not started by [`spawn`].
+    /// It was not started by a host: by [`spawn`] or as a [`Plugin`](crate::Plugin).
     #[error(
-        "this program is a panpipe child and is of no use by itself: a host has to start it, with `panpipe::spawn`"
+        "this program is a panpipe child or plugin and is of no use by itself: a host has to start it, with `panpipe::spawn` or `Plugin::spawn`, and tell it by {variable}"
     )]
-    NotAChild,
+    NotAChild {
+        /// The environment variable that the host has to set.
+        variable: String,
+    },
     /// The handles that it was given are not the ends of pipes.
-    #[error("the pipes from the parent cannot be used: {HANDLES}={handles:?}: {source}")]
+    #[error("the pipes from the parent cannot be used: {variable}={handles:?}: {source}")]
     Handles {
+        /// The environment variable that told them.
+        variable: String,
         /// What the environment says.
         handles: String,
         /// What is wrong with it.
@@ -222,9 +230,21 @@ where
     C: ServiceClient,
     I: ServiceImpl,
 {
+    serve_host(HANDLES, make).await
+}
+
+/// Serves the host that has told this process by `variable` how it is reached.
+pub(crate) async fn serve_host<C, I>(
+    variable: &str,
+    make: impl FnOnce(C) -> Serve<I>,
+) -> Result<(), ParentError>
+where
+    C: ServiceClient,
+    I: ServiceImpl,
+{
     let offers = Arc::new(vec![I::info()]);
     let config = Config { offers, wants: C::info().or_none(), ..Config::acceptor() };
-    let (connection, mut driver) = over_pipe(parent()?, config).into_parts();
+    let (connection, mut driver) = over_pipe(parent(variable)?, config).into_parts();
     // Held to the end: a child that does not call its parent serves it all the same.
     let service = make(C::from_inner(Client::of_link(Arc::clone(&connection))));
     driver.set_services(Services::new(Offers::of(service)));
@@ -233,9 +253,14 @@ where
     ended(reason)
 }
 
-fn parent() -> Result<PipeStream, ParentError> {
-    let handles = env::var(HANDLES).map_err(|_| ParentError::NotAChild)?;
-    PipeStream::from_handles(&handles).map_err(|source| ParentError::Handles { handles, source })
+fn parent(variable: &str) -> Result<PipeStream, ParentError> {
+    let variable = variable.to_owned();
+    let Ok(handles) = env::var(&variable) else {
+        return Err(ParentError::NotAChild { variable });
+    };
+    let stream =
+        if handles == STDIO { panpipe_transport::stdio() } else { PipeStream::from_handles(&handles) };
+    stream.map_err(|source| ParentError::Handles { variable, handles, source })
 }
 
 fn ended(reason: CloseReason) -> Result<(), ParentError> {

@@ -71,6 +71,7 @@ mod limits;
 mod link;
 mod local;
 mod offers;
+mod plugin;
 mod reconnect;
 mod server;
 mod service;
@@ -203,6 +204,10 @@ pub use error::{CallError, Refusal, RefusalReason, StreamError};
 pub use hub::{ClientId, ConnectedClient, Delivery, Hub, Slow};
 pub use limits::Limits;
 pub use oneway::OnewayService;
+pub use plugin::{
+    Output, Plugin, PluginBuilder, PluginChange, PluginError, PluginEvent, Plugins, plugin_main,
+    plugin_main_async,
+};
 pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};

@@ -160,6 +160,22 @@ impl Drop for PendingCall {
     }
 }
 
+impl Link {
+    /// Asks the peer whether it is there: ready when it has answered in any way, or the
+    /// connection has ended.
+    pub(crate) async fn ping(self: &Arc<Self>) {
+        // A method that nobody has: to say so is an answer.
+        const NO_METHOD: u64 = u64::MAX;
+        let mut call = PendingCall::new(Arc::clone(self), None);
+        let started = &mut call;
+        let start =
+            poll_fn(move |cx| started.poll_start((ROOT_PORT, NO_METHOD), cx.waker(), &mut |_, _| Ok(None)));
+        if start.await.is_ok() {
+            let _ = call.reply().await;
+        }
+    }
+}
+
 /// Asks the peer for one of its services, in the newest version that both speak.
 pub(crate) async fn open_service(
     link: Arc<Link>,

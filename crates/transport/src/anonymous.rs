@@ -127,7 +127,28 @@ impl ChildEnds {
     ///
     /// When the system does not let a handle be passed on.
     pub fn pass_to(self, command: &mut Command) -> io::Result<PassedEnds> {
-        sys::pass_to(self.ends, command).map(|passed| PassedEnds { _passed: passed })
+        Inheritance::of(command).pass(self)
+    }
+}
+
+/// What the children of one command inherit, which is spawned more than once: the
+/// ends of each are their own.
+#[derive(Debug)]
+pub struct Inheritance(sys::Inheritance);
+
+impl Inheritance {
+    /// Prepares a command, once. It spawns nothing before ends have been passed.
+    pub fn of(command: &mut Command) -> Self {
+        Inheritance(sys::Inheritance::of(command))
+    }
+
+    /// Sees to it that the next child has these ends, as [`ChildEnds::pass_to`] does.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not let a handle be passed on.
+    pub fn pass(&self, ends: ChildEnds) -> io::Result<PassedEnds> {
+        self.0.pass(ends.ends).map(|passed| PassedEnds { _passed: passed })
     }
 }
 

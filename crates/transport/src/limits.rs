@@ -164,6 +164,20 @@ pub const SHORT_QUEUE: usize = 16 << 10;
 pub const SHORT_ITEMS: u32 = 256;
 /// How long a peer may take for its hello.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a plugin may take to say hello, its program's start included.
+pub const PLUGIN_HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long the last words of a plugin that has ended may take to be read.
+pub const PLUGIN_LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a plugin that was told to end may take before it is killed.
+pub const PLUGIN_TERMINATE: Duration = Duration::from_secs(1);
+/// How long a plugin has to run for its next failure to be no more of the same.
+pub const PLUGIN_STABLE: Duration = Duration::from_secs(10);
+/// How much is read at once of what a plugin prints, and how long a line of it may be.
+pub const OUTPUT_LINE: usize = 8 << 10;
+/// How many of the last lines of a plugin's standard error are kept.
+pub const STDERR_TAIL_LINES: usize = 20;
+/// How many bytes of them.
+pub const STDERR_TAIL_BYTES: usize = 4 << 10;
 /// How long a client that makes no call keeps its hello to itself.
 pub const HELLO_DELAY: Duration = Duration::from_secs(1);
 /// The longest deadline; a longer one off the wire is taken for this one.

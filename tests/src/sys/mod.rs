@@ -23,6 +23,66 @@ pub fn run_as(command: &mut Command, uid: u32, gid: u32, groups: &[u32]) {
     }
 }
 
+/// Lets the process that a command starts have the pipes to the host.
+pub fn leak_pipes_to_host<'a>(command: &'a mut Command, cookie: &str) -> &'a mut Command {
+    let handles = handles(cookie);
+    // SAFETY: between fork and exec the closure makes system calls and no more.
+    unsafe {
+        command.pre_exec(move || {
+            for fd in handles {
+                libc::fcntl(fd, libc::F_SETFD, 0);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The status flags of one of this process's descriptors.
+pub fn status_flags(fd: i32) -> i32 {
+    // SAFETY: the call reads flags and touches no memory.
+    unsafe { libc::fcntl(fd, libc::F_GETFL) }
+}
+
+/// A file that every process would inherit which this one starts.
+pub fn leaky_file() -> std::fs::File {
+    let file = std::fs::File::open("/dev/zero").expect("it can be read");
+    // SAFETY: the descriptor is the file's, which is open; a flag of it is cleared.
+    let cleared = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_SETFD, 0) };
+    assert_eq!(cleared, 0);
+    file
+}
+
+/// Closes the standard output of this process.
+pub fn close_stdout() {
+    // SAFETY: nothing of this process owns the descriptor; what prints gets an error.
+    unsafe {
+        libc::close(1);
+    }
+}
+
+fn handles(cookie: &str) -> [i32; 2] {
+    let handles = std::env::var(cookie).expect("a host has started this process");
+    let mut handles = handles.split(',').map(|handle| handle.parse().expect("a handle is a number"));
+    [(); 2].map(|()| handles.next().expect("there are two"))
+}
+
+/// The pipe to the host, of a process that is no plugin.
+pub fn pipe_to_host(cookie: &str) -> std::fs::File {
+    // SAFETY: the host has passed the descriptor to this process, where nobody else has
+    // taken it up.
+    unsafe { std::os::fd::FromRawFd::from_raw_fd(handles(cookie)[1]) }
+}
+
+/// Closes the pipes to and from the host.
+pub fn close_pipes_to_host(cookie: &str) {
+    for fd in handles(cookie) {
+        // SAFETY: as above.
+        unsafe {
+            libc::close(fd);
+        }
+    }
+}
+
 /// Gives SIGPIPE its default action, which ends the process.
 pub fn die_of_sigpipe() {
     // SAFETY: SIG_DFL is a valid disposition, and no other thread runs yet.

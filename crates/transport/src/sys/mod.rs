@@ -10,8 +10,8 @@
 //! - `bind_fifo(&Place)`, `FifoName`, `HeldEnd`: a FIFO to read; `open_fifo(&Place)`: one
 //!   try to open it for writing, which never waits; `ATOMIC`: what one write keeps whole;
 //! - `Handle`, `pipe()`: an anonymous pipe, private to the process, as its
-//!   reading and its writing handle; `handle_number`, `pass_to`, `Passed`: how a
-//!   child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
+//!   reading and its writing handle; `handle_number`, `Inheritance`,
+//!   `Passed`: how a child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
 //!   child takes it up;
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
 //! - `take_stdio()`: the process's standard streams;

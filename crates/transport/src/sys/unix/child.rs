@@ -18,40 +18,61 @@ pub(crate) fn handle_number(handle: &Handle) -> String {
     handle.as_raw_fd().to_string()
 }
 
+/// Lets the children that a command starts, and no others, keep descriptors.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    /// The numbers of those that the next child keeps.
+    numbers: Arc<[AtomicI32; MOST]>,
+}
+
 /// Descriptors that are kept for a child, and closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Passed {
     _handles: Vec<Handle>,
-    numbers: Arc<[AtomicI32]>,
+    numbers: Arc<[AtomicI32; MOST]>,
 }
 
-/// Stands for a descriptor that has been closed.
+/// The most that a child gets: one for each direction.
+const MOST: usize = 2;
+/// Stands for a descriptor that has been closed, or has not been passed yet.
 const CLOSED: RawFd = -1;
+/// Stands for one that is not needed.
+const NONE: RawFd = -2;
 
-/// Lets the child that `command` starts, and no other, keep the handles.
-pub(crate) fn pass_to(handles: Vec<Handle>, command: &mut Command) -> io::Result<Passed> {
-    let numbers: Arc<[_]> = handles.iter().map(|handle| AtomicI32::new(handle.as_raw_fd())).collect();
-    let passed = Passed { _handles: handles, numbers: Arc::clone(&numbers) };
-    let inherit = move || {
-        for number in &*numbers {
-            let number = number.load(Ordering::SeqCst);
-            if number == CLOSED {
-                return Err(rustix::io::Errno::BADF.into());
+impl Inheritance {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let numbers = Arc::new([const { AtomicI32::new(CLOSED) }; MOST]);
+        let inherited = Arc::clone(&numbers);
+        let inherit = move || {
+            for number in &*inherited {
+                match number.load(Ordering::SeqCst) {
+                    NONE => {}
+                    CLOSED => return Err(rustix::io::Errno::BADF.into()),
+                    number => {
+                        // SAFETY: `Passed` has the descriptor open as long as its number
+                        // is here; the fork has copied both.
+                        let handle = unsafe { BorrowedFd::borrow_raw(number) };
+                        // After the fork, so that it is the child's flag alone that is cleared.
+                        fcntl_setfd(handle, FdFlags::empty())?;
+                    }
+                }
             }
-            // SAFETY: `Passed` has the descriptor open as long as its number is
-            // here; the fork has copied both.
-            let handle = unsafe { BorrowedFd::borrow_raw(number) };
-            // After the fork, so that it is the child's flag alone that is cleared.
-            fcntl_setfd(handle, FdFlags::empty())?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec the closure loads numbers and makes fcntl
+        // calls; it allocates nothing and takes no lock.
+        unsafe {
+            command.pre_exec(inherit);
         }
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure loads numbers and makes fcntl
-    // calls; it allocates nothing and takes no lock.
-    unsafe {
-        command.pre_exec(inherit);
+        Inheritance { numbers }
     }
-    Ok(passed)
+
+    pub(crate) fn pass(&self, handles: Vec<Handle>) -> io::Result<Passed> {
+        for (index, number) in self.numbers.iter().enumerate() {
+            number.store(handles.get(index).map_or(NONE, AsRawFd::as_raw_fd), Ordering::SeqCst);
+        }
+        Ok(Passed { _handles: handles, numbers: Arc::clone(&self.numbers) })
+    }
 }
 
 impl Drop for Passed {

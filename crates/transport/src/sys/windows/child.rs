@@ -25,12 +25,22 @@ pub(crate) struct Passed {
     _handles: Vec<Handle>,
 }
 
-/// Makes the handles inheritable.
-pub(crate) fn pass_to(handles: Vec<Handle>, _: &mut Command) -> io::Result<Passed> {
-    for handle in &handles {
-        set_inheritable(handle.as_raw_handle(), true)?;
+/// Nothing of a command tells Windows which handles its children inherit.
+#[derive(Debug)]
+pub(crate) struct Inheritance;
+
+impl Inheritance {
+    pub(crate) fn of(_: &mut Command) -> Self {
+        Inheritance
     }
-    Ok(Passed { _handles: handles })
+
+    /// Makes the handles inheritable.
+    pub(crate) fn pass(&self, handles: Vec<Handle>) -> io::Result<Passed> {
+        for handle in &handles {
+            set_inheritable(handle.as_raw_handle(), true)?;
+        }
+        Ok(Passed { _handles: handles })
+    }
 }
 
 /// Held from looking at a handle to owning it.

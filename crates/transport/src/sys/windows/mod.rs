@@ -19,7 +19,9 @@ mod security;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use child::{Passed, handle_number, pass_to, take_handles, take_read_handle, take_write_handle};
+pub(crate) use child::{
+    Inheritance, Passed, handle_number, take_handles, take_read_handle, take_write_handle,
+};
 pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, run_as, this_process, user_name};

@@ -1,0 +1,211 @@
+//! A plugin to be started: what it is given, what it may, what is done when it fails.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::sync::{mpsc, watch};
+
+use super::error::PluginError;
+use super::event::Event;
+use super::handle::{Handle, Plugin};
+use super::instance::{Blueprint, Settings};
+use super::output::Output;
+use super::process::Outputs;
+use super::supervisor::{Health, OnEvent, State, Supervisor};
+use crate::backoff::Backoff;
+use crate::child::HANDLES;
+use crate::client::ServiceClient;
+use crate::codec::Codec;
+use crate::limits::{self, Limits};
+use crate::link::Link;
+use crate::offers::Offers;
+use crate::service::{Serve, ServiceImpl};
+use crate::session::{Config, ServiceInfo};
+use crate::sys::{ChildLimits, Hook};
+
+/// A plugin to be started. Made by [`Plugin::spawn`].
+#[must_use = "a plugin is started by `.start()`"]
+pub struct PluginBuilder {
+    settings: Settings,
+    restart: Option<Backoff>,
+    health: Option<Health>,
+    on_event: Option<OnEvent>,
+}
+
+impl std::fmt::Debug for PluginBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginBuilder").field("command", &self.settings.command).finish_non_exhaustive()
+    }
+}
+
+impl PluginBuilder {
+    pub(super) fn new(command: Command) -> Self {
+        let settings = Settings {
+            name: None,
+            command,
+            over_stdio: false,
+            cookie: HANDLES.to_owned(),
+            offers: Offers::default(),
+            config: Config::dialer(ServiceInfo::none()),
+            handshake_timeout: limits::PLUGIN_HANDSHAKE,
+            outputs: Outputs { stdout: Output::Inherit, stderr: Output::Copy },
+            child_limits: ChildLimits::default(),
+            before_exec: None,
+        };
+        PluginBuilder { settings, restart: None, health: None, on_event: None }
+    }
+
+    /// What the plugin is called in logs; its program's name, if not given.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
+    /// The environment variable by which the plugin knows that this host has started
+    /// it: the same as in its [`plugin_main`](crate::plugin_main). Give each kind of
+    /// host one of its own.
+    pub fn cookie(mut self, variable: impl Into<String>) -> Self {
+        self.settings.cookie = variable.into();
+        self
+    }
+
+    /// Lets the plugin call this service. Several may be offered.
+    pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
+        self.settings.offers.add_shared(service);
+        self
+    }
+
+    /// What this side accepts from the plugin.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.config.limits = limits;
+        self
+    }
+
+    /// Encodes with another codec than the default one: for plugins in other languages.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.settings.config.codec = codec;
+        self
+    }
+
+    /// Talks over the plugin's standard input and output: for where it can have no
+    /// other handles, as behind ssh, in a container, in a wrapper.
+    ///
+    /// The variable of the cookie does not get through those: set it to `stdio` where
+    /// the program is run, as in `ssh host ACME_PLUGIN=stdio fmt-plugin`. What a Rust
+    /// plugin prints then goes to its standard error; another program must print
+    /// nothing.
+    pub fn over_stdio(mut self) -> Self {
+        self.settings.over_stdio = true;
+        self
+    }
+
+    /// Where the lines go that it prints; where the host's own go, if not given.
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.settings.outputs.stdout = output;
+        self
+    }
+
+    /// Where the lines go that it prints to its standard error; copied to the host's,
+    /// if not given. The last of them are told when it dies, unless they are
+    /// [inherited](Output::Inherit) or go [nowhere](Output::Null).
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.settings.outputs.stderr = output;
+        self
+    }
+
+    /// How long it may take to say hello; 5 seconds, if not given.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.handshake_timeout = timeout;
+        self
+    }
+
+    /// Starts it again when its process ends without the host's wish.
+    ///
+    /// Calls that it was answering fail with
+    /// [`Disconnected`](crate::CallError::Disconnected); which of them are made again,
+    /// and that later ones wait for the new process, is as with
+    /// [`Connect::reconnect`](crate::Connect::reconnect). `backoff` counts the starts
+    /// and ends that follow one another; a process that has run for ten seconds begins
+    /// anew. Streams and stubs of the old process end with it.
+    pub fn restart(mut self, backoff: Backoff) -> Self {
+        self.restart = Some(backoff);
+        self
+    }
+
+    /// Asks it every `every` whether it is there, and kills it when it does not answer
+    /// within `within`. Any process that reads and answers is healthy, however long its
+    /// calls take; one that blocks the only thread of its runtime is not.
+    pub fn health(mut self, every: Duration, within: Duration) -> Self {
+        self.health = Some(Health { every, within });
+        self
+    }
+
+    /// Calls `hook` whenever something happens to it. The hook must not block.
+    pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Arc::new(hook));
+        self
+    }
+
+    /// The most address space that it may have, in bytes. Unix only.
+    pub fn limit_memory(mut self, bytes: u64) -> Self {
+        self.settings.child_limits.memory = Some(bytes);
+        self
+    }
+
+    /// The most processor time that it may use, in whole seconds. Unix only.
+    pub fn limit_cpu(mut self, time: Duration) -> Self {
+        self.settings.child_limits.cpu = Some(time);
+        self
+    }
+
+    /// How many descriptors it may have open. Unix only.
+    pub fn limit_files(mut self, files: u64) -> Self {
+        self.settings.child_limits.files = Some(files);
+        self
+    }
+
+    #[cfg_attr(not(unix), allow(dead_code))]
+    pub(crate) fn set_before_exec(&mut self, hook: Hook) {
+        self.settings.before_exec = Some(hook);
+    }
+
+    /// Starts the plugin and waits until it has said hello. Dropping the future leaves
+    /// nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// See [`PluginError`]; nothing of it runs then.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn start<C: ServiceClient>(mut self) -> Result<Plugin<C>, PluginError> {
+        self.settings.config.wants = C::info().or_none();
+        let (handle, first) = self.start_any().await?;
+        Ok(Plugin::new(handle, first))
+    }
+
+    /// Starts a plugin, whatever it offers.
+    pub(super) async fn start_any(self) -> Result<(Handle, Arc<Link>), PluginError> {
+        let PluginBuilder { settings, restart, health, on_event } = self;
+        let mut blueprint = Blueprint::new(settings);
+        let first = blueprint.start().await?;
+        let name = Arc::clone(&blueprint.name);
+        let (pid, link) = (first.process.pid(), Arc::clone(&first.link));
+        let (tell, state) = watch::channel(State::Running { pid, link: Arc::clone(&link) });
+        let (wish, wishes) = mpsc::channel(1);
+        let backoff = restart.clone().unwrap_or_else(Backoff::exponential);
+        let supervisor = Supervisor { blueprint, restart, health, on_event, state: tell, wishes };
+        let task = tokio::spawn(supervisor.run(first));
+        Ok((Handle::new(name, backoff, state, wish, task.abort_handle()), link))
+    }
+}
+
+/// So that `?` works in a `main` that returns `io::Result`.
+impl From<PluginError> for io::Error {
+    fn from(error: PluginError) -> Self {
+        io::Error::other(error)
+    }
+}

@@ -1,0 +1,204 @@
+//! A plugin's process that has said hello, and what it is started from.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use panpipe_transport::{Peer, PipeStream, anonymous};
+use tokio::process::Command;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::error::PluginError;
+use super::process::{Ended, Outputs, Process};
+use crate::child::STDIO;
+use crate::error::{Refusal, RefusalReason};
+use crate::limits;
+use crate::link::{Link, over_pipe, over_stream};
+use crate::offers::Offers;
+use crate::session::{CloseReason, Config};
+use crate::sys::{ChildLimits, Hook, confine};
+
+/// What a host says of a plugin before it is started.
+pub(super) struct Settings {
+    pub(super) name: Option<String>,
+    pub(super) command: Command,
+    pub(super) over_stdio: bool,
+    pub(super) cookie: String,
+    pub(super) offers: Offers,
+    pub(super) config: Config,
+    pub(super) handshake_timeout: Duration,
+    pub(super) outputs: Outputs,
+    pub(super) child_limits: ChildLimits,
+    pub(super) before_exec: Option<Hook>,
+}
+
+/// What a plugin's processes are started from, one after the other.
+pub(super) struct Blueprint {
+    pub(super) name: Arc<str>,
+    pub(super) program: String,
+    command: Command,
+    /// How each gets pipes of its own; nothing where its standard streams are used.
+    inheritance: Option<anonymous::Inheritance>,
+    cookie: String,
+    offers: Offers,
+    config: Config,
+    handshake_timeout: Duration,
+    outputs: Outputs,
+}
+
+/// A process that is called.
+pub(super) struct Instance {
+    pub(super) process: Process,
+    pub(super) link: Arc<Link>,
+    /// What moves its bytes.
+    pub(super) connection: Running,
+}
+
+/// The task of a connection.
+pub(super) struct Running(Option<JoinHandle<CloseReason>>);
+
+impl Running {
+    /// Waits until the connection has ended; gives why, once. Cancel safe.
+    pub(super) async fn ended(&mut self) -> Option<CloseReason> {
+        let reason = self.0.as_mut()?.await;
+        self.0 = None;
+        reason.ok()
+    }
+}
+
+impl Blueprint {
+    pub(super) fn new(settings: Settings) -> Self {
+        let Settings { mut command, offers, outputs, .. } = settings;
+        let program = command.as_std().get_program().to_string_lossy().into_owned();
+        let name = settings.name.unwrap_or_else(|| stem(command.as_std().get_program()));
+        command.kill_on_drop(true).stderr(outputs.stderr.stdio());
+        confine(command.as_std_mut(), settings.child_limits, settings.before_exec);
+        let inheritance = if settings.over_stdio {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            None
+        } else {
+            command.stdout(outputs.stdout.stdio());
+            Some(anonymous::Inheritance::of(command.as_std_mut()))
+        };
+        Blueprint {
+            name: name.into(),
+            program,
+            command,
+            inheritance,
+            cookie: settings.cookie,
+            config: Config { offers: offers.infos(), ..settings.config },
+            offers,
+            handshake_timeout: settings.handshake_timeout,
+            outputs,
+        }
+    }
+
+    /// Starts a process and waits until it has said hello. Dropping the future kills it.
+    pub(super) async fn start(&mut self) -> Result<Instance, PluginError> {
+        let (mut process, pipes) = self.run().await?;
+        let peer = Peer::child(process.pid());
+        let prepared = match pipes {
+            Some(stream) => over_pipe(stream.with_peer(peer), self.config.clone()),
+            None => {
+                let stream = process.take_stdio().ok_or_else(|| {
+                    self.system(io::Error::other("its standard input and output are no pipes"))
+                })?;
+                over_stream(stream, self.config.clone())
+            }
+        };
+        process.read_outputs(&self.name, &self.outputs);
+        let (open, opened) = oneshot::channel();
+        let (link, driver) = prepared
+            .with_offers(self.offers.clone())
+            .on_open(move || {
+                let _ = open.send(());
+            })
+            .into_parts();
+        let mut connection = Running(Some(tokio::spawn(driver)));
+        link.say_hello();
+        let mut reason = None;
+        tokio::select! {
+            biased;
+            Ok(()) = opened => return Ok(Instance { process, link, connection }),
+            () = process.ended() => {}
+            why = connection.ended() => reason = why,
+            () = sleep(self.handshake_timeout) => return Err(self.late(process).await),
+        }
+        // How it ended and what it had to say come in any order.
+        if reason.is_none() {
+            reason = timeout(limits::PLUGIN_LAST_WORDS, connection.ended()).await.ok().flatten();
+        }
+        let has_ended = timeout(limits::PLUGIN_LAST_WORDS, process.ended()).await.is_ok();
+        process.kill();
+        Err(match process.end().await {
+            Ok(ended) => self.explain(reason, has_ended, ended),
+            Err(source) => self.system(source),
+        })
+    }
+
+    /// Runs the command, with pipes of its own unless its standard streams are used.
+    async fn run(&mut self) -> Result<(Process, Option<PipeStream>), PluginError> {
+        let pipes = match &self.inheritance {
+            None => {
+                self.command.env(&self.cookie, STDIO);
+                None
+            }
+            Some(inheritance) => {
+                let (stream, ends) = anonymous::for_child().map_err(|error| self.system(error))?;
+                self.command.env(&self.cookie, ends.handles());
+                Some((stream, inheritance.pass(ends).map_err(|error| self.system(error))?))
+            }
+        };
+        let command = std::mem::replace(&mut self.command, Command::new(""));
+        let (command, process) = Process::run(command).await;
+        self.command = command;
+        let process =
+            process.map_err(|source| PluginError::Program { program: self.program.clone(), source })?;
+        let stream = pipes.map(|(stream, passed)| {
+            // With our copies of its ends closed, its own end is seen.
+            drop(passed);
+            stream
+        });
+        Ok((process, stream))
+    }
+
+    fn system(&self, source: io::Error) -> PluginError {
+        PluginError::System { program: self.program.clone(), source }
+    }
+
+    async fn late(&self, process: Process) -> PluginError {
+        let (program, after) = (self.program.clone(), self.handshake_timeout);
+        process.kill();
+        match process.end().await {
+            Ok(Ended { stderr_tail, .. }) => PluginError::Timeout { program, after, stderr_tail },
+            Err(source) => self.system(source),
+        }
+    }
+
+    /// Why a process has gone, or has closed its pipes, before it had said hello.
+    fn explain(&self, reason: Option<CloseReason>, has_ended: bool, ended: Ended) -> PluginError {
+        let Ended { status, stderr_tail } = ended;
+        let program = self.program.clone();
+        match reason {
+            Some(CloseReason::Refused(Refusal { reason: RefusalReason::NotPanpipe, message })) => {
+                PluginError::NotAPlugin { program, why: message, stderr_tail }
+            }
+            Some(CloseReason::Refused(refusal)) => PluginError::Refused { program, refusal },
+            _ if has_ended => PluginError::Exited { program, status, stderr_tail },
+            Some(CloseReason::Closed) | None => {
+                PluginError::NotAPlugin { program, why: "it has closed its pipes".to_owned(), stderr_tail }
+            }
+            Some(other) => PluginError::NotAPlugin { program, why: other.to_string(), stderr_tail },
+        }
+    }
+}
+
+/// A program's name without its folder and its ending.
+pub(super) fn stem(program: &OsStr) -> String {
+    Path::new(program).file_stem().unwrap_or(program).to_string_lossy().into_owned()
+}

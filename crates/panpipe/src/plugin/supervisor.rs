@@ -1,0 +1,241 @@
+//! Looks after a plugin for as long as the host wants it: health, restarts, the end.
+
+use std::io;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::error::PluginError;
+use super::event::Event;
+use super::instance::{Blueprint, Instance};
+use super::process::Ended;
+use crate::backoff::{Backoff, Tries};
+use crate::limits;
+use crate::link::Link;
+
+/// What the host wants of a plugin that runs.
+pub(super) enum Wish {
+    /// That it ends, in order at first.
+    End { grace: Duration, done: oneshot::Sender<io::Result<ExitStatus>> },
+    /// That another process takes its place.
+    Replace { done: oneshot::Sender<Result<(), PluginError>> },
+}
+
+/// What is known of a plugin at a moment.
+pub(super) enum State {
+    Running {
+        pid: u32,
+        link: Arc<Link>,
+    },
+    /// A process is to take the place of one that has ended.
+    Restarting,
+    /// It will not run again.
+    Over(Option<ExitStatus>),
+}
+
+/// How a plugin's health is looked after.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Health {
+    pub(super) every: Duration,
+    pub(super) within: Duration,
+}
+
+pub(super) type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// The task that a plugin has for as long as it may run.
+pub(super) struct Supervisor {
+    pub(super) blueprint: Blueprint,
+    pub(super) restart: Option<Backoff>,
+    pub(super) health: Option<Health>,
+    pub(super) on_event: Option<OnEvent>,
+    pub(super) state: watch::Sender<State>,
+    pub(super) wishes: mpsc::Receiver<Wish>,
+}
+
+/// Why a process is not looked after any more.
+enum Parting {
+    /// It has ended, or is to be ended, without anybody wishing it.
+    Failed(Instance),
+    Wished(Instance, Wish),
+}
+
+impl Supervisor {
+    pub(super) async fn run(mut self, first: Instance) {
+        let status = self.run_all(first).await;
+        self.state.send_replace(State::Over(status));
+    }
+
+    /// Runs one process after the other; gives how the last one ended.
+    async fn run_all(&mut self, first: Instance) -> Option<ExitStatus> {
+        self.tell(&Event::Started { pid: first.process.pid() });
+        let (mut instance, mut since) = (first, Instant::now());
+        let (mut tries, mut times) = (None, 0);
+        loop {
+            let status = match self.look_after(instance).await {
+                Parting::Failed(failed) => {
+                    // Calls are to wait for the next one.
+                    self.state.send_replace(State::Restarting);
+                    let pid = failed.process.pid();
+                    self.report(pid, end_now(failed).await).ok()
+                }
+                Parting::Wished(last, Wish::End { grace, done }) => {
+                    self.state.send_replace(State::Over(None));
+                    let pid = last.process.pid();
+                    let ended = self.report(pid, end_in_order(last, grace).await);
+                    let status = ended.as_ref().ok().copied();
+                    // Who has wished it may not wait any more.
+                    let _ = done.send(ended);
+                    return status;
+                }
+                Parting::Wished(old, Wish::Replace { done }) => {
+                    instance = self.replace(old, done).await;
+                    continue;
+                }
+            };
+            if since.elapsed() > limits::PLUGIN_STABLE {
+                tries = None;
+            }
+            match self.restart(&mut tries, status).await {
+                Some(next) => instance = next,
+                None => return status,
+            }
+            since = Instant::now();
+            times += 1;
+            self.is_running(&instance);
+            self.tell(&Event::Restarted { pid: instance.process.pid(), times });
+        }
+    }
+
+    /// Watches over a process until it fails or something is wished.
+    async fn look_after(&mut self, mut instance: Instance) -> Parting {
+        let health = self.health;
+        let link = Arc::clone(&instance.link);
+        let unhealthy = async move {
+            match health {
+                Some(health) => sick(&link, health).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = instance.process.ended() => Parting::Failed(instance),
+            _ = instance.connection.ended() => {
+                // It may be about to end, and is of no use in any case.
+                let _ = timeout(limits::PLUGIN_LAST_WORDS, instance.process.ended()).await;
+                Parting::Failed(instance)
+            }
+            () = unhealthy => {
+                self.tell(&Event::Unhealthy { pid: instance.process.pid() });
+                Parting::Failed(instance)
+            }
+            Some(wish) = self.wishes.recv() => Parting::Wished(instance, wish),
+        }
+    }
+
+    /// Tries to start a process until it is time to give up, or nobody wants it.
+    async fn restart(&mut self, tries: &mut Option<Tries>, status: Option<ExitStatus>) -> Option<Instance> {
+        let backoff = self.restart.clone()?;
+        loop {
+            let tries = tries.get_or_insert_with(|| backoff.begin(Instant::now()));
+            let Some(pause) = tries.failed(Instant::now()) else {
+                self.tell(&Event::GaveUp);
+                return None;
+            };
+            let start = async {
+                sleep(pause).await;
+                self.blueprint.start().await
+            };
+            tokio::select! {
+                started = start => match started {
+                    Ok(instance) => return Some(instance),
+                    Err(error) => self.tell(&Event::StartFailed { error: error.to_string() }),
+                },
+                Some(Wish::End { done, .. }) = self.wishes.recv() => {
+                    let ended = status.ok_or_else(|| io::Error::other("nothing is known of the plugin's end"));
+                    let _ = done.send(ended);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Starts the next process beside one that runs, and lets that one go in order once
+    /// it is replaced. Gives the old one where it cannot be.
+    async fn replace(&mut self, old: Instance, done: oneshot::Sender<Result<(), PluginError>>) -> Instance {
+        let next = match self.blueprint.start().await {
+            Ok(next) => next,
+            Err(error) => {
+                self.tell(&Event::StartFailed { error: error.to_string() });
+                let _ = done.send(Err(error));
+                return old;
+            }
+        };
+        self.is_running(&next);
+        let _ = done.send(Ok(()));
+        self.tell(&Event::Started { pid: next.process.pid() });
+        let pid = old.process.pid();
+        let _ = self.report(pid, end_in_order(old, limits::DRAIN).await);
+        next
+    }
+
+    fn is_running(&self, instance: &Instance) {
+        let (pid, link) = (instance.process.pid(), Arc::clone(&instance.link));
+        self.state.send_replace(State::Running { pid, link });
+    }
+
+    fn report(&self, pid: u32, ended: io::Result<Ended>) -> io::Result<ExitStatus> {
+        let Ended { status, stderr_tail } = ended.inspect_err(|error| {
+            tracing::warn!(plugin = %self.blueprint.name, pid, "nothing is known of a plugin's end: {error}");
+        })?;
+        self.tell(&Event::Exited { pid, status, stderr_tail });
+        Ok(status)
+    }
+
+    fn tell(&self, event: &Event) {
+        let name = &self.blueprint.name;
+        match event {
+            Event::Started { .. } | Event::Restarted { .. } => tracing::debug!(plugin = %name, "{event}"),
+            _ => tracing::warn!(plugin = %name, "{event}"),
+        }
+        if let Some(on_event) = &self.on_event {
+            on_event(event);
+        }
+    }
+}
+
+/// Ready when a plugin does not answer in time.
+async fn sick(link: &Arc<Link>, health: Health) {
+    loop {
+        sleep(health.every).await;
+        if timeout(health.within, link.ping()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends a process that is of no use any more.
+async fn end_now(instance: Instance) -> io::Result<Ended> {
+    let Instance { process, link, mut connection } = instance;
+    process.kill();
+    // What it had written before it ended still counts.
+    let _ = timeout(limits::PLUGIN_LAST_WORDS, connection.ended()).await;
+    link.close();
+    process.end().await
+}
+
+/// Goodbye, the end of the connection, SIGTERM, SIGKILL, each when the one before did
+/// not do.
+async fn end_in_order(instance: Instance, grace: Duration) -> io::Result<Ended> {
+    let Instance { process, link, .. } = instance;
+    link.drain();
+    if timeout(grace, process.ended()).await.is_err() {
+        link.close();
+        process.terminate();
+        if timeout(limits::PLUGIN_TERMINATE, process.ended()).await.is_err() {
+            process.kill();
+        }
+    }
+    process.end().await
+}

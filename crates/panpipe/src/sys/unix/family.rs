@@ -1,0 +1,69 @@
+//! A plugin's process and its own children: a process group.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::process::Child;
+
+use super::guardian::Guarded;
+
+/// The process group that a plugin's process leads. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Family {
+    leader: AsyncFd<OwnedFd>,
+    group: Pid,
+    /// Set before the leader is reaped: from then on its number may be another's.
+    is_over: AtomicBool,
+    /// Kills the group if this process dies before it can.
+    _guarded: Option<Guarded>,
+}
+
+impl Family {
+    /// The family of a child that has just been started and not been waited for.
+    pub(crate) fn of(child: &Child) -> io::Result<Family> {
+        let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let group = pid.ok_or_else(|| io::Error::other("the child has been waited for already"))?;
+        // The child cannot have been reaped: the number is its own.
+        let leader = pidfd_open(group, PidfdFlags::empty())?;
+        // SAFETY: the AsyncFd owns the descriptor, which stays open and the same for as
+        // long as it is registered.
+        let leader = unsafe { AsyncFd::register_with_interest(leader, Interest::READABLE) }?;
+        Ok(Family { leader, group, is_over: AtomicBool::new(false), _guarded: Guarded::new(group) })
+    }
+
+    /// Ready when the leader has ended. It has not been reaped: until then nothing
+    /// else has its number, and the rest of its group can be killed by it. Cancel safe.
+    pub(crate) async fn ended(&self) -> io::Result<()> {
+        self.leader.readable().await?.retain_ready();
+        Ok(())
+    }
+
+    /// Tells the leader to end.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(self.leader.get_ref(), Signal::TERM)?)
+    }
+
+    /// Kills all of the group. To be called before the leader is reaped.
+    pub(crate) fn kill(&self) {
+        if !self.is_over.load(Ordering::SeqCst) {
+            // A group without members is killed already.
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+    }
+
+    /// The last that is done before the leader is reaped.
+    pub(crate) fn kill_what_is_left(&self) {
+        self.kill();
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,142 @@
+//! Kills the groups of plugins when this process dies before it can.
+//!
+//! A process that is killed cannot clean up, and the signal that the death of a
+//! parent sends reaches its own children and not theirs. So a shell, one for the whole
+//! process and started with the first plugin, reads the numbers of the groups from a
+//! socket whose other end only this process has. When that ends it kills them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::net::{SendFlags, send};
+use rustix::process::Pid;
+
+use super::spawn::close_on_exec_from;
+
+/// Keeps a list of groups, and kills them at the end of its input.
+const SCRIPT: &str = r#"
+trap '' HUP INT TERM QUIT
+groups=' '
+while read -r what group; do
+    case $what in
+    +) groups="$groups$group " ;;
+    -) groups="${groups%% $group *} ${groups#* $group }" ;;
+    esac
+done
+for group in $groups; do
+    kill -s KILL -- "-$group"
+done
+"#;
+
+struct Guardian {
+    shell: Child,
+    /// No pipe: writing to one that nobody reads may end this process by SIGPIPE.
+    socket: UnixStream,
+}
+
+#[derive(Default)]
+struct Watch {
+    guardian: Option<Guardian>,
+    groups: BTreeSet<i32>,
+    /// There is no shell here; that has been said.
+    is_given_up: bool,
+}
+
+static WATCH: Mutex<Option<Watch>> = Mutex::new(None);
+
+/// A group that is killed if this process dies while this lives.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    group: i32,
+}
+
+impl Guarded {
+    /// `None` where nobody can be found to do it.
+    pub(super) fn new(group: Pid) -> Option<Guarded> {
+        let group = group.as_raw_nonzero().get();
+        let mut watch = lock();
+        let watch = watch.get_or_insert_default();
+        watch.groups.insert(group);
+        if watch.tell('+', group) {
+            return Some(Guarded { group });
+        }
+        watch.groups.remove(&group);
+        None
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(watch) = &mut *lock() {
+            watch.groups.remove(&self.group);
+            watch.tell('-', self.group);
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, Option<Watch>> {
+    WATCH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watch {
+    /// Tells the shell of a group. Where it has gone another one is told of all.
+    fn tell(&mut self, what: char, group: i32) -> bool {
+        if let Some(guardian) = &mut self.guardian {
+            if guardian.tell(what, group).is_ok() {
+                return true;
+            }
+            let _ = guardian.shell.kill();
+            let _ = guardian.shell.wait();
+            self.guardian = None;
+        }
+        if self.is_given_up || self.groups.is_empty() {
+            return false;
+        }
+        let started = Guardian::start().and_then(|mut guardian| {
+            self.groups.iter().try_for_each(|&group| guardian.tell('+', group))?;
+            Ok(guardian)
+        });
+        match started {
+            Ok(guardian) => self.guardian = Some(guardian),
+            Err(error) => {
+                self.is_given_up = true;
+                tracing::warn!(
+                    "no shell can be run: if this process is killed, its plugins end with it, but not the processes that they have started: {error}"
+                );
+            }
+        }
+        self.guardian.is_some()
+    }
+}
+
+impl Guardian {
+    fn start() -> io::Result<Guardian> {
+        let (socket, input) = UnixStream::pair()?;
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", SCRIPT])
+            .stdin(Stdio::from(OwnedFd::from(input)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            // What a terminal sends to this process's group is not for it.
+            .process_group(0);
+        // SAFETY: between fork and exec the closure makes system calls and no more.
+        unsafe {
+            command.pre_exec(|| close_on_exec_from(3));
+        }
+        Ok(Guardian { shell: command.spawn()?, socket })
+    }
+
+    fn tell(&mut self, what: char, group: i32) -> io::Result<()> {
+        let line = format!("{what} {group}\n");
+        // As one: it is far less than a socket holds.
+        let sent = send(&self.socket, line.as_bytes(), SendFlags::NOSIGNAL)?;
+        if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+}
