@@ -6,6 +6,7 @@
 #[path = "../common.rs"]
 mod common;
 
+mod authorize;
 mod callbacks;
 mod cancellation;
 mod children;
@@ -14,6 +15,7 @@ mod deadlines;
 mod edges;
 mod failures;
 mod large_messages;
+mod layers;
 mod limits;
 mod names;
 mod one_way_calls;
@@ -25,4 +27,5 @@ mod server_end;
 mod services;
 mod stock_tarpc;
 mod streams;
+mod traces;
 mod values;

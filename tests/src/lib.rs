@@ -1,12 +1,15 @@
 //! What the tests across processes share: a service to call, processes to run,
 //! a peer written from PROTOCOL.md alone, and what the system says of a process.
 
+pub mod layers;
 pub mod probe;
 pub mod process;
 pub mod raw;
+pub mod spans;
 pub mod studio;
 pub mod sys;
 pub mod system;
+pub mod tracer;
 pub use sys::counting;
 pub mod worker;
 pub mod world;

@@ -11,8 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
+use crate::call_info::CallInfo;
 use crate::connection::Connection;
 use crate::error::{Refusal, RefusalReason};
+use crate::layer::CallLayer;
 use crate::limits::{self, Limits};
 use crate::link::{over_pipe, over_stream};
 use crate::offers::Offers;
@@ -172,6 +174,66 @@ impl Server {
         make: impl Fn(&Connection) -> Serve<I> + Send + Sync + 'static,
     ) -> Self {
         self.offers.add_per_client(make);
+        self
+    }
+
+    /// Has each call of a client pass a rule before a byte of its arguments is decoded:
+    /// one that is denied is not run, and its caller is told so, as
+    /// [`CallError::Refused`](crate::CallError::Refused) for the reason
+    /// [`NotAllowed`](RefusalReason::NotAllowed), in the rule's words. A one-way call
+    /// that is denied is dropped, with a warning in this process' log.
+    ///
+    /// The rule holds for all that clients call over their connections: every service,
+    /// also one that was passed to them as a value. There may be several rules; all of
+    /// them have to allow a call. A rule that panics denies. It runs in the task that
+    /// reads its client's connection, so it must not block.
+    ///
+    /// ```
+    /// # #[panpipe::service]
+    /// # pub trait Store { async fn get(&self, key: String) -> u64; async fn clear(&self); }
+    /// # struct Db;
+    /// # impl Store for Db { async fn get(&self, _: String) -> u64 { 9 } async fn clear(&self) {} }
+    /// # fn run() -> Result<(), panpipe::ServeError> {
+    /// let server = panpipe::Server::bind("acme.store")
+    ///     .service(Db.serve())
+    ///     .authorize(|call| match (call.service(), call.method()) {
+    ///         ("Store", "clear") if call.peer().uid != Some(0) => Err("only root clears the store"),
+    ///         _ => Ok(()),
+    ///     })
+    ///     .start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn authorize<W: Into<String>>(
+        mut self,
+        rule: impl Fn(&CallInfo) -> Result<(), W> + Send + Sync + 'static,
+    ) -> Self {
+        self.offers.add_rule(rule);
+        self
+    }
+
+    /// Puts a layer around every call of a client that the rules allow, and around the
+    /// layers given before: see [`layer`](crate::layer). All clients pass the same
+    /// layers, so that a limit holds for all of them together.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # #[panpipe::service]
+    /// # pub trait Clock { async fn now(&self) -> u64; }
+    /// # struct Wall;
+    /// # impl Clock for Wall { async fn now(&self) -> u64 { 0 } }
+    /// # fn run() -> Result<(), panpipe::ServeError> {
+    /// let limits = tower::ServiceBuilder::new()
+    ///     .load_shed()
+    ///     .concurrency_limit(64)
+    ///     .timeout(Duration::from_secs(30))
+    ///     .into_inner();
+    /// let server = panpipe::Server::bind("acme.clock").service(Wall.serve()).layer(limits).start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer(mut self, layer: impl CallLayer) -> Self {
+        self.offers.add_layer(layer);
         self
     }
 

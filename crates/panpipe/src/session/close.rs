@@ -70,6 +70,7 @@ impl RefusalReason {
             RefusalReason::NotAllowed => 5,
             RefusalReason::Overloaded => 6,
             RefusalReason::Draining => 7,
+            RefusalReason::Layer => 8,
         }
     }
 
@@ -83,6 +84,7 @@ impl RefusalReason {
             5 => RefusalReason::NotAllowed,
             6 => RefusalReason::Overloaded,
             7 => RefusalReason::Draining,
+            8 => RefusalReason::Layer,
             _ => return None,
         })
     }

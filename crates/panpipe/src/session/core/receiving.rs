@@ -11,7 +11,7 @@ use crate::limits;
 use crate::session::calls::{CallState, Reply, Room};
 use crate::session::close::CloseReason;
 use crate::session::handlers::Stop;
-use crate::session::hello::{Hello, find_service};
+use crate::session::hello::{Hello, TAKES_TRACES, find_service};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
 
@@ -48,6 +48,7 @@ impl Core {
         }
         self.hello.offers = self.root.map(|index| self.offers[index].clone());
         self.peer_ports = peer.ports;
+        self.peer_traces = peer.features & TAKES_TRACES != 0;
         if self.role == Role::Acceptor {
             self.codec = Codec::from_id(peer.codec).unwrap_or(self.codec);
             self.hello.codec = peer.codec;

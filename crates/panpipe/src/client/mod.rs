@@ -1,24 +1,35 @@
 //! What a generated client is made of: a carrier of calls and a deadline.
 
+mod carrier;
+mod layered;
+mod making;
+
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use panpipe_transport::Peer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use self::carrier::{Carrier, Lost};
+pub(crate) use self::carrier::{TypedCall, TypedCarrier};
+use self::layered::Layered;
+use self::making::{Form, make, make_oneway};
 use crate::call;
-use crate::carried;
+use crate::call_terms::CallTerms;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
-use crate::link::{Link, PendingCall, Received, over_stream};
-use crate::service::{AnyService, MethodInfo};
-use crate::session::{CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, ServiceInfo, parse_reply};
-use crate::shape::{Shape, Wired};
+use crate::layer::{CallLayer, Stack};
+use crate::link::{Link, over_stream};
+use crate::service::MethodInfo;
+use crate::session::{CloseReason, Config, Deadline, ServiceInfo};
+use crate::shape::Shape;
 use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
+use crate::trace::TraceContext;
+use crate::watch::{Side, Watch};
 
 /// A generated client, for code that works with any.
 pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
@@ -45,55 +56,12 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     /// Why the connection ended, once it has; `None` while it stands, and for
     /// a client that has no connection of its own.
     fn close_reason(&self) -> Option<CloseReason> {
-        match &self.inner().carrier {
-            Carrier::Link(link) => link.close_reason(),
-            Carrier::Stub(stub) => stub.link.close_reason(),
-            Carrier::Typed(_) => None,
-        }
+        self.inner().carrier.close_reason()
     }
 
     /// The process at the other end, as far as the system tells.
     fn peer(&self) -> Peer {
-        match &self.inner().carrier {
-            Carrier::Link(link) => link.peer(),
-            Carrier::Stub(stub) => stub.link.peer(),
-            Carrier::Typed(_) => Peer::unknown(),
-        }
-    }
-}
-
-/// The future of a typed call.
-pub(crate) type TypedCall<Resp> = Pin<Box<dyn Future<Output = Result<Resp, CallError>> + Send>>;
-
-/// Carries calls as values rather than as bytes: a local service, a stub of
-/// stock tarpc.
-pub(crate) trait TypedCarrier<Req, Resp>: Send + Sync {
-    fn call(&self, info: &'static MethodInfo, request: Req, deadline: Option<Deadline>) -> TypedCall<Resp>;
-
-    /// Ready as soon as the call is on its way.
-    fn oneway(&self, info: &'static MethodInfo, request: Req) -> TypedCall<()>;
-
-    /// The service that is called, if it is one of this process.
-    fn service(&self) -> Option<Arc<dyn AnyService>> {
-        None
-    }
-}
-
-enum Carrier<Req, Resp> {
-    /// The root port of a connection.
-    Link(Arc<Link>),
-    /// Another port.
-    Stub(Arc<Stub>),
-    Typed(Arc<dyn TypedCarrier<Req, Resp>>),
-}
-
-impl<Req, Resp> Clone for Carrier<Req, Resp> {
-    fn clone(&self) -> Self {
-        match self {
-            Carrier::Link(link) => Carrier::Link(Arc::clone(link)),
-            Carrier::Stub(stub) => Carrier::Stub(Arc::clone(stub)),
-            Carrier::Typed(stub) => Carrier::Typed(Arc::clone(stub)),
-        }
+        self.inner().carrier.peer()
     }
 }
 
@@ -111,11 +79,7 @@ impl<Req, Resp> Clone for Client<Req, Resp> {
 
 impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let carrier = match &self.carrier {
-            Carrier::Link(link) => format!("connection to {}", link.peer()),
-            Carrier::Stub(stub) => format!("port {} of the connection to {}", stub.port, stub.link.peer()),
-            Carrier::Typed(_) => "values".to_owned(),
-        };
+        let carrier = self.carrier.to_string();
         f.debug_struct("Client").field("over", &carrier).field("timeout", &self.timeout).finish()
     }
 }
@@ -139,25 +103,43 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         Client { carrier: self.carrier.clone(), timeout: Some(timeout) }
     }
 
-    /// The nearest of: the client's timeout, the method's, and the deadline of
-    /// the call that is being answered here. The clock is read only if there is one.
-    fn deadline(&self, info: &MethodInfo) -> Option<Deadline> {
+    /// The same client, with a layer around each call, and around the layers before.
+    #[must_use]
+    pub fn with_layer(&self, layer: impl CallLayer) -> Self {
+        let (carrier, inner) = match &self.carrier {
+            Carrier::Layered(layered) => (&layered.carrier, Some(&layered.layers)),
+            carrier => (carrier, None),
+        };
+        let layered = Layered { carrier: carrier.clone(), layers: Stack::of(layer, inner) };
+        Client { carrier: Carrier::Layered(Arc::new(layered)), timeout: self.timeout }
+    }
+
+    /// What a call is made under: the trace of the call that is being answered here, and
+    /// the nearest of the client's timeout, the method's, and the deadline of that call.
+    /// The clock is read only if there is one.
+    #[inline]
+    fn terms(&self, info: &MethodInfo) -> CallTerms {
         let timeout = match (self.timeout, info.timeout) {
             (Some(own), Some(method)) => Some(own.min(method)),
             (own, method) => own.or(method),
         };
-        let inherited = call::deadline();
+        let (inherited, trace) = call::inherited();
         if timeout.is_none() && inherited.is_none() {
-            return None;
+            return CallTerms { deadline: None, trace };
         }
         let now = Instant::now();
         // A timeout past the end of the clock is no timeout.
         let own = timeout.and_then(|timeout| now.checked_add(timeout));
         let at = match (own, inherited) {
-            (Some(own), Some(inherited)) => own.min(inherited),
-            (own, inherited) => own.or(inherited)?,
+            (Some(own), Some(inherited)) => Some(own.min(inherited)),
+            (own, inherited) => own.or(inherited),
         };
-        Some(Deadline { at, left: at.saturating_duration_since(now) })
+        CallTerms { deadline: at.map(|at| Deadline::of(at, now)), trace }
+    }
+
+    #[inline]
+    fn watch(&self, info: &'static MethodInfo, trace: Option<Arc<TraceContext>>) -> Option<Box<Watch>> {
+        Watch::begin(Side::Client, info.name, || self.carrier.peer(), trace)
     }
 
     /// Calls a method. The deadline runs from here on.
@@ -175,47 +157,10 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let deadline = self.deadline(info);
-        let carrier = self.carrier.clone();
-        async move {
-            let (link, port, _stub) = match carrier {
-                Carrier::Link(link) => (link, ROOT_PORT, None),
-                // Held until the call is over: it is what closes the port.
-                Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
-                Carrier::Typed(typed) => {
-                    let response =
-                        typed.call(info, to_request(args), deadline).await.map_err(CallError::widen)?;
-                    return match from_response(response) {
-                        Some(result) => result.map_err(CallError::App),
-                        None => Err(CallError::Malformed(format!(
-                            "the reply to {} is another method's",
-                            info.name
-                        ))),
-                    };
-                }
-            };
-            let mut call = PendingCall::new(link, deadline);
-            let started = &mut call;
-            poll_fn(move |cx| {
-                started.poll_start((port, info.id), cx.waker(), &mut |codec, out| {
-                    carried::encode(codec, &args, out)
-                })
-            })
-            .await
-            .map_err(CallError::widen)?;
-            let Received { body, codec, claims } = call.reply().await.map_err(CallError::widen)?;
-            let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
-            match parse_reply(&body) {
-                ReplyBody::Value(bytes) => carried::decode::<Wired<ST, T>>(codec, bytes, claims)
-                    .map(Wired::into_inner)
-                    .map_err(malformed),
-                ReplyBody::AppError(bytes) => {
-                    let error = carried::decode::<Wired<SE, E>>(codec, bytes, claims).map_err(malformed)?;
-                    Err(CallError::App(error.into_inner()))
-                }
-                ReplyBody::Failed(error) => Err(error.widen()),
-            }
-        }
+        let CallTerms { deadline, trace } = self.terms(info);
+        let watch = self.watch(info, trace);
+        let form = Form::<A, ST, T, SE, E, Req, Resp> { to_request, from_response, shapes: PhantomData };
+        make(self.carrier.clone(), info, args, form, deadline, watch)
     }
 
     /// Calls a one-way method: ready when the call is on its way.
@@ -228,20 +173,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     where
         A: Serialize + Send + 'static,
     {
-        let carrier = self.carrier.clone();
-        async move {
-            let (link, port, _stub) = match carrier {
-                Carrier::Link(link) => (link, ROOT_PORT, None),
-                Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
-                Carrier::Typed(typed) => return typed.oneway(info, to_request(args)).await,
-            };
-            poll_fn(move |cx| {
-                link.poll_oneway((port, info.id), cx.waker(), &mut |codec, out| {
-                    carried::encode(codec, &args, out)
-                })
-            })
-            .await
-        }
+        let watch = self.watch(info, call::inherited().1);
+        make_oneway(self.carrier.clone(), info, args, to_request, watch)
     }
 
     /// Serializes the client as a port at which its service is called, by way
@@ -257,7 +190,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     {
         let here = match &client.inner().carrier {
             Carrier::Typed(typed) => typed.service(),
-            Carrier::Link(_) | Carrier::Stub(_) => None,
+            // Those who call from elsewhere pass the layers too.
+            Carrier::Link(_) | Carrier::Stub(_) | Carrier::Layered(_) => None,
         };
         OfferedService(here.unwrap_or_else(|| Arc::new(Relay(client.clone())))).serialize(serializer)
     }
@@ -273,20 +207,6 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             Some(stub) => Client::of_stub(stub),
             None => Client::of_typed(Arc::new(Lost)),
         })
-    }
-}
-
-/// Stands for a service whose port did not travel with its message. The message
-/// is answered with an error, so that nobody gets to see this.
-struct Lost;
-
-impl<Req, Resp: Send> TypedCarrier<Req, Resp> for Lost {
-    fn call(&self, _: &'static MethodInfo, _: Req, _: Option<Deadline>) -> TypedCall<Resp> {
-        Box::pin(async { Err(CallError::Disconnected { sent: false }) })
-    }
-
-    fn oneway(&self, _: &'static MethodInfo, _: Req) -> TypedCall<()> {
-        Box::pin(async { Err(CallError::Disconnected { sent: false }) })
     }
 }
 
