@@ -105,3 +105,13 @@ pub(crate) async fn nothing_is_left(studio: &StudioClient) {
     })
     .await;
 }
+
+/// A server behind hooks, in a process of its own.
+#[allow(dead_code, reason = "not every test program has hooks")]
+pub(crate) fn hooked(settings: &[&str]) -> (Process, String) {
+    let name = unique_name("hooked");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hooked"));
+    let process = Process::start(command.arg(&name).args(settings)).serving(&name);
+    process.wait_for("ready");
+    (process, name)
+}

@@ -141,8 +141,9 @@ async fn a_message_over_the_limit_is_refused_before_a_part_of_it_goes() {
 #[tokio::test]
 async fn sixty_four_mib_where_both_sides_take_it() {
     let (_server, name, _) = studio(&["max_message=100000000"]).await;
+    // Before the connection, which is dropped without a hello for so long.
+    let bytes: Vec<u8> = (0..64u32 << 20).map(|index| (index >> 12) as u8).collect();
     let limits = Limits { max_message: 100_000_000, ..Limits::default() };
     let studio = StudioClient::connect(&name).limits(limits).await.unwrap();
-    let bytes: Vec<u8> = (0..64u32 << 20).map(|index| (index >> 12) as u8).collect();
     assert!(studio.echo_bytes(bytes.clone()).await.unwrap() == bytes);
 }

@@ -117,6 +117,41 @@ async fn a_server_answers_the_bytes_of_the_text_with_those_of_the_text() {
     .unwrap();
 }
 
+/// Echoes by way of another, in the trace of the text.
+struct Forwarding {
+    to: EchoClient,
+}
+
+impl Echo for Forwarding {
+    async fn echo(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let trace = panpipe::call::trace().map(|trace| trace.to_string());
+        assert_eq!(trace.as_deref(), Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        self.to.echo(bytes).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_trace_comes_and_goes_in_the_bytes_of_the_text() {
+    let ((served, mut caller), (called, mut server)) = (pair(), pair());
+    tokio::spawn(panpipe::serve_stream(served, Forwarding { to: EchoClient::over(called) }.serve()));
+    tokio::task::spawn_blocking(move || {
+        caller.send(raw::MAGIC);
+        caller.send(&raw::hello("Echo", 1));
+        caller.send(&example("traced"));
+        server.expect_magic();
+        assert_eq!(server.frame().kind, raw::kind::HELLO);
+        let answer = example("acceptor");
+        server.send(&answer[..answer.len() - 18]);
+        read_exactly(&mut server, &example("traced"));
+        server.send(&answer[answer.len() - 18..]);
+        caller.expect_magic();
+        assert_eq!(caller.frame().kind, raw::kind::HELLO);
+        read_exactly(&mut caller, &answer[answer.len() - 18..]);
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_client_reads_the_stream_of_the_text() {
     let (stream, mut raw) = pair();

@@ -3,15 +3,18 @@
 
 pub mod hall;
 pub mod keeper;
+pub mod layers;
 pub mod ledger;
 pub mod plug;
 pub mod probe;
 pub mod process;
 pub mod raw;
 pub mod sink;
+pub mod spans;
 pub mod studio;
 pub mod sys;
 pub mod system;
+pub mod tracer;
 pub use sys::counting;
 pub mod users;
 pub mod worker;

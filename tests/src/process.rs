@@ -126,6 +126,13 @@ impl Process {
         self.wait()
     }
 
+    /// The same. Gives also the lines that it has printed and nobody has read.
+    pub fn finish_with_lines(mut self) -> (ExitStatus, Vec<String>) {
+        drop(self.child.stdin.take());
+        let status = self.wait();
+        (status, self.lines.iter().collect())
+    }
+
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let start = std::time::Instant::now();

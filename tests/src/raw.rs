@@ -43,6 +43,8 @@ pub mod kind {
     pub const ABORT: u8 = 15;
     /// The bit that says that a list of ports stands behind the body.
     pub const CARRIES: u8 = 0x80;
+    /// The bit that says that a trace stands before the body.
+    pub const TRACED: u8 = 0x40;
 }
 
 /// Where the socket of a plain name is.
@@ -167,6 +169,18 @@ pub fn oneway(signature: &str, args: &[u8]) -> Vec<u8> {
 pub fn call(id: u64, signature: &str, deadline: u64, args: &[u8]) -> Vec<u8> {
     let body = [method(signature).to_le_bytes().to_vec(), varint(deadline), args.to_vec()].concat();
     frame(kind::CALL, id, &body)
+}
+
+/// A trace, as it stands before the body of a call: kept, if its flags are 1.
+pub fn trace(trace_id: u128, span_id: u64, flags: u8) -> Vec<u8> {
+    [&trace_id.to_be_bytes()[..], &span_id.to_be_bytes(), &[flags]].concat()
+}
+
+/// A call, or a one-way call, with something before its body.
+pub fn traced(kind: u8, id: u64, trace: &[u8], signature: &str) -> Vec<u8> {
+    let head = [trace, &method(signature).to_le_bytes()].concat();
+    let deadline = if kind == kind::CALL { varint(0) } else { Vec::new() };
+    frame(kind | kind::TRACED, id, &[head, deadline].concat())
 }
 
 /// The arguments of `echo`: one block of bytes, in bincode.

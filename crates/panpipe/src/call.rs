@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 use panpipe_transport::{ImpersonateError, Peer};
 
 use crate::hub::ClientId;
+
+use crate::trace::TraceContext;
 
 /// What is known of the call that is being answered.
 #[derive(Debug, Clone)]
@@ -18,32 +21,40 @@ pub(crate) struct CallContext {
     /// The version of the service that the caller speaks, as far as it is known.
     pub(crate) version: Option<u32>,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) trace: Option<Arc<TraceContext>>,
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<CallContext>> = const { RefCell::new(None) };
 }
 
-impl CallContext {
-    /// Makes this the current call of this thread until the guard is dropped.
-    pub(crate) fn enter(self) -> Entered {
-        Entered { before: CURRENT.replace(Some(self)) }
-    }
+/// Makes a call the current one of this thread, until the guard is dropped: then it is
+/// back in its place.
+pub(crate) fn enter(place: &mut Option<CallContext>) -> Entered<'_> {
+    CURRENT.with_borrow_mut(|current| std::mem::swap(current, place));
+    // Meanwhile the call before is kept there.
+    Entered { place }
 }
 
-/// Puts the call before back when dropped.
-pub(crate) struct Entered {
-    before: Option<CallContext>,
+pub(crate) struct Entered<'a> {
+    place: &'a mut Option<CallContext>,
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
-        CURRENT.replace(self.before.take());
+        CURRENT.with_borrow_mut(|current| std::mem::swap(current, self.place));
     }
 }
 
 fn of_current<R>(ask: impl FnOnce(&CallContext) -> R) -> Option<R> {
     CURRENT.with_borrow(|current| current.as_ref().map(ask))
+}
+
+/// What a call that is made here inherits of the one that is being answered.
+#[inline]
+pub(crate) fn inherited() -> (Option<Instant>, Option<Arc<TraceContext>>) {
+    of_current(|call| (call.deadline, call.trace.clone())).unwrap_or_default()
 }
 
 /// The process that made the call which the current handler answers.
@@ -154,27 +165,57 @@ pub fn version() -> Option<u32> {
     of_current(|call| call.version).flatten()
 }
 
+/// The trace that the call which the current handler answers belongs to, if any:
+/// its caller has sent it, or somebody subscribes to panpipe's spans here. Calls that
+/// the handler makes inherit it.
+///
+/// ```
+/// # struct Db;
+/// # impl Db {
+/// async fn get(&self, key: String) {
+///     if let Some(trace) = panpipe::call::trace() {
+///         println!("{:032x}: {key} is wanted", trace.trace_id);
+///     }
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn trace() -> Option<TraceContext> {
+    of_current(|call| call.trace.as_deref().copied()).flatten()
+}
+
+#[cfg(test)]
+impl CallContext {
+    /// A call of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        CallContext {
+            peer: Peer::unknown(),
+            client: None,
+            method: "Nothing.known",
+            version: None,
+            deadline: None,
+            trace: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn contexts_nest_and_end_with_their_guard() {
-        let context = |method| CallContext {
-            peer: Peer::unknown(),
-            client: None,
-            method,
-            version: None,
-            deadline: None,
-        };
+        let context = |method| Some(CallContext { method, ..CallContext::unknown() });
+        let (mut outer, mut inner) = (context("A.a"), context("B.b"));
         assert_eq!(method(), None);
-        let outer = context("A.a").enter();
+        let entered = enter(&mut outer);
         {
-            let _inner = context("B.b").enter();
+            let _inner = enter(&mut inner);
             assert_eq!(method(), Some("B.b"));
         }
         assert_eq!(method(), Some("A.a"));
-        drop(outer);
+        drop(entered);
         assert_eq!(method(), None);
+        assert_eq!((outer.unwrap().method, inner.unwrap().method), ("A.a", "B.b"));
     }
 }

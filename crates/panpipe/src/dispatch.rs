@@ -1,10 +1,10 @@
 //! Runs handlers: decodes the arguments, polls once in place, spawns what is
 //! still pending, catches panics, sends the reply.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -12,23 +12,29 @@ use std::time::Instant;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::call::CallContext;
+use crate::call_info::CallInfo;
 use crate::carried::{self, Claims};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
+use crate::layer::{Call, Outcome, Work};
+use crate::running::{Running, conclude, poll_caught};
 use crate::service::{MethodInfo, Served};
-use crate::session::{FLUSH, Failure, OPEN, Session, put_status};
+use crate::session::{FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
+use crate::trace::TraceContext;
+use crate::watch::{self, Side, Watch, trace_of};
 
 /// One call of the peer's, before its handler runs.
 pub struct IncomingCall<'a> {
     pub(crate) session: &'a Arc<Session>,
     /// Where the reply goes; nowhere for a one-way call.
-    pub(crate) id: Option<u32>,
+    pub(crate) reply_to: Option<ReplyTo>,
     pub(crate) method: u64,
     pub(crate) deadline: Option<Instant>,
     /// The version of the service that its caller speaks, as far as it is known.
     pub(crate) version: Option<u32>,
+    pub(crate) trace: Option<&'a Arc<TraceContext>>,
     pub(crate) codec: Codec,
     pub(crate) args: &'a [u8],
     /// The ports that the arguments carry, if any.
@@ -48,8 +54,6 @@ impl fmt::Debug for IncomingCall<'_> {
 #[derive(Debug)]
 #[must_use]
 pub struct Dispatched(());
-
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl IncomingCall<'_> {
     /// The hash of the method that is called.
@@ -74,11 +78,11 @@ impl IncomingCall<'_> {
         T: Serialize + Send + 'static,
         E: Serialize + Send + 'static,
     {
-        self.answered(info, |session, id, args| {
+        self.answered(info, |session, reply_to, args| {
             let work = handler(args);
             Box::pin(async move {
                 let result = work.await;
-                answer(session, id, result).await;
+                Ok(answer(session, reply_to, result).await)
             })
         })
     }
@@ -90,41 +94,56 @@ impl IncomingCall<'_> {
         F: FnOnce(A) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        if self.id.is_some() {
+        if self.reply_to.is_some() {
             return self.unknown_method();
         }
-        match carried::decode::<A>(self.codec, self.args, self.claims.take()) {
+        let watch = match self.let_in(info) {
+            Ok(watch) => watch,
+            Err(refusal) => {
+                self.dropped(info, &format_args!("it is not allowed: {refusal}"));
+                return self.fail(Failure::Refused(refusal));
+            }
+        };
+        match self.decode::<A>(info) {
             Ok(args) => {
                 let work = handler(args);
-                self.run(info, Box::pin(work))
+                let work = Box::pin(async move {
+                    work.await;
+                    Ok(Outcome::Done)
+                });
+                self.run_with_hooks(info, watch, work)
             }
-            Err(why) => {
-                tracing::warn!(method = info.name, peer = %self.session.peer(), "a one-way call was dropped, its arguments cannot be read: {why}");
-                self.fail(Failure::Malformed(why))
+            Err(error) => {
+                self.dropped(info, &error);
+                self.failed(watch, error)
             }
         }
+    }
+
+    fn dropped(&self, info: &'static MethodInfo, why: &dyn fmt::Display) {
+        tracing::warn!(method = info.name, peer = %self.session.peer(), "a one-way call was dropped: {why}");
     }
 
     /// Makes the call of another process, and answers with what comes of it.
     pub fn relay<A, ST, T, SE, E, F, Fut>(self, info: &'static MethodInfo, call: F) -> Dispatched
     where
-        A: DeserializeOwned,
-        F: FnOnce(A) -> Fut,
+        A: DeserializeOwned + Send + 'static,
+        F: FnOnce(A) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, CallError<E>>> + Send + 'static,
         ST: Shape<T> + 'static,
         SE: Shape<E> + 'static,
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.answered(info, |session, id, args| {
-            let call = call(args);
+        self.answered(info, |session, reply_to, args| {
             Box::pin(async move {
-                let result = match call.await.map_err(CallError::into_app) {
+                // Made in here, where it inherits of the call that it answers.
+                let result = match call(args).await.map_err(CallError::into_app) {
                     Ok(value) => Ok(Wired::<ST, T>::new(value)),
                     Err(Ok(error)) => Err(Wired::<SE, E>::new(error)),
-                    Err(Err(failed)) => return session.fail(id, failed.into()),
+                    Err(Err(failed)) => return Err(Box::new(failed)),
                 };
-                answer(session, id, result).await;
+                Ok(answer(session, reply_to, result).await)
             })
         })
     }
@@ -132,14 +151,14 @@ impl IncomingCall<'_> {
     /// Answers with a service of this side, as a port of its own.
     pub(crate) fn open(self, service: Result<OfferedService, Refusal>) -> Dispatched {
         static INFO: MethodInfo = MethodInfo::new("panpipe.open", OPEN);
-        let Some(id) = self.id else {
+        let Some(reply_to) = self.reply_to else {
             return self.unknown_method();
         };
         let session = Arc::clone(self.session);
         match service {
             Ok(service) => {
-                let task = async move { answer(session, id, Ok::<_, ()>(service)).await };
-                self.run(&INFO, Box::pin(task))
+                let work = answer(session, reply_to, Ok::<_, ()>(service));
+                self.run(&INFO, Box::pin(async { Ok(work.await) }))
             }
             Err(refusal) => self.fail(Failure::Refused(refusal)),
         }
@@ -149,21 +168,22 @@ impl IncomingCall<'_> {
     /// their handlers.
     pub(crate) fn flush(self) {
         static INFO: MethodInfo = MethodInfo::new("panpipe.flush", FLUSH);
-        let Some(id) = self.id else {
+        let Some(reply_to) = self.reply_to else {
             let Dispatched(()) = self.unknown_method();
             return;
         };
         let session = Arc::clone(self.session);
         let mut come = None;
-        let task = async move {
-            poll_fn(|cx| session.poll_handed_on(id, &mut come, cx.waker())).await;
+        let work = async move {
+            poll_fn(|cx| session.poll_handed_on(reply_to, &mut come, cx.waker())).await;
             let nothing = |_, out: &mut Vec<u8>| {
                 put_status(out, true);
                 Ok(None)
             };
-            poll_fn(|cx| session.poll_answer(id, cx.waker(), &mut { nothing })).await;
+            poll_fn(|cx| session.poll_answer(reply_to, cx.waker(), &mut { nothing })).await;
+            Ok(Outcome::Value)
         };
-        let Dispatched(()) = self.run(&INFO, Box::pin(task));
+        let Dispatched(()) = self.run(&INFO, Box::pin(work));
     }
 
     /// Runs what answers the call.
@@ -171,51 +191,152 @@ impl IncomingCall<'_> {
     fn answered<A: DeserializeOwned>(
         mut self,
         info: &'static MethodInfo,
-        task: impl FnOnce(Arc<Session>, u32, A) -> Task,
+        work: impl FnOnce(Arc<Session>, ReplyTo, A) -> Work,
     ) -> Dispatched {
-        let Some(id) = self.id else {
+        let Some(reply_to) = self.reply_to else {
             return self.unknown_method();
         };
-        match carried::decode::<A>(self.codec, self.args, self.claims.take()) {
-            Ok(args) => {
-                let task = task(Arc::clone(self.session), id, args);
-                self.run(info, task)
-            }
-            Err(why) => self.fail(Failure::Malformed(format!("the arguments of {}: {why}", info.name))),
+        if !self.is_plain() {
+            return self.answered_with_hooks(info, reply_to, work);
         }
+        match self.decode::<A>(info) {
+            Ok(args) => {
+                let work = work(Arc::clone(self.session), reply_to, args);
+                self.run(info, work)
+            }
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    #[cold]
+    fn answered_with_hooks<A: DeserializeOwned>(
+        mut self,
+        info: &'static MethodInfo,
+        reply_to: ReplyTo,
+        work: impl FnOnce(Arc<Session>, ReplyTo, A) -> Work,
+    ) -> Dispatched {
+        let watch = match self.let_in(info) {
+            Ok(watch) => watch,
+            Err(refusal) => return self.fail(Failure::Refused(refusal)),
+        };
+        match self.decode::<A>(info) {
+            Ok(args) => {
+                let work = work(Arc::clone(self.session), reply_to, args);
+                self.run_with_hooks(info, watch, work)
+            }
+            Err(error) => self.failed(watch, error),
+        }
+    }
+
+    /// Whether nothing stands around the call: no rule, no layer, no trace, nobody who
+    /// wants to know of it.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.session.hooks().is_none() && self.trace.is_none() && !Watch::may_be_wanted()
+    }
+
+    #[inline]
+    fn decode<A: DeserializeOwned>(&mut self, info: &'static MethodInfo) -> Result<A, CallError> {
+        carried::decode::<A>(self.codec, self.args, self.claims.take())
+            .map_err(|why| CallError::Malformed(format!("the arguments of {}: {why}", info.name)))
     }
 
     /// Answers that there is no such method.
     pub fn unknown_method(self) -> Dispatched {
-        if self.id.is_none() {
+        if self.reply_to.is_none() {
             tracing::warn!(method = self.method, peer = %self.session.peer(), "a one-way call was dropped, there is no such method");
         }
         self.fail(Failure::UnknownMethod)
     }
 
     pub(crate) fn fail(self, failure: Failure) -> Dispatched {
-        end(self.session, self.id, failure);
+        end(self.session, self.reply_to, failure);
         Dispatched(())
     }
 
-    /// Polls once in place, and spawns what is still pending.
-    fn run(&self, info: &'static MethodInfo, mut task: Task) -> Dispatched {
-        let context = CallContext {
+    /// Watches the call, and has it pass the rules.
+    fn let_in(&self, info: &'static MethodInfo) -> Result<Option<Box<Watch>>, Refusal> {
+        let peer = || self.session.peer();
+        let watch = Watch::begin(Side::Server, info.name, peer, self.trace.cloned());
+        let Some(hooks) = self.session.hooks().filter(|hooks| !hooks.rules.is_empty()) else {
+            return Ok(watch);
+        };
+        let allowed = {
+            let _entered = watch.as_ref().map(|watch| watch.span().enter());
+            hooks.rules.allow(&CallInfo::new(self.context(info, &watch)))
+        };
+        match (allowed, watch) {
+            (Ok(()), watch) => Ok(watch),
+            (Err(refusal), watch) => {
+                if let Some(watch) = watch {
+                    watch.ended(watch::word_of(&CallError::<Infallible>::Refused(refusal.clone())));
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Gives the call up that is watched.
+    fn failed(self, watch: Option<Box<Watch>>, error: CallError) -> Dispatched {
+        if let Some(watch) = watch {
+            watch.ended(watch::word_of(&error));
+        }
+        self.fail(error.into())
+    }
+
+    /// What the handler can ask about the call.
+    #[inline]
+    fn context(&self, info: &'static MethodInfo, watch: &Option<Box<Watch>>) -> CallContext {
+        CallContext {
             peer: self.session.peer(),
             client: Some(self.session.id()),
             method: info.name,
             version: self.version,
             deadline: self.deadline,
-        };
+            trace: trace_of(watch).cloned(),
+        }
+    }
+
+    /// Polls once in place, and spawns what is still pending.
+    fn run(&self, info: &'static MethodInfo, work: Work) -> Dispatched {
+        self.start(info.name, self.context(info, &None), None, false, work)
+    }
+
+    /// The same inside of the layers.
+    fn run_with_hooks(
+        &self,
+        info: &'static MethodInfo,
+        watch: Option<Box<Watch>>,
+        mut work: Work,
+    ) -> Dispatched {
+        let context = self.context(info, &watch);
+        let layers = self.session.hooks().and_then(|hooks| hooks.layers.as_ref());
+        if let Some(layers) = layers {
+            work = layers.run(Call::of_peer(context.clone(), work));
+        }
+        self.start(info.name, context, watch, layers.is_some(), work)
+    }
+
+    #[inline(always)]
+    fn start(
+        &self,
+        method: &'static str,
+        context: CallContext,
+        watch: Option<Box<Watch>>,
+        has_layers: bool,
+        mut work: Work,
+    ) -> Dispatched {
+        let mut context = Some(context);
         // The spawned task polls again before it waits, so nobody needs waking yet.
-        match poll_caught(&mut task, &context, &mut Context::from_waker(Waker::noop())) {
-            Outcome::Pending => {
-                let session = Arc::clone(self.session);
-                tokio::spawn(Running { task: Some(task), context, session, id: self.id });
+        match poll_caught(&mut work, &mut context, &watch, &mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => {
+                let (work, session, reply_to) = (Some(work), Arc::clone(self.session), self.reply_to);
+                tokio::spawn(Running { work, method, context, watch, has_layers, session, reply_to });
             }
-            Outcome::Done if self.id.is_some() => {}
-            Outcome::Done => self.session.oneway_ended(),
-            Outcome::Panicked => end(self.session, self.id, Failure::Panicked),
+            Poll::Ready(ended) => {
+                drop(work);
+                conclude(self.session, self.reply_to, method, watch, has_layers, ended);
+            }
         }
         Dispatched(())
     }
@@ -225,105 +346,37 @@ impl IncomingCall<'_> {
 #[inline]
 fn answer<T: Serialize, E: Serialize>(
     session: Arc<Session>,
-    id: u32,
+    reply_to: ReplyTo,
     result: Result<T, E>,
-) -> impl Future<Output = ()> {
+) -> impl Future<Output = Outcome> {
     poll_fn(move |cx| {
-        session.poll_answer(id, cx.waker(), &mut |codec, out| {
+        let answered = session.poll_answer(reply_to, cx.waker(), &mut |codec, out| {
             put_status(out, result.is_ok());
             match &result {
                 Ok(value) => carried::encode(codec, value, out),
                 Err(error) => carried::encode(codec, error, out),
             }
-        })
+        });
+        answered.map(|()| if result.is_ok() { Outcome::Value } else { Outcome::Error })
     })
 }
 
 /// Hands a call to the service. A panic in decoding is the call's own.
 pub(crate) fn dispatch(served: Option<&Served>, mut call: IncomingCall<'_>) {
-    let (session, id) = (call.session, call.id);
+    let (session, reply_to) = (call.session, call.reply_to);
     let Some(Served { service, version }) = served else {
         let Dispatched(()) = call.unknown_method();
         return;
     };
     call.version = *version;
     if catch_unwind(AssertUnwindSafe(|| service.dispatch(call))).is_err() {
-        end(session, id, Failure::Panicked);
+        end(session, reply_to, Failure::Panicked);
     }
 }
 
-fn end(session: &Session, id: Option<u32>, failure: Failure) {
-    match id {
-        Some(id) => session.fail(id, failure),
+fn end(session: &Session, reply_to: Option<ReplyTo>, failure: Failure) {
+    match reply_to {
+        Some(call) => session.fail(call, failure),
         None => session.oneway_ended(),
-    }
-}
-
-enum Outcome {
-    Pending,
-    Done,
-    Panicked,
-}
-
-fn poll_caught(task: &mut Task, context: &CallContext, cx: &mut Context<'_>) -> Outcome {
-    let _current = context.clone().enter();
-    match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Outcome::Pending,
-        Ok(Poll::Ready(())) => Outcome::Done,
-        Err(_) => Outcome::Panicked,
-    }
-}
-
-/// A handler that was still pending after its first poll.
-struct Running {
-    /// `None` once it is over.
-    task: Option<Task>,
-    context: CallContext,
-    session: Arc<Session>,
-    id: Option<u32>,
-}
-
-impl Running {
-    fn end(&mut self, failure: Failure) {
-        // The handler's values go first: once it is answered the caller may count on that.
-        self.task = None;
-        end(&self.session, self.id, failure);
-    }
-}
-
-impl Future for Running {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let Some(task) = &mut this.task else {
-            return Poll::Ready(());
-        };
-        if let Some(id) = this.id {
-            if let Some(stop) = this.session.poll_stop(id, cx.waker()) {
-                this.end(stop.into());
-                return Poll::Ready(());
-            }
-        }
-        match poll_caught(task, &this.context, cx) {
-            Outcome::Pending => return Poll::Pending,
-            Outcome::Panicked => this.end(Failure::Panicked),
-            Outcome::Done => {
-                this.task = None;
-                if this.id.is_none() {
-                    this.session.oneway_ended();
-                }
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Only a runtime that shuts down drops a handler that is not over.
-        if self.task.is_some() {
-            self.end(Failure::Cancelled);
-        }
     }
 }

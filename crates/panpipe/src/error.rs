@@ -74,9 +74,10 @@ pub enum CallError<E = Infallible> {
     /// The arguments or the reply could not be encoded or decoded.
     #[error("arguments or reply could not be encoded or decoded: {0}")]
     Malformed(String),
-    /// The other side turned the connection down, and says why. The call did
-    /// not run.
-    #[error("the connection was refused: {0}")]
+    /// The other side turned the connection or the call down, and says why. The
+    /// call did not run, but where a layer of either side gave it up, for the reason
+    /// [`RefusalReason::Layer`]: it may have begun.
+    #[error("the call was refused: {0}")]
     Refused(Refusal),
     /// What carries this client's calls cannot do it, in words. Nothing was sent.
     #[error("what carries this client's calls cannot do it: {0}")]
@@ -144,7 +145,7 @@ pub enum StreamError {
     Cancelled,
 }
 
-/// Why a connection was turned down before any call ran.
+/// Why a connection, or one call, was turned down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -154,11 +155,22 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// A refusal of one's own: the error of a [`layer`](crate::layer) that turns a call
+    /// down.
+    #[must_use]
+    pub fn new(reason: RefusalReason, message: impl Into<String>) -> Self {
+        Refusal { reason, message: message.into() }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
+
+impl std::error::Error for Refusal {}
 
 /// The kinds of [`Refusal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -174,12 +186,15 @@ pub enum RefusalReason {
     Service,
     /// It offers the service in other versions.
     ServiceVersion,
-    /// It does not answer this user.
+    /// It does not answer this user, or not this call of this user.
     NotAllowed,
     /// It serves as many clients as it accepts.
     Overloaded,
     /// It is shutting down.
     Draining,
+    /// A layer gave the call up, one of the other side's or of this side's own
+    /// client, and says why. The handler may have begun.
+    Layer,
 }
 
 #[cfg(test)]

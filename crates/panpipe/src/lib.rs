@@ -45,19 +45,29 @@
 //! - In a handler: [`call`] knows who calls, as what, and until when, and does
 //!   something with the caller's rights.
 //! - One direction is enough: [`oneway`], for services of which nothing comes back.
+//! - Around calls: [`Server::authorize`] says who may call what, [`layer`] is for what
+//!   times, limits or logs, on either side; [`TraceContext`] travels with calls, and
+//!   `tracing` spans of them are made where somebody subscribes to the target `panpipe`
+//!   at `DEBUG`.
 //! - Children: [`spawn`] and [`serve_parent`].
 //! - tarpc: the module [`tarpc`](mod@tarpc), with the feature of that name, which is
 //!   on by default.
+//! - Traces of several processes by OpenTelemetry: the feature `opentelemetry`.
+//!   Counters by the `metrics` facade: the feature of that name.
 //! - Other codecs than bincode: the features `postcard`, `messagepack` and `json`,
 //!   and [`Connect::codec`].
 //!
 //! All of it needs a tokio runtime, of either kind. A runtime of one thread is the
 //! quicker one for few clients: see [`spin_for`].
 
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "tarpc")]
 pub mod tarpc;
 
 mod backoff;
+mod call_info;
+mod call_terms;
 mod carried;
 mod child;
 mod client;
@@ -66,6 +76,7 @@ mod connect;
 mod connection;
 mod dispatch;
 mod error;
+mod hooks;
 mod hub;
 mod limits;
 mod link;
@@ -73,6 +84,8 @@ mod local;
 mod offers;
 mod plugin;
 mod reconnect;
+mod rules;
+mod running;
 mod server;
 mod service;
 mod session;
@@ -80,8 +93,11 @@ mod shape;
 mod stream;
 mod stub;
 mod sys;
+mod trace;
+mod watch;
 
 pub mod call;
+pub mod layer;
 pub mod oneway;
 
 /// Makes a service of a trait.
@@ -195,6 +211,7 @@ pub use panpipe_transport::{
 };
 
 pub use backoff::Backoff;
+pub use call_info::CallInfo;
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
 pub use client::{NoService, ServiceClient};
 pub use codec::Codec;
@@ -212,6 +229,7 @@ pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};
 pub use stream::{SendError, Sender, Streaming, WhenFull, channel};
+pub use trace::TraceContext;
 
 /// What generated code is written in. Not for users: it changes with the macro.
 #[doc(hidden)]

@@ -16,8 +16,8 @@ use crate::codec::Codec;
 use crate::error::CallError;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    Config, Deadline, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody, ServiceInfo,
-    Session, of_pipe, of_stream, parse_reply, put_str,
+    CallTarget, Config, Deadline, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody,
+    ServiceInfo, Session, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
 
@@ -79,8 +79,12 @@ fn prepare(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> Prepared
 }
 
 impl Prepared {
-    /// Sets what the peer may call: what the session's configuration says.
+    /// Sets what the peer may call: what the session's configuration says, and what
+    /// its calls have to pass.
     pub(crate) fn with_offers(mut self, offers: Offers) -> Self {
+        if let Some(hooks) = offers.hooks() {
+            self.connection.set_hooks(hooks);
+        }
         self.driver.set_services(Services::new(offers));
         self
     }
@@ -122,7 +126,7 @@ impl PendingCall {
     /// Starts a call of a port's method.
     pub(crate) fn poll_start(
         &mut self,
-        target: (u64, u64),
+        target: CallTarget<'_>,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
@@ -168,8 +172,9 @@ impl Link {
         const NO_METHOD: u64 = u64::MAX;
         let mut call = PendingCall::new(Arc::clone(self), None);
         let started = &mut call;
-        let start =
-            poll_fn(move |cx| started.poll_start((ROOT_PORT, NO_METHOD), cx.waker(), &mut |_, _| Ok(None)));
+        let start = poll_fn(move |cx| {
+            started.poll_start(CallTarget::new(ROOT_PORT, NO_METHOD), cx.waker(), &mut |_, _| Ok(None))
+        });
         if start.await.is_ok() {
             let _ = call.reply().await;
         }
@@ -185,7 +190,7 @@ pub(crate) async fn open_service(
     let mut call = PendingCall::new(link, deadline);
     let started = &mut call;
     poll_fn(move |cx| {
-        started.poll_start((ROOT_PORT, OPEN), cx.waker(), &mut |_, out| {
+        started.poll_start(CallTarget::new(ROOT_PORT, OPEN), cx.waker(), &mut |_, out| {
             put_str(out, wanted.name());
             varint::put(out, u64::from(wanted.version()));
             varint::put(out, u64::from(wanted.oldest()));
@@ -229,7 +234,10 @@ pub(crate) async fn flush(link: Arc<Link>, deadline: Option<Deadline>) -> Result
     }
     let mut call = PendingCall::new(link, deadline);
     let started = &mut call;
-    poll_fn(move |cx| started.poll_start((ROOT_PORT, FLUSH), cx.waker(), &mut |_, _| Ok(None))).await?;
+    poll_fn(move |cx| {
+        started.poll_start(CallTarget::new(ROOT_PORT, FLUSH), cx.waker(), &mut |_, _| Ok(None))
+    })
+    .await?;
     match parse_reply(&call.reply().await?.body) {
         ReplyBody::Value(_) => Ok(()),
         ReplyBody::AppError(_) => Err(CallError::UnknownMethod),

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 use panpipe_transport::Peer;
 
-use crate::call::CallContext;
+use crate::call::{self, CallContext};
+use crate::call_terms::CallTerms;
 use crate::client::{Client, TypedCall, TypedCarrier};
 use crate::error::CallError;
 use crate::service::{AnyService, MethodInfo, Serve, ServiceImpl};
-use crate::session::Deadline;
 
 struct Local<I> {
     service: Arc<I>,
@@ -24,7 +24,7 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
         &self,
         info: &'static MethodInfo,
         request: I::Req,
-        deadline: Option<Deadline>,
+        CallTerms { deadline, trace }: CallTerms,
     ) -> TypedCall<I::Resp> {
         let context = CallContext {
             peer: Peer::this_process(),
@@ -32,8 +32,9 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
             method: info.name,
             version: Some(I::VERSION),
             deadline: deadline.map(|deadline| deadline.at),
+            trace,
         };
-        let handler = InContext { context, handler: Box::pin(Arc::clone(&self.service).respond(request)) };
+        let handler = InContext::new(context, Box::pin(Arc::clone(&self.service).respond(request)));
         Box::pin(async move {
             match deadline {
                 None => handler.await,
@@ -44,8 +45,8 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
         })
     }
 
-    fn oneway(&self, info: &'static MethodInfo, request: I::Req) -> TypedCall<()> {
-        let handler = self.call(info, request, None);
+    fn oneway(&self, info: &'static MethodInfo, request: I::Req, terms: CallTerms) -> TypedCall<()> {
+        let handler = self.call(info, request, terms);
         Box::pin(async move {
             tokio::spawn(handler);
             Ok(())
@@ -63,16 +64,23 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
 
 /// A handler that knows its call and whose panic is an error.
 pub(crate) struct InContext<R> {
-    pub(crate) context: CallContext,
-    pub(crate) handler: Pin<Box<dyn Future<Output = R> + Send>>,
+    context: Option<CallContext>,
+    handler: Pin<Box<dyn Future<Output = R> + Send>>,
+}
+
+impl<R> InContext<R> {
+    pub(crate) fn new(context: CallContext, handler: Pin<Box<dyn Future<Output = R> + Send>>) -> Self {
+        InContext { context: Some(context), handler }
+    }
 }
 
 impl<R> Future for InContext<R> {
     type Output = Result<R, CallError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let _current = self.context.clone().enter();
-        match catch_unwind(AssertUnwindSafe(|| self.handler.as_mut().poll(cx))) {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let InContext { context, handler } = self.get_mut();
+        let _current = call::enter(context);
+        match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
             Ok(polled) => polled.map(Ok),
             Err(_) => Poll::Ready(Err(CallError::Panicked)),
         }

@@ -4,9 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::call_info::CallInfo;
 use crate::connection::Connection;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::Refusal;
+use crate::hooks::Hooks;
+use crate::layer::{CallLayer, Stack};
 use crate::limits;
 use crate::service::{AnyService, Serve, Served, ServiceImpl};
 use crate::session::{Failure, ServiceInfo, Session, find_service, take_str, take_version};
@@ -26,6 +29,8 @@ enum Source {
 pub(crate) struct Offers {
     infos: Arc<Vec<ServiceInfo>>,
     sources: Arc<Vec<Source>>,
+    /// What calls of them have to pass, if anything.
+    hooks: Option<Arc<Hooks>>,
 }
 
 impl fmt::Debug for Offers {
@@ -73,6 +78,28 @@ impl Offers {
     ) {
         let make = move |client: &Connection| Arc::new(make(client)) as Arc<dyn AnyService>;
         self.add(I::info(), Source::PerClient(Arc::new(make)));
+    }
+
+    /// Adds a rule that every call has to pass.
+    pub(crate) fn add_rule<W: Into<String>>(
+        &mut self,
+        rule: impl Fn(&CallInfo) -> Result<(), W> + Send + Sync + 'static,
+    ) {
+        self.hooks_mut().rules.add(rule);
+    }
+
+    /// Puts a layer around every call, and around the layers before.
+    pub(crate) fn add_layer(&mut self, layer: impl CallLayer) {
+        let hooks = self.hooks_mut();
+        hooks.layers = Some(Stack::of(layer, hooks.layers.as_ref()));
+    }
+
+    fn hooks_mut(&mut self) -> &mut Hooks {
+        Arc::make_mut(self.hooks.get_or_insert_default())
+    }
+
+    pub(crate) fn hooks(&self) -> Option<Arc<Hooks>> {
+        self.hooks.clone()
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep, sleep_until, timeout_at};
 
 use crate::backoff::{Backoff, Tries};
+use crate::call_terms::CallTerms;
 use crate::carried::{Carried, Offer};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
@@ -21,7 +22,7 @@ use crate::limits;
 use crate::link::{Link, PendingCall, Received, over_pipe};
 use crate::offers::Offers;
 use crate::service::MethodInfo;
-use crate::session::{CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, parse_reply};
+use crate::session::{CallTarget, CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, parse_reply};
 
 /// Where one connection after the other comes from.
 pub(crate) trait Source: fmt::Debug + Send + Sync {
@@ -99,19 +100,21 @@ impl Reconnecting {
     pub(crate) fn call(
         self: Arc<Self>,
         info: &'static MethodInfo,
-        mut deadline: Option<Deadline>,
+        terms: CallTerms,
         args: Arguments,
     ) -> Pin<Box<dyn Future<Output = Result<Received, CallError>> + Send>> {
         Box::pin(async move {
+            let CallTerms { mut deadline, trace } = terms;
             let (mut args, mut past) = (Some(args), Past::default());
             let mut link = self.link();
             while let Some(arguments) = &mut args {
                 if !link.takes_calls() {
                     link = self.next(&link, &mut past, deadline).await.map_err(|error| past.truth(error))?;
-                    deadline = deadline.map(|Deadline { at, .. }| Deadline::from_now_to(at));
+                    deadline = deadline.map(|Deadline { at, .. }| Deadline::of(at, Instant::now()));
                 }
                 let was_encoded = arguments.were_encoded;
-                let error = match start(&link, info, deadline, arguments).await {
+                let target = CallTarget { trace: trace.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
+                let error = match start(&link, target, deadline, arguments).await {
                     Err(error) => past.of_start(error, was_encoded),
                     Ok(call) => {
                         // What went with it does not go a second time.
@@ -136,17 +139,19 @@ impl Reconnecting {
     pub(crate) fn oneway(
         self: Arc<Self>,
         info: &'static MethodInfo,
-        deadline: Option<Deadline>,
+        terms: CallTerms,
         mut args: Arguments,
     ) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
         Box::pin(async move {
+            let CallTerms { deadline, trace } = terms;
             let mut past = Past::default();
             let mut link = self.link();
             loop {
                 if !link.takes_calls() {
                     link = self.next(&link, &mut past, deadline).await?;
                 }
-                let (target, was_encoded) = ((ROOT_PORT, info.id), args.were_encoded);
+                let target = CallTarget { trace: trace.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
+                let was_encoded = args.were_encoded;
                 let queued = poll_fn(|cx| {
                     link.poll_oneway(target, cx.waker(), &mut |codec, out| args.encode(codec, out))
                 });
@@ -390,16 +395,14 @@ impl Arguments {
 
 async fn start(
     link: &Arc<Link>,
-    info: &'static MethodInfo,
+    target: CallTarget<'_>,
     deadline: Option<Deadline>,
     args: &mut Arguments,
 ) -> Result<PendingCall, CallError> {
     let mut call = PendingCall::new(Arc::clone(link), deadline);
     let started = &mut call;
-    poll_fn(move |cx| {
-        started.poll_start((ROOT_PORT, info.id), cx.waker(), &mut |codec, out| args.encode(codec, out))
-    })
-    .await?;
+    poll_fn(move |cx| started.poll_start(target, cx.waker(), &mut |codec, out| args.encode(codec, out)))
+        .await?;
     Ok(call)
 }
 

@@ -12,17 +12,19 @@ use panpipe_transport::Peer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tarpc::client::RpcError;
 use tarpc::client::stub::Stub;
+use tarpc::trace::SamplingDecision;
 use tarpc::{ServerError, context};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::call::CallContext;
+use crate::call_terms::CallTerms;
 use crate::carried;
 use crate::client::{Client, ServiceClient, TypedCall, TypedCarrier};
 use crate::error::CallError;
 use crate::limits;
 use crate::local::InContext;
 use crate::service::{MethodInfo, Request as _, Serve, ServiceImpl};
-use crate::session::Deadline;
+use crate::trace::TraceContext;
 
 /// A request of a generated service, as tarpc's channels carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,9 +96,10 @@ impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
             method,
             version: Some(I::VERSION),
             deadline: Some(context.deadline),
+            trace: from_tarpc(&context.trace_context).map(Arc::new),
         };
         let handler = Box::pin(self.service.respond(request.message));
-        InContext { context, handler }
+        InContext::new(context, handler)
             .await
             .map(Reply::new)
             .map_err(|error| ServerError::new(io::ErrorKind::Other, format!("{method}: {error}")))
@@ -181,12 +184,16 @@ struct Jobs<Req, Resp> {
 }
 
 impl<Req: Send + 'static, Resp: Send + 'static> TypedCarrier<Req, Resp> for Jobs<Req, Resp> {
-    fn call(&self, _: &'static MethodInfo, request: Req, deadline: Option<Deadline>) -> TypedCall<Resp> {
+    fn call(&self, _: &'static MethodInfo, request: Req, terms: CallTerms) -> TypedCall<Resp> {
+        let CallTerms { deadline, trace } = terms;
         let jobs = self.jobs.clone();
         Box::pin(async move {
             let mut context = context::current();
             context.deadline =
                 deadline.map_or_else(|| Instant::now() + limits::LONGEST_DEADLINE, |deadline| deadline.at);
+            if let Some(trace) = trace {
+                context.trace_context = to_tarpc(&trace);
+            }
             let (reply, result) = oneshot::channel();
             let unsent = |_| CallError::Disconnected { sent: false };
             jobs.send(Job { context, request, reply }).await.map_err(unsent)?;
@@ -194,9 +201,9 @@ impl<Req: Send + 'static, Resp: Send + 'static> TypedCarrier<Req, Resp> for Jobs
         })
     }
 
-    fn oneway(&self, info: &'static MethodInfo, request: Req) -> TypedCall<()> {
+    fn oneway(&self, info: &'static MethodInfo, request: Req, terms: CallTerms) -> TypedCall<()> {
         // tarpc has no one-way calls: the reply is waited for by nobody's task.
-        let call = self.call(info, request, None);
+        let call = self.call(info, request, terms);
         Box::pin(async move {
             tokio::spawn(call);
             Ok(())
@@ -207,6 +214,21 @@ impl<Req: Send + 'static, Resp: Send + 'static> TypedCarrier<Req, Resp> for Jobs
         let why = "tarpc has no one-way calls whose arrival could be waited for; connect by panpipe's own";
         Box::pin(std::future::ready(Err(CallError::Unsupported(why.to_owned()))))
     }
+}
+
+/// The trace that a request of tarpc's belongs to; none where its caller has none.
+fn from_tarpc(context: &tarpc::trace::Context) -> Option<TraceContext> {
+    let (trace_id, span_id) = (u128::from(context.trace_id), u64::from(context.span_id));
+    let sampled = context.sampling_decision == SamplingDecision::Sampled;
+    (trace_id != 0 && span_id != 0).then_some(TraceContext { trace_id, span_id, sampled })
+}
+
+fn to_tarpc(trace: &TraceContext) -> tarpc::trace::Context {
+    let TraceContext { trace_id, span_id, sampled } = *trace;
+    let mut context = tarpc::trace::Context::default();
+    (context.trace_id, context.span_id) = (trace_id.into(), span_id.into());
+    context.sampling_decision = if sampled { SamplingDecision::Sampled } else { SamplingDecision::Unsampled };
+    context
 }
 
 fn call_error(error: RpcError) -> CallError {

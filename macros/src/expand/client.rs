@@ -93,6 +93,13 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
                 Self { inner: self.inner.with_timeout(timeout) }
             }
 
+            /// The same client, each of whose calls passes a layer, and then the layers
+            /// given before: see `panpipe::layer`. The timeout counts in the layers too.
+            #[must_use]
+            pub fn with_layer(&self, layer: impl ::panpipe::layer::CallLayer) -> Self {
+                Self { inner: self.inner.with_layer(layer) }
+            }
+
             #(#methods)*
         }
 

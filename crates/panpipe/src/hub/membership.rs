@@ -13,7 +13,7 @@ type Disconnected = dyn Fn(&ConnectedClient, &CloseReason) + Send + Sync;
 
 /// What a server's user wants to be told.
 #[derive(Clone, Default)]
-pub(crate) struct Hooks {
+pub(crate) struct Callbacks {
     pub(crate) connected: Option<Arc<Connected>>,
     pub(crate) disconnected: Option<Arc<Disconnected>>,
 }
@@ -26,14 +26,14 @@ pub(crate) struct Membership {
 
 struct Entrance {
     hub: Hub,
-    hooks: Hooks,
+    callbacks: Callbacks,
     link: Weak<Link>,
     entered: OnceLock<ConnectedClient>,
 }
 
 impl Membership {
-    pub(crate) fn new(hub: Hub, hooks: Hooks, link: &Arc<Link>) -> Self {
-        let entrance = Entrance { hub, hooks, link: Arc::downgrade(link), entered: OnceLock::new() };
+    pub(crate) fn new(hub: Hub, callbacks: Callbacks, link: &Arc<Link>) -> Self {
+        let entrance = Entrance { hub, callbacks, link: Arc::downgrade(link), entered: OnceLock::new() };
         // Who is cut off in the middle is so by this side.
         Membership { entrance: Arc::new(entrance), reason: CloseReason::Local }
     }
@@ -56,7 +56,7 @@ impl Entrance {
         let client = ConnectedClient::new(link.id(), Connection::new(link));
         self.hub.enter(client.clone());
         let client = self.entered.get_or_init(|| client);
-        if let Some(hook) = &self.hooks.connected {
+        if let Some(hook) = &self.callbacks.connected {
             guarded("on_connect", || hook(client));
         }
     }
@@ -64,10 +64,10 @@ impl Entrance {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let Entrance { hub, hooks, entered, .. } = &*self.entrance;
+        let Entrance { hub, callbacks, entered, .. } = &*self.entrance;
         let Some(client) = entered.get() else { return };
         hub.leave(client.id());
-        if let Some(hook) = &hooks.disconnected {
+        if let Some(hook) = &callbacks.disconnected {
             guarded("on_disconnect", || hook(client, &self.reason));
         }
     }

@@ -15,7 +15,7 @@ use crate::limits::{Limits, RECORDS_READ};
 use crate::link::{Link, flush, over_stream};
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
-use crate::session::{CloseReason, Config, ROOT_PORT, ServiceInfo};
+use crate::session::{CallTarget, CloseReason, Config, ROOT_PORT, ServiceInfo};
 
 /// A service that records may be for.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl Lanes {
         let lane =
             open.entry((index, number)).or_insert_with(|| open_lane(&offered[index], codec, limits, drivers));
         let handed_on = poll_fn(|cx| {
-            lane.calls.poll_oneway((ROOT_PORT, method), cx.waker(), &mut |_, out| {
+            lane.calls.poll_oneway(CallTarget::new(ROOT_PORT, method), cx.waker(), &mut |_, out| {
                 out.extend_from_slice(args);
                 Ok(None)
             })

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::admission;
 use crate::error::{Refusal, RefusalReason};
-use crate::hub::{Hooks, Hub, Membership};
+use crate::hub::{Callbacks, Hub, Membership};
 use crate::limits::{self, Limits};
 use crate::link::over_pipe;
 use crate::offers::Offers;
@@ -141,13 +141,13 @@ pub(super) struct ClientSetup {
     pub(super) load: Arc<Load>,
     pub(super) limits: Limits,
     pub(super) hub: Hub,
-    pub(super) hooks: Hooks,
+    pub(super) callbacks: Callbacks,
 }
 
 impl ClientSetup {
     async fn serve(self, stream: PipeStream, mut draining: watch::Receiver<bool>) {
         let peer = stream.peer();
-        let ClientSetup { access, offers, load, limits, hub, hooks } = self;
+        let ClientSetup { access, offers, load, limits, hub, callbacks } = self;
         let allowed = admission::check_peer(&peer, &access, limits.handshake_timeout).await;
         if let Err(refusal) = allowed {
             tracing::warn!(%peer, "a client is refused: {refusal}");
@@ -155,7 +155,7 @@ impl ClientSetup {
         }
         let config = Config { limits, offers: offers.infos(), load: Some(load), ..Config::acceptor() };
         let prepared = over_pipe(stream, config).with_offers(offers);
-        let membership = Membership::new(hub, hooks, &prepared.connection);
+        let membership = Membership::new(hub, callbacks, &prepared.connection);
         let (connection, driver) = prepared.on_open(membership.entrance()).into_parts();
         tokio::pin!(driver);
         let reason = tokio::select! {

@@ -19,8 +19,11 @@ use tokio::task::JoinError;
 pub(crate) use self::accept::told;
 use self::accept::{Accept, ClientSetup};
 pub use self::running::RunningServer;
+use crate::call_info::CallInfo;
 use crate::connection::Connection;
-use crate::hub::{ConnectedClient, Hooks, Hub};
+
+use crate::hub::{Callbacks, ConnectedClient, Hub};
+use crate::layer::CallLayer;
 use crate::limits::{self, Limits};
 use crate::link::over_stream;
 use crate::offers::Offers;
@@ -109,7 +112,7 @@ pub struct Server {
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
     access: Access,
     hub: Hub,
-    hooks: Hooks,
+    callbacks: Callbacks,
 }
 
 impl std::fmt::Debug for Server {
@@ -133,7 +136,7 @@ impl Server {
             until: Box::pin(std::future::pending()),
             access: Access::default(),
             hub: Hub::new(),
-            hooks: Hooks::default(),
+            callbacks: Callbacks::default(),
         }
     }
 
@@ -215,6 +218,66 @@ impl Server {
         self
     }
 
+    /// Has each call of a client pass a rule before a byte of its arguments is decoded:
+    /// one that is denied is not run, and its caller is told so, as
+    /// [`CallError::Refused`](crate::CallError::Refused) for the reason
+    /// [`NotAllowed`](crate::RefusalReason::NotAllowed), in the rule's words. A one-way call
+    /// that is denied is dropped, with a warning in this process' log.
+    ///
+    /// The rule holds for all that clients call over their connections: every service,
+    /// also one that was passed to them as a value. There may be several rules; all of
+    /// them have to allow a call. A rule that panics denies. It runs in the task that
+    /// reads its client's connection, so it must not block.
+    ///
+    /// ```
+    /// # #[panpipe::service]
+    /// # pub trait Store { async fn get(&self, key: String) -> u64; async fn clear(&self); }
+    /// # struct Db;
+    /// # impl Store for Db { async fn get(&self, _: String) -> u64 { 9 } async fn clear(&self) {} }
+    /// # fn run() -> Result<(), panpipe::ServeError> {
+    /// let server = panpipe::Server::bind("acme.store")
+    ///     .service(Db.serve())
+    ///     .authorize(|call| match (call.service(), call.method()) {
+    ///         ("Store", "clear") if call.peer().uid != Some(0) => Err("only root clears the store"),
+    ///         _ => Ok(()),
+    ///     })
+    ///     .start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn authorize<W: Into<String>>(
+        mut self,
+        rule: impl Fn(&CallInfo) -> Result<(), W> + Send + Sync + 'static,
+    ) -> Self {
+        self.offers.add_rule(rule);
+        self
+    }
+
+    /// Puts a layer around every call of a client that the rules allow, and around the
+    /// layers given before: see [`layer`](crate::layer). All clients pass the same
+    /// layers, so that a limit holds for all of them together.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # #[panpipe::service]
+    /// # pub trait Clock { async fn now(&self) -> u64; }
+    /// # struct Wall;
+    /// # impl Clock for Wall { async fn now(&self) -> u64 { 0 } }
+    /// # fn run() -> Result<(), panpipe::ServeError> {
+    /// let limits = tower::ServiceBuilder::new()
+    ///     .load_shed()
+    ///     .concurrency_limit(64)
+    ///     .timeout(Duration::from_secs(30))
+    ///     .into_inner();
+    /// let server = panpipe::Server::bind("acme.clock").service(Wall.serve()).layer(limits).start()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer(mut self, layer: impl CallLayer) -> Self {
+        self.offers.add_layer(layer);
+        self
+    }
+
     /// Keeps the view of who is connected in `hub`, which services may hold too: to
     /// call their clients, or to send one away.
     pub fn hub(mut self, hub: &Hub) -> Self {
@@ -225,7 +288,7 @@ impl Server {
     /// Calls `hook` when a client has said hello and is let in, before any call of
     /// its runs. The hook must not block.
     pub fn on_connect(mut self, hook: impl Fn(&ConnectedClient) + Send + Sync + 'static) -> Self {
-        self.hooks.connected = Some(Arc::new(hook));
+        self.callbacks.connected = Some(Arc::new(hook));
         self
     }
 
@@ -235,7 +298,7 @@ impl Server {
         mut self,
         hook: impl Fn(&ConnectedClient, &CloseReason) + Send + Sync + 'static,
     ) -> Self {
-        self.hooks.disconnected = Some(Arc::new(hook));
+        self.callbacks.disconnected = Some(Arc::new(hook));
         self
     }
 
@@ -291,7 +354,7 @@ impl Server {
                 load: Arc::new(Load::new(self.limits.max_calls_in_all)),
                 limits: self.limits,
                 hub: self.hub,
-                hooks: self.hooks,
+                callbacks: self.callbacks,
             },
             grace: self.grace,
             stopping,

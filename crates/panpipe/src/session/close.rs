@@ -74,6 +74,7 @@ impl RefusalReason {
             RefusalReason::NotAllowed => 5,
             RefusalReason::Overloaded => 6,
             RefusalReason::Draining => 7,
+            RefusalReason::Layer => 8,
         }
     }
 
@@ -87,6 +88,7 @@ impl RefusalReason {
             5 => RefusalReason::NotAllowed,
             6 => RefusalReason::Overloaded,
             7 => RefusalReason::Draining,
+            8 => RefusalReason::Layer,
             _ => return None,
         })
     }

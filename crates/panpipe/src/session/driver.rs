@@ -13,14 +13,17 @@ use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
 use tokio::time::{Sleep, sleep_until};
 
 use super::close::CloseReason;
-use super::core::{Core, Incoming, IncomingPorts};
+use super::core::{Core, Incoming, IncomingExtras};
 use super::message::{FLUSH, Header, Kind, MAGIC, OPEN, parse_header};
 use super::outlet::{Inlet, Outlet};
 use super::{Session, State};
 use crate::carried::Claims;
 use crate::codec::Codec;
 use crate::dispatch::{IncomingCall, dispatch};
+use crate::error::CallError;
 use crate::limits;
+#[cfg(feature = "metrics")]
+use crate::metrics::OpenConnection;
 use crate::offers::Services;
 
 type OnOpen = Box<dyn FnOnce() + Send>;
@@ -55,11 +58,19 @@ pub(crate) struct Driver {
     armed: Option<Instant>,
     /// How long the last words may take.
     linger: Option<Pin<Box<Sleep>>>,
+    #[cfg(feature = "metrics")]
+    counted: OpenConnection,
 }
 
 impl Driver {
-    pub(crate) fn new(session: Arc<Session>, inlet: Inlet) -> Self {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        inlet: Inlet,
+        #[cfg(feature = "metrics")] counted: OpenConnection,
+    ) -> Self {
         Driver {
+            #[cfg(feature = "metrics")]
+            counted,
             session,
             services: Services::default(),
             on_open: None,
@@ -247,11 +258,12 @@ impl Driver {
         }
         while !self.parked.is_empty() && self.session.with(|state| state.core.has_queue_room()) {
             let Some(Parked { incoming, codec, args }) = self.parked.pop_front() else { return };
-            let stop = incoming.id.and_then(|id| Some((id, self.session.poll_stop(id, Waker::noop())?)));
+            let stop =
+                incoming.reply_to.and_then(|call| Some((call, self.session.poll_stop(call, Waker::noop())?)));
             match stop {
-                Some((id, stop)) => {
+                Some((call, stop)) => {
                     self.session.with(|state| state.core.let_go_of(incoming));
-                    self.session.fail(id, stop.into());
+                    self.session.fail(call, CallError::from(stop).into());
                 }
                 None => incoming.run(&self.session, &mut self.services, codec, &args),
             }
@@ -346,6 +358,10 @@ impl Driver {
             state.outlet.shut_down(cx);
             state.core.close_reason().cloned().unwrap_or(CloseReason::Local)
         });
+        #[cfg(feature = "metrics")]
+        if let CloseReason::Refused(refusal) = &reason {
+            self.counted.refused(refusal.reason);
+        }
         self.ended = Some(reason);
         self.poll_ended(cx)
     }
@@ -430,7 +446,7 @@ struct Admitted {
 impl Admitted {
     #[inline]
     fn of(core: &mut Core, incoming: Incoming) -> Admitted {
-        let has_room = match incoming.id {
+        let has_room = match incoming.reply_to {
             Some(_) => core.has_queue_room(),
             // One-way calls have no reply to wait with.
             None => core.admits_oneway(size_of::<Parked>() + incoming.args.len()),
@@ -448,7 +464,7 @@ impl Admitted {
         args: &[u8],
     ) {
         let Admitted { incoming, codec, has_room } = self;
-        let places = if incoming.id.is_some() { parked } else { oneways };
+        let places = if incoming.reply_to.is_some() { parked } else { oneways };
         if has_room && places.is_empty() {
             incoming.run(session, services, codec, args);
         } else {
@@ -461,27 +477,40 @@ impl Incoming {
     /// Hands the call to its service.
     #[inline]
     fn run(self, session: &Arc<Session>, services: &mut Services, codec: Codec, args: &[u8]) {
-        let Incoming { id, method, deadline, ports, .. } = self;
-        let call = IncomingCall { session, id, method, deadline, version: None, codec, args, claims: None };
-        match ports {
+        let Incoming { reply_to, method, deadline, extras, .. } = self;
+        let call = IncomingCall {
+            session,
+            reply_to,
+            method,
+            deadline,
+            version: None,
+            trace: None,
+            codec,
+            args,
+            claims: None,
+        };
+        match extras {
             None if method > FLUSH => dispatch(services.root(session), call),
             None if method == OPEN => services.open(call),
             None => call.flush(),
-            Some(ports) => run_with_ports(call, *ports, services),
+            Some(extras) => run_with_extras(call, *extras, services),
         }
     }
 }
 
-/// Hands a call to its service that carries ports, or is for another than the root.
+/// Hands a call to its service that belongs to a trace, carries ports, or is for another
+/// than the root.
 #[cold]
-fn run_with_ports(mut call: IncomingCall<'_>, ports: IncomingPorts, services: &mut Services) {
-    let IncomingPorts { service, attached } = ports;
+fn run_with_extras(call: IncomingCall<'_>, extras: IncomingExtras, services: &mut Services) {
+    let IncomingExtras { trace, service, attached } = extras;
+    let mut call = IncomingCall { trace: trace.as_ref(), ..call };
     // No claims are made where nobody is left to use them: the session ends.
     if let Some(link) = call.session.link().filter(|_| !attached.is_empty()) {
         call.claims = Some(Claims::new(link, call.codec, attached));
     }
     match service {
         Some(service) => dispatch(Some(&service), call),
+        None if call.method() == OPEN => services.open(call),
         None => dispatch(services.root(call.session), call),
     }
 }

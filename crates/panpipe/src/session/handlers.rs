@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::deadlines::Ticket;
 use super::reply::Failure;
+use crate::error::CallError;
 
 /// Why a handler has to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +18,35 @@ pub(crate) enum Stop {
     Disconnected,
 }
 
-impl From<Stop> for Failure {
-    fn from(stop: Stop) -> Failure {
+impl From<Stop> for CallError {
+    fn from(stop: Stop) -> CallError {
         match stop {
-            Stop::DeadlineExceeded => Failure::DeadlineExceeded,
-            Stop::Cancelled | Stop::Disconnected => Failure::Cancelled,
+            Stop::DeadlineExceeded => CallError::DeadlineExceeded,
+            Stop::Cancelled | Stop::Disconnected => CallError::Cancelled,
         }
+    }
+}
+
+/// Where one call's reply goes. Once it has been given this is nobody's, also when the
+/// id is another call's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReplyTo {
+    id: u32,
+    serial: u32,
+}
+
+impl ReplyTo {
+    /// The call's id on the wire.
+    #[inline]
+    pub(crate) fn id(self) -> u32 {
+        self.id
     }
 }
 
 #[derive(Debug)]
 struct Handler {
+    /// Tells the call from others that have had its id.
+    serial: u32,
     bytes: usize,
     deadline: Option<Ticket>,
     waker: Option<Waker>,
@@ -37,6 +56,7 @@ struct Handler {
 #[derive(Debug, Default)]
 pub(crate) struct Handlers {
     by_id: Vec<Option<Handler>>,
+    serial: u32,
     active: usize,
     bytes: usize,
     oneways: usize,
@@ -48,7 +68,7 @@ pub(crate) struct Handlers {
     waiting_oneways: usize,
     waiting_bytes: usize,
     /// Failures that wait for room in the outgoing queue.
-    deferred: VecDeque<(u32, Failure)>,
+    deferred: VecDeque<(ReplyTo, Failure)>,
 }
 
 impl Handlers {
@@ -61,26 +81,28 @@ impl Handlers {
         self.bytes
     }
 
-    /// Notes a call; false when its id is in use already.
-    pub(crate) fn add(&mut self, id: u32, bytes: usize, deadline: Option<Ticket>) -> bool {
+    /// Notes a call; none when its id is in use already.
+    pub(crate) fn add(&mut self, id: u32, bytes: usize, deadline: Option<Ticket>) -> Option<ReplyTo> {
         let index = id as usize;
         if index >= self.by_id.len() {
             self.by_id.resize_with(index + 1, || None);
         }
         let place = &mut self.by_id[index];
         if place.is_some() {
-            return false;
+            return None;
         }
-        *place = Some(Handler { bytes, deadline, waker: None, stop: None });
+        self.serial = self.serial.wrapping_add(1);
+        *place = Some(Handler { serial: self.serial, bytes, deadline, waker: None, stop: None });
         self.active += 1;
         self.bytes += bytes;
-        true
+        Some(ReplyTo { id, serial: self.serial })
     }
 
     /// Forgets a call that has been answered. Hands over its deadline, or
-    /// `None` when there is no such call.
-    pub(crate) fn remove(&mut self, id: u32) -> Option<Option<Ticket>> {
-        let handler = self.by_id.get_mut(id as usize)?.take()?;
+    /// `None` when it has been answered before.
+    pub(crate) fn remove(&mut self, call: ReplyTo) -> Option<Option<Ticket>> {
+        let place = self.by_id.get_mut(call.id as usize)?;
+        let handler = place.take_if(|handler| handler.serial == call.serial)?;
         self.active -= 1;
         self.bytes -= handler.bytes;
         if self.active == 0 && self.by_id.len() > 64 {
@@ -96,8 +118,10 @@ impl Handlers {
         std::mem::take(&mut self.active)
     }
 
-    pub(crate) fn contains(&self, id: u32) -> bool {
-        matches!(self.by_id.get(id as usize), Some(Some(_)))
+    /// Whether the call is still to be answered.
+    #[inline]
+    pub(crate) fn contains(&self, call: ReplyTo) -> bool {
+        matches!(self.by_id.get(call.id as usize), Some(Some(handler)) if handler.serial == call.serial)
     }
 
     /// Tells a handler to stop.
@@ -116,11 +140,13 @@ impl Handlers {
         }
     }
 
-    /// Whether the handler has to stop; if not, `waker` is woken when it has to.
-    pub(crate) fn stopped(&mut self, id: u32, waker: &Waker) -> Option<Stop> {
-        let Some(Some(handler)) = self.by_id.get_mut(id as usize) else {
-            return Some(Stop::Disconnected);
-        };
+    /// Whether the handler has to stop; if not, `waker` is woken when it has to. One
+    /// that has answered need not: layers may have something left to do.
+    pub(crate) fn stopped(&mut self, call: ReplyTo, waker: &Waker) -> Option<Stop> {
+        let handler = self.by_id.get_mut(call.id as usize)?.as_mut()?;
+        if handler.serial != call.serial {
+            return None;
+        }
         if handler.stop.is_none() {
             match &mut handler.waker {
                 Some(known) => known.clone_from(waker),
@@ -131,8 +157,8 @@ impl Handlers {
     }
 
     /// Keeps a failure until there is room for it.
-    pub(crate) fn defer(&mut self, id: u32, failure: Failure) {
-        self.deferred.push_back((id, failure));
+    pub(crate) fn defer(&mut self, call: ReplyTo, failure: Failure) {
+        self.deferred.push_back((call, failure));
     }
 
     /// Whether a failure waits for room.
@@ -141,7 +167,7 @@ impl Handlers {
     }
 
     /// Takes the oldest of the failures that wait for room.
-    pub(crate) fn take_deferred(&mut self) -> Option<(u32, Failure)> {
+    pub(crate) fn take_deferred(&mut self) -> Option<(ReplyTo, Failure)> {
         self.deferred.pop_front()
     }
 
@@ -191,6 +217,12 @@ impl Handlers {
         self.waiting_oneways
     }
 
+    #[cfg(test)]
+    pub(crate) fn call_of(&self, id: u32) -> ReplyTo {
+        let serial = self.by_id[id as usize].as_ref().map_or(0, |handler| handler.serial);
+        ReplyTo { id, serial }
+    }
+
     /// What the one-way calls take that wait.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
@@ -204,25 +236,38 @@ mod tests {
     #[test]
     fn an_id_in_use_is_not_taken_twice_and_counts_return_to_nothing() {
         let mut handlers = Handlers::default();
-        assert!(handlers.add(3, 10, None));
-        assert!(!handlers.add(3, 10, None));
+        let call = handlers.add(3, 10, None).unwrap();
+        assert_eq!(handlers.add(3, 10, None), None);
         assert_eq!((handlers.active(), handlers.bytes()), (1, 10));
-        assert_eq!(handlers.remove(3), Some(None));
-        assert_eq!(handlers.remove(3), None);
+        assert_eq!(handlers.remove(call), Some(None));
+        assert_eq!(handlers.remove(call), None);
         assert_eq!((handlers.active(), handlers.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_call_that_was_answered_has_nothing_to_do_with_the_next_of_its_id() {
+        let mut handlers = Handlers::default();
+        let answered = handlers.add(3, 10, None).unwrap();
+        handlers.remove(answered);
+        let next = handlers.add(3, 10, None).unwrap();
+        assert!(handlers.contains(next) && !handlers.contains(answered));
+        assert_eq!(handlers.remove(answered), None);
+        handlers.stop(3, Stop::Cancelled, &mut Vec::new());
+        assert_eq!(handlers.stopped(answered, Waker::noop()), None);
+        assert_eq!(handlers.stopped(next, Waker::noop()), Some(Stop::Cancelled));
+        assert_eq!(handlers.active(), 1);
     }
 
     #[test]
     fn the_first_reason_to_stop_is_kept() {
         let mut handlers = Handlers::default();
-        handlers.add(0, 0, None);
-        assert_eq!(handlers.stopped(0, Waker::noop()), None);
+        let call = handlers.add(0, 0, None).unwrap();
+        assert_eq!(handlers.stopped(call, Waker::noop()), None);
         let mut wakes = Vec::new();
         handlers.stop(0, Stop::DeadlineExceeded, &mut wakes);
         handlers.stop(0, Stop::Cancelled, &mut wakes);
         assert_eq!(wakes.len(), 1);
-        assert_eq!(handlers.stopped(0, Waker::noop()), Some(Stop::DeadlineExceeded));
-        assert_eq!(handlers.stopped(9, Waker::noop()), Some(Stop::Disconnected));
+        assert_eq!(handlers.stopped(call, Waker::noop()), Some(Stop::DeadlineExceeded));
         handlers.stop(u64::MAX, Stop::Cancelled, &mut wakes);
     }
 }

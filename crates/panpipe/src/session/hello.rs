@@ -84,6 +84,9 @@ impl fmt::Display for ServiceInfo {
     }
 }
 
+/// The feature of a side that takes traces with the calls of its peer.
+pub(crate) const TAKES_TRACES: u64 = 1;
+
 /// What one side says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -141,7 +144,7 @@ impl Hello {
         Hello {
             protocol: PROTOCOL_VERSION,
             codec: codec.id(),
-            features: 0,
+            features: TAKES_TRACES,
             max_message: limits.max_message as u64,
             max_calls: u64::from(limits.max_calls),
             max_call_bytes: limits.max_call_bytes as u64,

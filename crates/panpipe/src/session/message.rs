@@ -47,6 +47,10 @@ pub(crate) enum Kind {
 /// the body lists them.
 pub(crate) const CARRIES: u8 = 0x80;
 
+/// The bit of a kind that says that the message belongs to a trace, which stands at
+/// the beginning of its body. Only calls do.
+pub(crate) const TRACED: u8 = 0x40;
+
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
         Some(match byte {
@@ -113,6 +117,8 @@ pub(crate) struct Header {
     pub(crate) kind: Kind,
     /// Whether a trailer lists ports that the message carries.
     pub(crate) carries: bool,
+    /// Whether it belongs to a trace.
+    pub(crate) traced: bool,
     pub(crate) port: u64,
     pub(crate) id: u64,
     pub(crate) body: usize,
@@ -136,9 +142,14 @@ fn put_long_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
     varint::put(out, id);
 }
 
+/// The kind of a message that belongs to a trace.
 #[cold]
-fn unknown_kind(kind: u8) -> String {
-    format!("a frame is of unknown kind {kind}")
+fn traced_kind(kind: u8) -> Result<Kind, String> {
+    match Kind::from_byte(kind & !TRACED) {
+        Some(traced @ (Kind::Call | Kind::Oneway)) => Ok(traced),
+        Some(_) => Err(format!("a frame is of kind {kind}: it belongs to a trace and is no call")),
+        None => Err(format!("a frame is of unknown kind {kind}")),
+    }
 }
 
 /// Reads the header of `frame`, or says what is wrong with it.
@@ -150,10 +161,13 @@ pub(crate) fn parse_header(frame: &[u8]) -> Result<Header, String> {
     };
     rest = tail;
     let (carries, kind) = (kind & CARRIES != 0, kind & !CARRIES);
-    let kind = Kind::from_byte(kind).ok_or_else(|| unknown_kind(kind))?;
+    let (kind, traced) = match Kind::from_byte(kind) {
+        Some(kind) => (kind, false),
+        None => (traced_kind(kind)?, true),
+    };
     let port = varint::take(&mut rest).ok_or("a frame's port is not a varint")?;
     let id = varint::take(&mut rest).ok_or("a frame's id is not a varint")?;
-    Ok(Header { kind, carries, port, id, body: frame.len() - rest.len() })
+    Ok(Header { kind, carries, traced, port, id, body: frame.len() - rest.len() })
 }
 
 /// Takes eight little-endian bytes off the front of `rest`.
@@ -203,6 +217,18 @@ mod tests {
         assert!(parse_header(&[99, 0, 0]).unwrap_err().contains("99"));
         assert!(parse_header(&[3, 0x80]).unwrap_err().contains("port"));
         assert!(parse_header(&[3, 0]).unwrap_err().contains("id"));
+    }
+
+    #[test]
+    fn calls_alone_carry_traces() {
+        for byte in 0..=u8::MAX {
+            let header = parse_header(&[byte, 0, 0]);
+            match byte & !(CARRIES | TRACED) {
+                3 | 4 => assert_eq!(header.unwrap().traced, byte & TRACED != 0),
+                1..=16 if byte & TRACED == 0 => assert!(!header.unwrap().traced),
+                _ => assert!(header.is_err()),
+            }
+        }
     }
 
     #[test]

@@ -28,10 +28,12 @@ use panpipe_transport::Peer;
 pub(crate) use self::batch::{Batch, RawItem};
 pub(crate) use self::calls::Reply;
 pub use self::close::CloseReason;
-pub(crate) use self::core::{Config, Deadline, Encode, ItemError};
+#[cfg(feature = "metrics")]
+pub(crate) use self::core::Role;
+pub(crate) use self::core::{CallTarget, Config, Deadline, Encode, ItemError};
 use self::core::{Core, PortAftermath, Root};
 pub(crate) use self::driver::Driver;
-pub(crate) use self::handlers::Stop;
+pub(crate) use self::handlers::{ReplyTo, Stop};
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
 pub(crate) use self::load::Load;
@@ -42,7 +44,10 @@ pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_statu
 pub(crate) use self::stream_end::StreamEnd;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
+use crate::hooks::Hooks;
 use crate::link::Link;
+#[cfg(feature = "metrics")]
+use crate::metrics::OpenConnection;
 
 /// One end of a connection.
 pub(crate) struct Session {
@@ -52,6 +57,8 @@ pub(crate) struct Session {
     peer: Peer,
     /// The users' handle of this session, as long as there is any.
     link: OnceLock<Weak<Link>>,
+    /// What the peer's calls have to pass, if anything.
+    hooks: OnceLock<Arc<Hooks>>,
     /// Where the tasks of its streams run.
     runtime: tokio::runtime::Handle,
 }
@@ -75,6 +82,8 @@ impl Session {
     /// Outside a tokio runtime.
     pub(crate) fn new(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> (Arc<Session>, Driver) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        #[cfg(feature = "metrics")]
+        let counted = OpenConnection::of(config.role);
         let mut core = Core::new(config);
         core.begin(Instant::now());
         let session = Arc::new(Session {
@@ -82,9 +91,15 @@ impl Session {
             state: Mutex::new(State { core, outlet }),
             peer,
             link: OnceLock::new(),
+            hooks: OnceLock::new(),
             runtime: tokio::runtime::Handle::current(),
         });
-        let driver = Driver::new(Arc::clone(&session), inlet);
+        let driver = Driver::new(
+            Arc::clone(&session),
+            inlet,
+            #[cfg(feature = "metrics")]
+            counted,
+        );
         (session, driver)
     }
 
@@ -105,6 +120,16 @@ impl Session {
     /// closing.
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
         self.link.get()?.upgrade()
+    }
+
+    /// Sets what the peer's calls have to pass; to be done before the driver runs.
+    pub(crate) fn set_hooks(&self, hooks: Arc<Hooks>) {
+        let _ = self.hooks.set(hooks);
+    }
+
+    #[inline]
+    pub(crate) fn hooks(&self) -> Option<&Hooks> {
+        self.hooks.get().map(|hooks| &**hooks)
     }
 
     pub(crate) fn codec(&self) -> Codec {
@@ -157,7 +182,7 @@ impl Session {
     pub(crate) fn poll_call(
         &self,
         key: &mut Option<usize>,
-        target: (u64, u64),
+        target: CallTarget<'_>,
         deadline: Option<Deadline>,
         waker: &Waker,
         encode: &mut Encode<'_>,
@@ -187,7 +212,7 @@ impl Session {
 
     pub(crate) fn poll_oneway(
         &self,
-        target: (u64, u64),
+        target: CallTarget<'_>,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
@@ -211,29 +236,33 @@ impl Session {
 
     // ---- calls of the peer's ----
 
-    pub(crate) fn poll_answer(&self, id: u32, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
+    pub(crate) fn poll_answer(&self, call: ReplyTo, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
         self.with(|state| {
             let before = state.core.outbox().pending_len();
-            let polled = state.core.poll_answer(id, waker, encode);
+            let polled = state.core.poll_answer(call, waker, encode);
             let inline = state.core.write_answer_inline(before);
             state.write_or_wake(inline);
             polled
         })
     }
 
-    pub(crate) fn fail(&self, id: u32, failure: Failure) {
+    pub(crate) fn fail(&self, call: ReplyTo, failure: Failure) {
         self.with(|state| {
-            state.core.fail(id, failure);
+            state.core.fail(call, failure);
             state.write_or_wake(false);
         });
     }
 
-    pub(crate) fn poll_stop(&self, id: u32, waker: &Waker) -> Option<Stop> {
-        self.with(|state| state.core.poll_stop(id, waker))
+    pub(crate) fn poll_stop(&self, call: ReplyTo, waker: &Waker) -> Option<Stop> {
+        self.with(|state| state.core.poll_stop(call, waker))
     }
 
-    pub(crate) fn poll_handed_on(&self, id: u32, come: &mut Option<u64>, waker: &Waker) -> Poll<()> {
-        self.with(|state| state.core.poll_handed_on(id, come, waker))
+    pub(crate) fn is_owed(&self, call: ReplyTo) -> bool {
+        self.with(|state| state.core.is_owed(call))
+    }
+
+    pub(crate) fn poll_handed_on(&self, call: ReplyTo, come: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+        self.with(|state| state.core.poll_handed_on(call.id(), come, waker))
     }
 
     pub(crate) fn oneway_ended(&self) {

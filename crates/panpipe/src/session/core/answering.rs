@@ -1,17 +1,20 @@
 //! The calls that the peer makes.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use panpipe_transport::varint;
 
 use super::carrying::PutError;
-use super::{Core, Encode, Incoming, IncomingPorts, remember_one_more};
+use super::{Core, Encode, Incoming, IncomingExtras, remember_one_more};
 use crate::limits;
 use crate::session::deadlines::Due;
-use crate::session::handlers::Stop;
+use crate::session::handlers::{ReplyTo, Stop};
 use crate::session::message::{Header, Kind, ROOT_PORT, take_u64};
 use crate::session::reply::{Failure, put_failure};
+use crate::trace::TraceContext;
 
 impl Core {
     pub(super) fn on_call(
@@ -20,13 +23,13 @@ impl Core {
         frame: &[u8],
         now: &mut dyn FnMut() -> Instant,
     ) -> Option<Incoming> {
-        let (frame, ports) = if header.carries || header.port != ROOT_PORT {
-            let (end, ports) = self.take_call_ports(&header, frame)?;
-            (&frame[..end], Some(ports))
+        let (frame, body, extras) = if header.carries || header.traced || header.port != ROOT_PORT {
+            let (body, extras) = self.take_extras(&header, frame)?;
+            (&frame[..body.end], body.start, Some(extras))
         } else {
-            (frame, None)
+            (frame, header.body, None)
         };
-        let mut rest = &frame[header.body..];
+        let mut rest = &frame[body..];
         let method = take_u64(&mut rest);
         let left = if header.kind == Kind::Call { varint::take(&mut rest) } else { Some(0) };
         let (Some(method), Some(left)) = (method, left) else {
@@ -37,13 +40,13 @@ impl Core {
         let args = (frame.len() - rest.len()) as u32..frame.len() as u32;
         if header.kind == Kind::Oneway {
             // Its caller cannot be told that it was not run: so it is, also while draining.
-            return Some(Incoming { id: None, method, deadline: None, args, ports });
+            return Some(Incoming { reply_to: None, method, deadline: None, args, extras });
         }
         let too_many = header.id >= u64::from(self.limits.max_calls)
             || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes)
             || self.load.as_ref().is_some_and(|load| !load.take());
         if too_many {
-            self.let_go_of(Incoming { id: None, method, deadline: None, args, ports });
+            self.let_go_of(Incoming { reply_to: None, method, deadline: None, args, extras });
             self.overloaded(header.id);
             return None;
         }
@@ -52,37 +55,46 @@ impl Core {
         let deadline =
             (left > 0).then(|| now() + Duration::from_micros(left - 1).min(limits::LONGEST_DEADLINE));
         let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
-        if !self.handlers.add(id, frame.len(), ticket) {
+        let Some(reply_to) = self.handlers.add(id, frame.len(), ticket) else {
             self.lighten(1);
             self.violation("a call uses the id of another that still runs");
             return None;
-        }
-        let incoming = Incoming { id: Some(id), method, deadline, args, ports };
+        };
+        let incoming = Incoming { reply_to: Some(reply_to), method, deadline, args, extras };
         if self.draining {
             self.let_go_of(incoming);
-            self.fail(id, Failure::NotRun);
+            self.fail(reply_to, Failure::NotRun);
             return None;
         }
         Some(incoming)
     }
 
-    /// What has to do with ports in a call, and where its body ends; nothing if
+    /// What most calls do not have, and where its body is without that; nothing if
     /// the peer has broken the protocol.
     #[cold]
-    fn take_call_ports(&mut self, header: &Header, frame: &[u8]) -> Option<(usize, Box<IncomingPorts>)> {
+    fn take_extras(&mut self, header: &Header, frame: &[u8]) -> Option<(Range<usize>, Box<IncomingExtras>)> {
         let (end, attached) = self.take_ports(header, frame)?;
         let service = if header.port == ROOT_PORT { None } else { self.ports.serving(header.port) };
         if header.port != ROOT_PORT && service.is_none() {
             self.violation("a call is for a port that is not open");
             return None;
         }
-        Some((end, Box::new(IncomingPorts { service, attached })))
+        let (mut start, mut trace) = (header.body, None);
+        if header.traced {
+            let mut rest = &frame[start..end];
+            let Some(taken) = TraceContext::take(&mut rest) else {
+                self.violation("the trace of a call cannot be read");
+                return None;
+            };
+            (start, trace) = (end - rest.len(), Some(Arc::new(taken)));
+        }
+        Some((start..end, Box::new(IncomingExtras { trace, service, attached })))
     }
 
     /// Gives up the ports of a call that is not run.
     pub(crate) fn let_go_of(&mut self, incoming: Incoming) {
-        let Some(ports) = incoming.ports else { return };
-        let IncomingPorts { service, attached } = *ports;
+        let Some(extras) = incoming.extras else { return };
+        let IncomingExtras { service, attached, .. } = *extras;
         self.let_go(attached);
         // It may be the last that holds the service, whose drop is the user's.
         if let Some(served) = service {
@@ -101,18 +113,18 @@ impl Core {
 
     /// Answers a call with what `encode` appends, status byte included.
     /// Pending when the outgoing queue is full.
-    pub(crate) fn poll_answer(&mut self, id: u32, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
-        if !self.handlers.contains(id) || self.is_over() {
-            self.settle(id);
+    pub(crate) fn poll_answer(&mut self, call: ReplyTo, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
+        if !self.handlers.contains(call) || self.is_over() {
+            self.settle(call);
             return Poll::Ready(());
         }
         if !self.has_queue_room() {
             remember_one_more(&mut self.reply_waiters, waker);
             return Poll::Pending;
         }
-        match self.put_answer(id, encode) {
-            Ok(()) => self.settle(id),
-            Err(failure) => self.fail(id, failure),
+        match self.put_answer(call.id(), encode) {
+            Ok(()) => self.settle(call),
+            Err(failure) => self.fail(call, failure),
         }
         Poll::Ready(())
     }
@@ -129,24 +141,26 @@ impl Core {
         })
     }
 
-    /// Answers a call with a failure, at once or as soon as there is room.
-    pub(crate) fn fail(&mut self, id: u32, failure: Failure) {
-        if self.is_over() {
-            self.settle(id);
+    /// Answers a call with a failure, at once or as soon as there is room, unless it
+    /// has been answered.
+    pub(crate) fn fail(&mut self, call: ReplyTo, failure: Failure) {
+        if self.is_over() || !self.handlers.contains(call) {
+            self.settle(call);
         } else if self.has_queue_room() {
-            self.put_frame(Kind::Reply, u64::from(id), |out| put_failure(out, &failure));
-            self.settle(id);
+            self.put_frame(Kind::Reply, u64::from(call.id()), |out| put_failure(out, &failure));
+            self.settle(call);
         } else {
-            self.handlers.defer(id, failure);
+            self.handlers.defer(call, failure);
         }
     }
 
     /// The call has been answered; its id is the peer's again.
-    pub(super) fn settle(&mut self, id: u32) {
+    #[inline]
+    pub(super) fn settle(&mut self, call: ReplyTo) {
         if !self.flush_waiters.is_empty() {
-            self.flush_waiters.remove(&id);
+            self.flush_waiters.remove(&call.id());
         }
-        let Some(ticket) = self.handlers.remove(id) else { return };
+        let Some(ticket) = self.handlers.remove(call) else { return };
         self.lighten(1);
         if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);
@@ -166,9 +180,14 @@ impl Core {
         self.lighten(calls);
     }
 
-    /// Whether the handler of `id` has to stop.
-    pub(crate) fn poll_stop(&mut self, id: u32, waker: &Waker) -> Option<Stop> {
-        self.handlers.stopped(id, waker)
+    /// Whether the handler of a call has to stop.
+    pub(crate) fn poll_stop(&mut self, call: ReplyTo, waker: &Waker) -> Option<Stop> {
+        self.handlers.stopped(call, waker)
+    }
+
+    /// Whether a call is still to be answered.
+    pub(crate) fn is_owed(&self, call: ReplyTo) -> bool {
+        self.handlers.contains(call) && !self.is_over()
     }
 
     /// Whether a one-way call that has come, and takes so many bytes, is to be run

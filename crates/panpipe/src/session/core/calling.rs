@@ -3,15 +3,16 @@
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use panpipe_transport::varint;
+use panpipe_transport::{frame, varint};
 
 use super::carrying::PutError;
-use super::{Core, Deadline, Encode, Phase, Role, remember, remember_one_more};
+use super::{CallTarget, Core, Deadline, Encode, Phase, Role, remember, remember_one_more};
 use crate::error::CallError;
 use crate::limits;
 use crate::session::calls::{CallState, Reply};
 use crate::session::deadlines::Due;
-use crate::session::message::{Kind, ROOT_PORT};
+use crate::session::message::{Kind, ROOT_PORT, TRACED};
+use crate::trace::TraceContext;
 
 impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
@@ -19,14 +20,14 @@ impl Core {
     pub(crate) fn poll_call(
         &mut self,
         key: &mut Option<usize>,
-        (port, method): (u64, u64),
+        target: CallTarget<'_>,
         deadline: Option<Deadline>,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
         let granted = match *key {
             None => {
-                self.open_for_calls(port)?;
+                self.open_for_calls(target.port)?;
                 false
             }
             Some(known) => {
@@ -50,7 +51,7 @@ impl Core {
             self.say_hello();
             let left = deadline.map(|deadline| deadline.left);
             let id = u64::from(self.calls.next_id());
-            let encoded = self.put_call(Kind::Call, id, (port, method), left, encode);
+            let encoded = self.put_call(Kind::Call, id, target, left, encode);
             match encoded {
                 Ok(started) => started,
                 Err(error) => {
@@ -106,15 +107,15 @@ impl Core {
     /// room, `waker` is woken once there is.
     pub(crate) fn poll_oneway(
         &mut self,
-        (port, method): (u64, u64),
+        target: CallTarget<'_>,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
-        self.open_for_calls(port)?;
+        self.open_for_calls(target.port)?;
         // The calls of one port stay in their order.
-        if self.has_queue_room() && !self.outgoing.has(Kind::Oneway, port) {
+        if self.has_queue_room() && !self.outgoing.has(Kind::Oneway, target.port) {
             self.say_hello();
-            if self.put_call(Kind::Oneway, 0, (port, method), None, encode)?.is_some() {
+            if self.put_call(Kind::Oneway, 0, target, None, encode)?.is_some() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -164,15 +165,24 @@ impl Core {
         &mut self,
         kind: Kind,
         id: u64,
-        (port, method): (u64, u64),
+        target: CallTarget<'_>,
         left: Option<Duration>,
         encode: &mut Encode<'_>,
     ) -> Result<Option<usize>, CallError> {
+        let CallTarget { port, method, trace } = target;
         let open = matches!(self.phase, Phase::Open);
-        if self.role == Role::Acceptor && !open {
+        // Whether the peer takes a trace only its hello says.
+        if !open && (self.role == Role::Acceptor || trace.is_some()) {
             return Ok(None);
         }
+        let traced = match trace {
+            Some(trace) if self.peer_traces => Some((trace, self.outbox.append().len())),
+            _ => None,
+        };
         let head = |out: &mut Vec<u8>| {
+            if let Some((trace, start)) = traced {
+                put_trace(out, start, trace);
+            }
             out.extend_from_slice(&method.to_le_bytes());
             if kind == Kind::Call {
                 varint::put(out, left.map_or(0, |left| micros(left).saturating_add(1)));
@@ -218,6 +228,14 @@ impl Core {
             self.calls.grant(self.room, &mut self.aftermath.wakes);
         }
     }
+}
+
+/// Says of the frame at `start` of `out` that it belongs to a trace, and appends that.
+#[cold]
+fn put_trace(out: &mut Vec<u8>, start: usize, trace: &TraceContext) {
+    // The kind is the first byte behind the frame's length.
+    out[start + frame::HEAD] |= TRACED;
+    trace.encode(out);
 }
 
 fn micros(duration: Duration) -> u64 {

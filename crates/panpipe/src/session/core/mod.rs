@@ -22,7 +22,7 @@ use panpipe_transport::frame;
 use super::calls::{CallState, Calls, Room};
 use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due, Ticket};
-use super::handlers::{Handlers, Stop};
+use super::handlers::{Handlers, ReplyTo, Stop};
 use super::hello::{Hello, PortLimits, ServiceInfo};
 use super::load::Load;
 use super::message::{Kind, ROOT_PORT, put_header};
@@ -33,6 +33,7 @@ use crate::codec::Codec;
 use crate::error::CallError;
 use crate::limits::{self, Limits};
 use crate::service::{AnyService, Served};
+use crate::trace::TraceContext;
 
 use self::carrying::Words;
 pub(crate) use self::streaming::ItemError;
@@ -88,18 +89,19 @@ enum Phase {
 
 /// A call of the peer's that has been let in.
 pub(crate) struct Incoming {
-    /// The id that the reply goes to; none for a one-way call.
-    pub(crate) id: Option<u32>,
+    /// Where the reply goes; nowhere for a one-way call.
+    pub(crate) reply_to: Option<ReplyTo>,
     pub(crate) method: u64,
     pub(crate) deadline: Option<Instant>,
     /// Where the arguments stand in the frame.
     pub(crate) args: Range<u32>,
-    /// What has to do with other ports than the root.
-    pub(crate) ports: Option<Box<IncomingPorts>>,
+    /// What most calls do not have.
+    pub(crate) extras: Option<Box<IncomingExtras>>,
 }
 
-/// What has to do with ports in a call.
-pub(crate) struct IncomingPorts {
+/// What a call has that belongs to a trace, or has to do with ports.
+pub(crate) struct IncomingExtras {
+    pub(crate) trace: Option<Arc<TraceContext>>,
     /// What is called, if it is not the root port's service.
     pub(crate) service: Option<Served>,
     /// The ports that the arguments carry.
@@ -112,6 +114,21 @@ impl Incoming {
     }
 }
 
+/// What a call is of, and what it is a part of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallTarget<'a> {
+    pub(crate) port: u64,
+    pub(crate) method: u64,
+    pub(crate) trace: Option<&'a TraceContext>,
+}
+
+impl CallTarget<'_> {
+    /// A call that belongs to no trace.
+    pub(crate) fn new(port: u64, method: u64) -> Self {
+        CallTarget { port, method, trace: None }
+    }
+}
+
 /// The time that a call has left, and when it is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
@@ -120,8 +137,8 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    pub(crate) fn from_now_to(at: Instant) -> Self {
-        Deadline { at, left: at.saturating_duration_since(Instant::now()) }
+    pub(crate) fn of(at: Instant, now: Instant) -> Self {
+        Deadline { at, left: at.saturating_duration_since(now) }
     }
 }
 
@@ -176,6 +193,8 @@ pub(crate) struct Core {
     /// What the peer takes; the protocol's least until its hello is here.
     room: Room,
     max_message: usize,
+    /// Whether the peer takes traces with its calls.
+    peer_traces: bool,
     outbox: Outbox,
     /// What goes out in parts, and what comes in parts.
     outgoing: Outgoing,
@@ -257,6 +276,7 @@ impl Core {
             phase: Phase::Quiet,
             room: Room { calls: 1, bytes: usize::MAX },
             max_message: limits::FIRST_MESSAGE,
+            peer_traces: false,
             outbox: Outbox::default(),
             outgoing: Outgoing::default(),
             incomplete: Incomplete::default(),
@@ -378,10 +398,10 @@ impl Core {
             return;
         }
         while self.has_queue_room() {
-            let Some((id, failure)) = self.handlers.take_deferred() else {
+            let Some((call, failure)) = self.handlers.take_deferred() else {
                 break;
             };
-            self.fail(id, failure);
+            self.fail(call, failure);
         }
         if !self.reply_waiters.is_empty() {
             self.wake_reply_waiters();

@@ -12,7 +12,7 @@ use crate::limits;
 use crate::session::calls::{Reply, Room};
 use crate::session::close::CloseReason;
 use crate::session::handlers::Stop;
-use crate::session::hello::{Hello, find_service};
+use crate::session::hello::{Hello, TAKES_TRACES, find_service};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
 
@@ -63,6 +63,7 @@ impl Core {
         self.version = self.hello.version_called(&peer);
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
+        self.peer_traces = peer.features & TAKES_TRACES != 0;
         if self.role == Role::Acceptor {
             self.codec = Codec::from_id(peer.codec).unwrap_or(self.codec);
             self.hello.codec = peer.codec;

@@ -59,17 +59,19 @@ fn an_id_is_used_again_only_after_its_reply_a_dropped_calls_too() {
     let sent = ours.sends();
     assert_eq!(Side::kinds(&sent), [Kind::Call, Kind::Call, Kind::Cancel]);
     theirs.hears(&sent);
-    let ids: Vec<_> = theirs.asked.drain(..).map(|call| call.id.unwrap()).collect();
+    let ids: Vec<_> = theirs.asked.drain(..).map(|call| call.reply_to.unwrap()).collect();
     assert_eq!(theirs.core.poll_stop(ids[0], Waker::noop()), Some(Stop::Cancelled));
     assert_eq!(theirs.core.poll_stop(ids[1], Waker::noop()), None);
     theirs.core.fail(ids[0], Failure::Cancelled);
     ours.hears(&theirs.sends());
     assert_eq!(ours.again(&mut third, b"c"), Poll::Ready(Ok(())));
     theirs.hears(&ours.sends());
-    assert_eq!(theirs.asked[0].id, Some(ids[0]));
+    assert_eq!(theirs.asked[0].reply_to.unwrap().id(), ids[0].id());
+    // Whoever answers the first once more answers nobody.
+    theirs.core.fail(ids[0], Failure::Panicked);
     // Each gets its own, in whatever order they come.
-    assert_eq!(theirs.answer(ids[0], b"third"), Poll::Ready(()));
-    assert_eq!(theirs.answer(ids[1], b"second"), Poll::Ready(()));
+    assert_eq!(theirs.answer(ids[0].id(), b"third"), Poll::Ready(()));
+    assert_eq!(theirs.answer(ids[1].id(), b"second"), Poll::Ready(()));
     ours.hears(&theirs.sends());
     for (key, value) in [(&mut kept, &b"second"[..]), (&mut third, b"third")] {
         let Poll::Ready(Ok(reply)) = ours.reply(key) else { panic!("no reply") };
@@ -88,8 +90,8 @@ fn a_deadline_ends_the_call_here_and_the_handler_there() {
     assert_eq!(deadline, theirs.now + left);
     assert_eq!(theirs.core.next_timeout(), Some(deadline));
     theirs.core.on_timeout(deadline);
-    let id = theirs.asked[0].id.unwrap();
-    assert_eq!(theirs.core.poll_stop(id, Waker::noop()), Some(Stop::DeadlineExceeded));
+    let call = theirs.asked[0].reply_to.unwrap();
+    assert_eq!(theirs.core.poll_stop(call, Waker::noop()), Some(Stop::DeadlineExceeded));
     assert!(ours.reply(&mut key).is_pending());
     ours.core.on_timeout(ours.now + left);
     assert!(matches!(ours.reply(&mut key), Poll::Ready(Err(CallError::DeadlineExceeded))));
@@ -136,7 +138,7 @@ fn with_a_full_queue_calls_and_answers_wait_and_failures_are_kept() {
     assert_eq!(theirs.answer(0, &[0; 1000]), Poll::Ready(()));
     assert!(!theirs.core.has_queue_room());
     assert!(theirs.answer(1, b"later").is_pending());
-    theirs.core.fail(2, Failure::Panicked);
+    theirs.core.fail(theirs.call_of(2), Failure::Panicked);
     let sent = theirs.sends();
     assert_eq!(Side::kinds(&sent), [Kind::Reply], "the failure waited as well");
     ours.hears(&sent);
@@ -204,7 +206,7 @@ fn a_serialize_that_panics_leaves_nothing_behind() {
             out.push(1);
             panic!("as it was asked to");
         };
-        ours.core.poll_call(&mut None, (0, 7), None, Waker::noop(), encode)
+        ours.core.poll_call(&mut None, CallTarget::new(0, 7), None, Waker::noop(), encode)
     }));
     assert!(panicked.is_err());
     assert!(ours.sends().is_empty());
@@ -228,7 +230,7 @@ fn who_waits_for_room_is_woken_when_large_calls_are_given_up() {
     let (mut ours, _) = greeted(Limits::default(), Limits::default());
     let large = vec![7; 3 << 20];
     let keys = [ours.started(&large), ours.started(&large)];
-    assert!(ours.core.poll_oneway((0, 7), Waker::noop(), &mut |_, _| Ok(None)).is_pending());
+    assert!(ours.core.poll_oneway(CallTarget::new(0, 7), Waker::noop(), &mut |_, _| Ok(None)).is_pending());
     for key in keys {
         ours.core.drop_call(key.unwrap());
     }
@@ -242,7 +244,7 @@ fn a_deadline_takes_nothing_from_a_reply_that_is_here() {
     let left = Duration::from_millis(50);
     let (mut key, _) = ours.call_by(Some(left), b"x");
     theirs.hears(&ours.sends());
-    assert_eq!(theirs.answer(theirs.asked[0].id.unwrap(), b"in time"), Poll::Ready(()));
+    assert_eq!(theirs.answer(theirs.asked[0].reply_to.unwrap().id(), b"in time"), Poll::Ready(()));
     ours.hears(&theirs.sends());
     ours.core.on_timeout(ours.now + left);
     let Poll::Ready(Ok(reply)) = ours.reply(&mut key) else { panic!("the reply was lost") };
@@ -252,25 +254,28 @@ fn a_deadline_takes_nothing_from_a_reply_that_is_here() {
 
 #[test]
 fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
-    let (_, mut theirs) = greeted(Limits::default(), calls(1));
+    let (mut ours, mut theirs) = greeted(Limits::default(), calls(1));
+    ours.started(b"");
+    theirs.hears(&ours.sends());
+    let barrier = theirs.asked.pop().unwrap().reply_to.unwrap();
     let core = &mut theirs.core;
     // One runs, two wait.
     assert_eq!([(); 3].map(|()| core.admits_oneway(10)), [true, false, false]);
     let (mut before, mut behind) = (None, None);
-    assert!(core.poll_handed_on(0, &mut before, Waker::noop()).is_pending());
+    assert!(core.poll_handed_on(7, &mut before, Waker::noop()).is_pending());
     assert!(!core.admits_oneway(10));
-    assert!(core.poll_handed_on(1, &mut behind, Waker::noop()).is_pending());
+    assert!(core.poll_handed_on(barrier.id(), &mut behind, Waker::noop()).is_pending());
     for is_last in [false, true] {
         core.oneway_ended();
         assert!(core.starts_waiting_oneway(10));
         // It is with its handler when the driver says so, not before.
-        assert!(core.poll_handed_on(0, &mut before, Waker::noop()).is_pending());
+        assert!(core.poll_handed_on(7, &mut before, Waker::noop()).is_pending());
         core.oneways_are_handed_on();
-        assert_eq!(core.poll_handed_on(0, &mut before, Waker::noop()).is_ready(), is_last);
+        assert_eq!(core.poll_handed_on(7, &mut before, Waker::noop()).is_ready(), is_last);
     }
-    assert!(core.poll_handed_on(1, &mut behind, Waker::noop()).is_pending());
+    assert!(core.poll_handed_on(barrier.id(), &mut behind, Waker::noop()).is_pending());
     // Who gives up leaves no waker.
-    core.settle(1);
+    core.settle(barrier);
     assert!(core.flush_waiters.is_empty());
 }
 
@@ -278,7 +283,7 @@ fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
 fn a_barrier_goes_behind_the_last_part_of_a_one_way_call() {
     let (mut ours, _) = greeted(Limits::default(), Limits::default());
     let mut oneway = |size: usize| {
-        ours.core.poll_oneway((0, 7), Waker::noop(), &mut |_, out| {
+        ours.core.poll_oneway(CallTarget::new(0, 7), Waker::noop(), &mut |_, out| {
             out.resize(out.len() + size, 0);
             Ok(None)
         })
@@ -289,4 +294,67 @@ fn a_barrier_goes_behind_the_last_part_of_a_one_way_call() {
     let kinds = Side::kinds(&ours.sends());
     assert_eq!(kinds.last(), Some(&Kind::LastPart));
     assert!(ours.core.poll_oneways_queued(&mut made, Waker::noop()).is_ready());
+}
+
+/// A call of method 7 that belongs to a trace, and the trace.
+fn traced_call(side: &mut Side, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
+    let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
+    side.core.poll_call(key, target, None, Waker::noop(), &mut |_, out| {
+        out.extend_from_slice(body);
+        Ok(None)
+    })
+}
+
+const TRACE: TraceContext = TraceContext { trace_id: 0x1234 << 64 | 5, span_id: 6, sampled: true };
+
+/// What came with a call: its trace and its arguments.
+fn asked(side: &Side, frame: &[u8]) -> (Option<TraceContext>, Vec<u8>) {
+    let call = side.asked.last().unwrap();
+    let trace = call.extras.as_ref().and_then(|extras| extras.trace.as_deref().copied());
+    (trace, call.args(frame).to_vec())
+}
+
+#[test]
+fn a_trace_goes_with_a_call_and_the_first_one_waits_until_it_is_known_to_be_taken() {
+    let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
+    let mut key = None;
+    assert!(traced_call(&mut ours, &mut key, b"x").is_pending());
+    let hello = ours.sends();
+    assert_eq!(Side::kinds(&hello), [Kind::Hello]);
+    theirs.hears(&hello);
+    ours.hears(&theirs.sends());
+    assert_eq!(traced_call(&mut ours, &mut key, b"x"), Poll::Ready(Ok(())));
+    let sent = ours.sends();
+    theirs.hears(&sent);
+    assert_eq!(asked(&theirs, &sent[frame::HEAD..]), (Some(TRACE), b"x".to_vec()));
+    assert_eq!(theirs.asked[0].method, 7);
+    // One in parts has it too, and one without a trace has none.
+    let large = vec![9; limits::LARGE_MESSAGE];
+    assert_eq!(traced_call(&mut ours, &mut None, &large), Poll::Ready(Ok(())));
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.asked[1].extras.as_ref().unwrap().trace.as_deref(), Some(&TRACE));
+    ours.started(b"x");
+    theirs.hears(&ours.sends());
+    assert!(theirs.asked[2].extras.is_none());
+    // A one-way call has it, and the list of its ports behind it.
+    let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
+    assert!(ours.core.poll_oneway(target, Waker::noop(), &mut |_, _| Ok(None)).is_ready());
+    let sent = ours.sends();
+    theirs.hears(&sent);
+    assert_eq!(asked(&theirs, &sent[frame::HEAD..]), (Some(TRACE), Vec::new()));
+}
+
+#[test]
+fn a_peer_that_takes_no_traces_gets_none() {
+    let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
+    theirs.core.hello.features = 0;
+    let mut key = None;
+    assert!(traced_call(&mut ours, &mut key, b"x").is_pending());
+    theirs.hears(&ours.sends());
+    ours.hears(&theirs.sends());
+    assert_eq!(traced_call(&mut ours, &mut key, b"x"), Poll::Ready(Ok(())));
+    let sent = ours.sends();
+    theirs.hears(&sent);
+    assert!(theirs.asked[0].extras.is_none());
+    assert_eq!(asked(&theirs, &sent[frame::HEAD..]).1, b"x");
 }

@@ -20,7 +20,7 @@ fn exchange(ours: &mut Side, theirs: &mut Side) -> Vec<Kind> {
 }
 
 fn oneway(side: &mut Side, bytes: usize) -> Poll<Result<(), CallError>> {
-    side.core.poll_oneway((0, 7), Waker::noop(), &mut |_, out| {
+    side.core.poll_oneway(CallTarget::new(0, 7), Waker::noop(), &mut |_, out| {
         out.resize(out.len() + bytes, 7);
         Ok(None)
     })
@@ -29,8 +29,8 @@ fn oneway(side: &mut Side, bytes: usize) -> Poll<Result<(), CallError>> {
 /// Answers everything that a side has been asked, and runs its one-way calls.
 fn answer_all(side: &mut Side) {
     for call in std::mem::take(&mut side.asked) {
-        match call.id {
-            Some(id) => assert!(side.answer(id, b"done").is_ready()),
+        match call.reply_to {
+            Some(call) => assert!(side.answer(call.id(), b"done").is_ready()),
             None => assert!(side.core.admits_oneway(1)),
         }
     }

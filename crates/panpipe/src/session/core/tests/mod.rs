@@ -52,10 +52,11 @@ impl Side {
     ) -> (Option<usize>, Poll<Result<(), CallError>>) {
         let deadline = left.map(|left| Deadline { at: self.now + left, left });
         let mut key = None;
-        let polled = self.core.poll_call(&mut key, (0, 7), deadline, Waker::noop(), &mut |_, out| {
-            out.extend_from_slice(body);
-            Ok(None)
-        });
+        let polled =
+            self.core.poll_call(&mut key, CallTarget::new(0, 7), deadline, Waker::noop(), &mut |_, out| {
+                out.extend_from_slice(body);
+                Ok(None)
+            });
         (key, polled)
     }
 
@@ -67,7 +68,7 @@ impl Side {
     }
 
     fn again(&mut self, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
-        self.core.poll_call(key, (0, 7), None, Waker::noop(), &mut |_, out| {
+        self.core.poll_call(key, CallTarget::new(0, 7), None, Waker::noop(), &mut |_, out| {
             out.extend_from_slice(body);
             Ok(None)
         })
@@ -77,8 +78,13 @@ impl Side {
         self.core.poll_reply(key, Waker::noop()).map_ok(|reply| reply.body)
     }
 
+    /// The call that has this id now.
+    fn call_of(&self, id: u32) -> ReplyTo {
+        self.core.handlers.call_of(id)
+    }
+
     fn answer(&mut self, id: u32, body: &[u8]) -> Poll<()> {
-        self.core.poll_answer(id, Waker::noop(), &mut |_, out| {
+        self.core.poll_answer(self.call_of(id), Waker::noop(), &mut |_, out| {
             put_status(out, true);
             out.extend_from_slice(body);
             Ok(None)

@@ -47,7 +47,8 @@ impl Side {
     /// A call that carries ports, to the root.
     fn carry(&mut self, offers: Vec<Offer>) -> Poll<Result<(), CallError>> {
         let mut offers = Some(Box::new(offers));
-        self.core.poll_call(&mut None, (0, 7), None, Waker::noop(), &mut |_, _| Ok(offers.take()))
+        self.core
+            .poll_call(&mut None, CallTarget::new(0, 7), None, Waker::noop(), &mut |_, _| Ok(offers.take()))
     }
 
     /// The streams that have begun since this was asked last.
@@ -123,7 +124,7 @@ fn streaming(limits: Limits) -> (Side, Side) {
     let (mut ours, mut theirs) = greeted(Limits::default(), limits);
     assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Ok(())));
     theirs.hears(&ours.sends());
-    let attached = &theirs.asked[0].ports.as_ref().unwrap().attached;
+    let attached = &theirs.asked[0].extras.as_ref().unwrap().attached;
     assert_eq!(*attached, [Attached { port: 1, kind: PortKind::Stream, items: 0, version: None }]);
     assert_eq!(ours.begun(), [1]);
     (ours, theirs)
@@ -230,13 +231,13 @@ fn no_last_word_passes_a_large_message_and_small_calls_do() {
     assert_eq!(theirs.asked.len(), 2);
     let mut offer = Some(Box::new(vec![service()]));
     let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
-    assert!(theirs.core.poll_answer(theirs.asked[0].id.unwrap(), Waker::noop(), reply).is_ready());
+    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), Waker::noop(), reply).is_ready());
     ours.hears(&theirs.sends());
     let oneway: &mut Encode<'_> = &mut |_, out| {
         out.extend_from_slice(&large);
         Ok(None)
     };
-    assert!(ours.core.poll_oneway((2, 7), Waker::noop(), oneway).is_ready());
+    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), Waker::noop(), oneway).is_ready());
     ours.core.release(2);
     let sent = ours.sends();
     assert_eq!(Side::kinds(&sent).last(), Some(&Kind::Stop));
@@ -254,7 +255,7 @@ fn more_ports_than_the_peer_takes_are_not_opened() {
     let call = ours.sends();
     theirs.hears(&call);
     // The same numbers once more, from somebody who does not keep to it.
-    theirs.core.settle(theirs.asked[1].id.unwrap());
+    theirs.core.settle(theirs.asked[1].reply_to.unwrap());
     theirs.hears(&call);
     assert_eq!(theirs.why(), "a port was opened under a number that is in use");
 }
@@ -387,21 +388,21 @@ fn the_last_word_waits_for_the_last_of_several_large_messages() {
     let (mut ours, mut theirs) = streaming(Limits::default());
     let mut offer = Some(Box::new(vec![service()]));
     let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
-    assert!(theirs.core.poll_answer(theirs.asked[0].id.unwrap(), Waker::noop(), reply).is_ready());
+    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), Waker::noop(), reply).is_ready());
     ours.hears(&theirs.sends());
     // A long one-way call, and a shorter one that goes on for the stream in it.
     let long: &mut Encode<'_> = &mut |_, out| {
         out.extend(vec![7; 8 << 20]);
         Ok(None)
     };
-    assert!(ours.core.poll_oneway((2, 7), Waker::noop(), long).is_ready());
+    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), Waker::noop(), long).is_ready());
     let mut offers = Some(Box::new(vec![stream()]));
     let short: &mut Encode<'_> = &mut |_, out| {
         out.extend(vec![7; 200 << 10]);
         Ok(offers.take())
     };
     let mut key = None;
-    assert!(ours.core.poll_call(&mut key, (2, 7), None, Waker::noop(), short).is_ready());
+    assert!(ours.core.poll_call(&mut key, CallTarget::new(2, 7), None, Waker::noop(), short).is_ready());
     ours.core.drop_call(key.unwrap());
     ours.core.release(2);
     theirs.hears(&ours.sends());

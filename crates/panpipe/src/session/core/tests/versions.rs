@@ -111,10 +111,10 @@ fn a_service_at_another_port_is_opened_in_a_version_that_both_sides_know() {
     for (told, at) in [(Some(300), 2), (None, 4)] {
         let mut key = ours.started(b"");
         theirs.hears(&ours.sends());
-        let id = theirs.asked.pop().unwrap().id.unwrap();
+        let call = theirs.asked.pop().unwrap().reply_to.unwrap();
         let mut offer = Some(Box::new(vec![service_of(300, told)]));
         let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
-        assert!(theirs.core.poll_answer(id, Waker::noop(), reply).is_ready());
+        assert!(theirs.core.poll_answer(call, Waker::noop(), reply).is_ready());
         ours.hears(&theirs.sends());
         let Poll::Ready(Ok(reply)) = ours.core.poll_reply(&mut key, Waker::noop()) else {
             panic!("no reply")
@@ -122,12 +122,13 @@ fn a_service_at_another_port_is_opened_in_a_version_that_both_sides_know() {
         let port = Attached { port: at, kind: PortKind::Service, items: 0, version: told };
         assert_eq!(*reply.attached.unwrap(), [port]);
         // And what is called there is called in that version.
-        let call = ours.core.poll_call(&mut None, (at, 7), None, Waker::noop(), &mut |_, _| Ok(None));
+        let call =
+            ours.core.poll_call(&mut None, CallTarget::new(at, 7), None, Waker::noop(), &mut |_, _| Ok(None));
         assert_eq!(call, Poll::Ready(Ok(())));
         theirs.hears(&ours.sends());
         let asked = theirs.asked.pop().unwrap();
-        assert_eq!(asked.ports.unwrap().service.unwrap().version, Some(300));
-        theirs.core.fail(asked.id.unwrap(), Failure::UnknownMethod);
+        assert_eq!(asked.extras.unwrap().service.unwrap().version, Some(300));
+        theirs.core.fail(asked.reply_to.unwrap(), Failure::UnknownMethod);
         ours.hears(&theirs.sends());
     }
 }

@@ -1,0 +1,216 @@
+//! Makes calls: over a connection, as values, inside of layers.
+
+use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tracing::Instrument;
+
+use super::carrier::Carrier;
+use super::layered::{oneway_through_layers, through_layers};
+use crate::call_terms::CallTerms;
+use crate::carried;
+use crate::error::CallError;
+use crate::layer::Outcome;
+use crate::link::{PendingCall, Received};
+use crate::reconnect::Arguments;
+use crate::service::MethodInfo;
+use crate::session::{CallTarget, Deadline, ROOT_PORT, ReplyBody, parse_reply};
+use crate::shape::{Shape, Wired};
+use crate::watch::{self, Watch, trace_of};
+
+/// How a method's arguments and results look as a client's values, and in which shapes
+/// they travel.
+pub(super) struct Form<A, ST, T, SE, E, Req, Resp> {
+    pub(super) to_request: fn(A) -> Req,
+    pub(super) from_response: fn(Resp) -> Option<Result<T, E>>,
+    pub(super) shapes: PhantomData<fn() -> (ST, SE)>,
+}
+
+/// Makes a call.
+#[allow(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
+#[inline]
+pub(super) fn make<A, ST, T, SE, E, Req, Resp>(
+    carrier: Carrier<Req, Resp>,
+    info: &'static MethodInfo,
+    args: A,
+    form: Form<A, ST, T, SE, E, Req, Resp>,
+    deadline: Option<Deadline>,
+    watch: Option<Box<Watch>>,
+) -> impl Future<Output = Result<T, CallError<E>>> + Send + 'static + use<A, ST, T, SE, E, Req, Resp>
+where
+    A: Serialize + Send + 'static,
+    ST: Shape<T> + 'static,
+    SE: Shape<E> + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+    Req: Send + 'static,
+    Resp: Send + 'static,
+{
+    async move {
+        if let Err(error) = carrier.check_has(info) {
+            return told(watch, Outcome::Value, Err(error.widen()));
+        }
+        let (link, port, _stub) = match carrier {
+            Carrier::Link(link) => (link, ROOT_PORT, None),
+            // Held until the call is over: it is what closes the port.
+            Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+            Carrier::Reconnecting(engine) => {
+                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
+                let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
+                let result = match in_span(&watch, engine.call(info, terms, args)).await {
+                    Ok(received) => read_reply::<ST, T, SE, E>(info, received),
+                    Err(error) => Err(error.widen()),
+                };
+                return told(watch, Outcome::Value, result);
+            }
+            Carrier::Records(_) => return told(watch, Outcome::Value, Err(nothing_comes_back().widen())),
+            Carrier::Typed(typed) => {
+                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
+                let response = typed.call(info, (form.to_request)(args), terms);
+                let result = of_response(info, in_span(&watch, response).await, form.from_response);
+                return told(watch, Outcome::Value, result);
+            }
+            Carrier::Layered(layered) => {
+                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
+                let result = in_span(&watch, through_layers(&layered, info, args, form, terms)).await;
+                return told(watch, Outcome::Value, result);
+            }
+        };
+        let mut call = PendingCall::new(link, deadline);
+        let started = &mut call;
+        let target = CallTarget { port, method: info.id, trace: trace_of(&watch).map(|trace| &**trace) };
+        let sent = poll_fn(move |cx| {
+            started.poll_start(target, cx.waker(), &mut |codec, out| carried::encode(codec, &args, out))
+        });
+        if let Err(error) = sent.await {
+            return told(watch, Outcome::Value, Err(error.widen()));
+        }
+        match call.reply().await {
+            Ok(received) => told(watch, Outcome::Value, read_reply::<ST, T, SE, E>(info, received)),
+            Err(error) => told(watch, Outcome::Value, Err(error.widen())),
+        }
+    }
+}
+
+/// Reads the reply to a call.
+#[inline]
+fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
+    info: &'static MethodInfo,
+    received: Received,
+) -> Result<T, CallError<E>> {
+    let Received { body, codec, claims } = received;
+    let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
+    match parse_reply(&body) {
+        ReplyBody::Value(bytes) => {
+            carried::decode::<Wired<ST, T>>(codec, bytes, claims).map(Wired::into_inner).map_err(malformed)
+        }
+        ReplyBody::AppError(bytes) => {
+            let error = carried::decode::<Wired<SE, E>>(codec, bytes, claims).map_err(malformed)?;
+            Err(CallError::App(error.into_inner()))
+        }
+        ReplyBody::Failed(error) => Err(error.widen()),
+    }
+}
+
+/// Reads the response to a call that was made as a value.
+fn of_response<Resp, T, E>(
+    info: &'static MethodInfo,
+    response: Result<Resp, CallError>,
+    from_response: fn(Resp) -> Option<Result<T, E>>,
+) -> Result<T, CallError<E>> {
+    match from_response(response.map_err(CallError::widen)?) {
+        Some(result) => result.map_err(CallError::App),
+        None => Err(CallError::Malformed(format!("the reply to {} is another method's", info.name))),
+    }
+}
+
+/// Tells who watches the call what it has come to.
+#[inline]
+fn told<T, E>(
+    watch: Option<Box<Watch>>,
+    outcome: Outcome,
+    result: Result<T, CallError<E>>,
+) -> Result<T, CallError<E>> {
+    if let Some(watch) = watch {
+        watch.ended(match &result {
+            Ok(_) => watch::word(&Ok(outcome)),
+            Err(error) => watch::word_of(error),
+        });
+    }
+    result
+}
+
+/// Has a call's span be the current one where code of the user's is run.
+fn in_span<R: 'static>(
+    watch: &Option<Box<Watch>>,
+    call: Pin<Box<dyn Future<Output = R> + Send>>,
+) -> Pin<Box<dyn Future<Output = R> + Send>> {
+    match watch {
+        Some(watch) => Box::pin(call.instrument(watch.span().clone())),
+        None => call,
+    }
+}
+
+pub(super) fn nothing_comes_back() -> CallError {
+    let why = "nothing comes back over a one-way pipe that could tell; connect by the client's own `connect`";
+    CallError::Unsupported(why.to_owned())
+}
+
+/// Makes a one-way call.
+#[allow(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
+pub(super) fn make_oneway<A, Req, Resp>(
+    carrier: Carrier<Req, Resp>,
+    info: &'static MethodInfo,
+    args: A,
+    to_request: fn(A) -> Req,
+    deadline: Option<Deadline>,
+    watch: Option<Box<Watch>>,
+) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<A, Req, Resp>
+where
+    A: Serialize + Send + 'static,
+    Req: Send + 'static,
+    Resp: Send + 'static,
+{
+    async move {
+        if let Err(error) = carrier.check_has(info) {
+            return told(watch, Outcome::Done, Err(error));
+        }
+        let (link, port, _stub) = match carrier {
+            Carrier::Link(link) => (link, ROOT_PORT, None),
+            Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+            Carrier::Reconnecting(engine) => {
+                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
+                let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
+                let sent = in_span(&watch, engine.oneway(info, terms, args)).await;
+                return told(watch, Outcome::Done, sent);
+            }
+            Carrier::Records(writer) => {
+                let sent = match writer.record(info, &args) {
+                    Ok(record) => writer.write(record).await,
+                    Err(error) => Err(error),
+                };
+                return told(watch, Outcome::Done, sent);
+            }
+            Carrier::Typed(typed) => {
+                let terms = CallTerms { deadline: None, trace: trace_of(&watch).cloned() };
+                let sent = in_span(&watch, typed.oneway(info, to_request(args), terms)).await;
+                return told(watch, Outcome::Done, sent);
+            }
+            Carrier::Layered(layered) => {
+                let terms = CallTerms { deadline: None, trace: trace_of(&watch).cloned() };
+                let call = oneway_through_layers(&layered, info, args, to_request, terms);
+                let sent = in_span(&watch, call).await;
+                return told(watch, Outcome::Done, sent);
+            }
+        };
+        let target = CallTarget { port, method: info.id, trace: trace_of(&watch).map(|trace| &**trace) };
+        let sent = poll_fn(move |cx| {
+            link.poll_oneway(target, cx.waker(), &mut |codec, out| carried::encode(codec, &args, out))
+        })
+        .await;
+        told(watch, Outcome::Done, sent)
+    }
+}

@@ -1,0 +1,337 @@
+//! What a generated client is made of: a carrier of calls and a deadline.
+
+mod carrier;
+mod layered;
+mod making;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use panpipe_transport::Peer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use self::carrier::{Carrier, Lost, Version};
+pub(crate) use self::carrier::{TypedCall, TypedCarrier};
+use self::layered::Layered;
+use self::making::{Form, make, make_oneway, nothing_comes_back};
+use crate::call;
+use crate::call_terms::CallTerms;
+use crate::dispatch::{Dispatched, IncomingCall};
+use crate::error::CallError;
+use crate::layer::{CallLayer, Stack};
+use crate::link::{Link, flush, over_stream};
+use crate::oneway::RecordWriter;
+use crate::reconnect::Reconnecting;
+use crate::service::MethodInfo;
+use crate::session::{CloseReason, Config, Deadline, FLUSH, ServiceInfo};
+use crate::shape::Shape;
+use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
+use crate::trace::TraceContext;
+use crate::watch::{Side, Watch};
+
+/// A generated client, for code that works with any.
+pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
+    /// Every request of the service as one type.
+    type Req: Send + 'static;
+    /// Every response of the service as one type.
+    type Resp: Send + 'static;
+
+    /// The service's name and versions.
+    fn info() -> ServiceInfo;
+
+    /// Makes the client of what carries its calls.
+    #[doc(hidden)]
+    fn from_inner(inner: Client<Self::Req, Self::Resp>) -> Self;
+
+    /// What carries the client's calls.
+    #[doc(hidden)]
+    fn inner(&self) -> &Client<Self::Req, Self::Resp>;
+
+    /// Makes a call that another process makes of this client.
+    #[doc(hidden)]
+    fn relay(&self, call: IncomingCall<'_>) -> Dispatched;
+
+    /// Why the connection ended, once it has; `None` while it stands, and for
+    /// a client that has no connection of its own. Of a client that
+    /// [reconnects](crate::Connect::reconnect) it is the last one.
+    fn close_reason(&self) -> Option<CloseReason> {
+        self.inner().carrier.close_reason()
+    }
+
+    /// Ready when the other side has handed every one-way call that was made before,
+    /// on this client's connection, to its handler, in order. A one-way call was made
+    /// once its future was ready.
+    ///
+    /// It is a barrier for the calls, not for what their handlers do: a handler may
+    /// still be at work after its first point of waiting. At the client of a port it
+    /// is the whole connection's. A local client's calls are with their handlers
+    /// already.
+    ///
+    /// The deadline of the call that is being answered here, if one is, and the
+    /// client's timeout hold as for calls. Dropping the future gives up waiting.
+    ///
+    /// ```
+    /// # #[panpipe::service]
+    /// # pub trait Log { #[oneway] async fn line(&self, text: String); }
+    /// use panpipe::ServiceClient;
+    ///
+    /// # async fn run(log: LogClient) -> Result<(), panpipe::CallError> {
+    /// log.line("the last one".to_owned()).await?; // is on its way
+    /// log.flush().await?; // has arrived
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::UnknownMethod`] where the other side is older than this method;
+    /// [`CallError::Unsupported`] where nothing comes back that could tell: over
+    /// tarpc's transports and [one-way pipes](crate::oneway); whatever a call can fail
+    /// with.
+    fn flush(&self) -> impl Future<Output = Result<(), CallError>> + Send {
+        self.inner().flush()
+    }
+
+    /// The process at the other end, as far as the system tells.
+    fn peer(&self) -> Peer {
+        self.inner().carrier.peer()
+    }
+
+    /// The version of the service that is called: the newest that both sides speak.
+    ///
+    /// `None` until the other side has answered, with its first reply, and for a client
+    /// that came as a value, of which nothing was agreed upon. Of a client that
+    /// [reconnects](crate::Connect::reconnect) it is that of the connection which
+    /// stands. A client of this process, or of a stub of tarpc's, calls the newest.
+    fn version(&self) -> Option<u32> {
+        match self.inner().carrier.version() {
+            Version::Agreed(version) => version,
+            Version::Newest => Some(Self::info().version()),
+        }
+    }
+}
+
+/// What every generated client holds.
+pub struct Client<Req, Resp> {
+    carrier: Carrier<Req, Resp>,
+    timeout: Option<Duration>,
+}
+
+impl<Req, Resp> Clone for Client<Req, Resp> {
+    fn clone(&self) -> Self {
+        Client { carrier: self.carrier.clone(), timeout: self.timeout }
+    }
+}
+
+impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let carrier = self.carrier.to_string();
+        f.debug_struct("Client").field("over", &carrier).field("timeout", &self.timeout).finish()
+    }
+}
+
+impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
+    pub(crate) fn of_link(link: Arc<Link>) -> Self {
+        Client { carrier: Carrier::Link(link), timeout: None }
+    }
+
+    pub(crate) fn of_stub(stub: Stub) -> Self {
+        Client { carrier: Carrier::Stub(Arc::new(stub)), timeout: None }
+    }
+
+    pub(crate) fn of_reconnecting(engine: Arc<Reconnecting>) -> Self {
+        Client { carrier: Carrier::Reconnecting(engine), timeout: None }
+    }
+
+    pub(crate) fn of_records(writer: Arc<RecordWriter>) -> Self {
+        Client { carrier: Carrier::Records(writer), timeout: None }
+    }
+
+    pub(crate) fn of_typed(stub: Arc<dyn TypedCarrier<Req, Resp>>) -> Self {
+        Client { carrier: Carrier::Typed(stub), timeout: None }
+    }
+
+    /// The same client, each of whose calls has this long at most.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Client { carrier: self.carrier.clone(), timeout: Some(timeout) }
+    }
+
+    /// The same client, with a layer around each call, and around the layers before.
+    #[must_use]
+    pub fn with_layer(&self, layer: impl CallLayer) -> Self {
+        let (carrier, inner) = match &self.carrier {
+            Carrier::Layered(layered) => (&layered.carrier, Some(&layered.layers)),
+            carrier => (carrier, None),
+        };
+        let layered = Layered { carrier: carrier.clone(), layers: Stack::of(layer, inner) };
+        Client { carrier: Carrier::Layered(Arc::new(layered)), timeout: self.timeout }
+    }
+
+    /// What a call is made under: the trace of the call that is being answered here, and
+    /// the nearest of the client's timeout, the method's, and the deadline of that call.
+    /// The clock is read only if there is one.
+    #[inline]
+    fn terms(&self, info: &MethodInfo) -> CallTerms {
+        let timeout = match (self.timeout, info.timeout) {
+            (Some(own), Some(method)) => Some(own.min(method)),
+            (own, method) => own.or(method),
+        };
+        let (inherited, trace) = call::inherited();
+        if timeout.is_none() && inherited.is_none() {
+            return CallTerms { deadline: None, trace };
+        }
+        let now = Instant::now();
+        // A timeout past the end of the clock is no timeout.
+        let own = timeout.and_then(|timeout| now.checked_add(timeout));
+        let at = match (own, inherited) {
+            (Some(own), Some(inherited)) => Some(own.min(inherited)),
+            (own, inherited) => own.or(inherited),
+        };
+        CallTerms { deadline: at.map(|at| Deadline::of(at, now)), trace }
+    }
+
+    #[inline]
+    fn watch(&self, info: &'static MethodInfo, trace: Option<Arc<TraceContext>>) -> Option<Box<Watch>> {
+        Watch::begin(Side::Client, info.name, || self.carrier.peer(), trace)
+    }
+
+    /// Calls a method. The deadline runs from here on.
+    pub fn call<A, ST, T, SE, E>(
+        &self,
+        info: &'static MethodInfo,
+        args: A,
+        to_request: fn(A) -> Req,
+        from_response: fn(Resp) -> Option<Result<T, E>>,
+    ) -> impl Future<Output = Result<T, CallError<E>>> + Send + 'static + use<A, ST, T, SE, E, Req, Resp>
+    where
+        A: Serialize + Send + 'static,
+        ST: Shape<T> + 'static,
+        SE: Shape<E> + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let CallTerms { deadline, trace } = self.terms(info);
+        let watch = self.watch(info, trace);
+        let form = Form::<A, ST, T, SE, E, Req, Resp> { to_request, from_response, shapes: PhantomData };
+        make(self.carrier.clone(), info, args, form, deadline, watch)
+    }
+
+    /// Calls a one-way method: ready when the call is on its way.
+    pub fn oneway<A>(
+        &self,
+        info: &'static MethodInfo,
+        args: A,
+        to_request: fn(A) -> Req,
+    ) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<A, Req, Resp>
+    where
+        A: Serialize + Send + 'static,
+    {
+        let CallTerms { deadline, trace } = match self.carrier {
+            // Nothing but a connection that is not there can take it long.
+            Carrier::Reconnecting(_) => self.terms(info),
+            _ => CallTerms { deadline: None, trace: call::inherited().1 },
+        };
+        let watch = self.watch(info, trace);
+        make_oneway(self.carrier.clone(), info, args, to_request, deadline, watch)
+    }
+
+    /// The barrier behind one-way calls.
+    pub(crate) fn flush(
+        &self,
+    ) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<Req, Resp> {
+        static INFO: MethodInfo = MethodInfo::new("panpipe.flush", FLUSH);
+        let deadline = self.terms(&INFO).deadline;
+        let carrier = match &self.carrier {
+            // It is no call that a layer has to know of.
+            Carrier::Layered(layered) => layered.carrier.clone(),
+            carrier => carrier.clone(),
+        };
+        async move {
+            match carrier {
+                Carrier::Link(link) => flush(link, deadline).await,
+                Carrier::Stub(stub) => flush(Arc::clone(&stub.link), deadline).await,
+                // Calls that went over a connection before it are not known of.
+                Carrier::Reconnecting(engine) => flush(engine.link(), deadline).await,
+                Carrier::Records(_) | Carrier::Layered(_) => Err(nothing_comes_back()),
+                Carrier::Typed(typed) => typed.flush().await,
+            }
+        }
+    }
+
+    /// Serializes the client as a port at which its service is called, by way
+    /// of this process unless it is here.
+    ///
+    /// # Errors
+    ///
+    /// Where no message of panpipe's is being encoded.
+    pub fn serialize_as_port<C, S>(client: &C, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        C: ServiceClient<Req = Req, Resp = Resp>,
+        S: Serializer,
+    {
+        let here = match &client.inner().carrier {
+            Carrier::Typed(typed) => typed.service(),
+            // Those who call from elsewhere pass the layers too.
+            Carrier::Link(_)
+            | Carrier::Stub(_)
+            | Carrier::Reconnecting(_)
+            | Carrier::Records(_)
+            | Carrier::Layered(_) => None,
+        };
+        let service = here.unwrap_or_else(|| Arc::new(Relay(client.clone())));
+        OfferedService::of_any_version(service).serialize(serializer)
+    }
+
+    /// Deserializes a client that was sent as a port.
+    ///
+    /// # Errors
+    ///
+    /// Where the message being decoded carries no such port.
+    pub fn deserialize_from_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ClaimedService(stub) = ClaimedService::deserialize(deserializer)?;
+        Ok(match stub {
+            Some(stub) => Client::of_stub(stub),
+            None => Client::of_typed(Arc::new(Lost)),
+        })
+    }
+}
+
+/// A client of nothing, where the other side offers no service: the `host` of
+/// a child whose parent is not to be called.
+#[derive(Debug, Clone)]
+pub struct NoService {
+    inner: Client<Infallible, Infallible>,
+}
+
+impl ServiceClient for NoService {
+    type Req = Infallible;
+    type Resp = Infallible;
+
+    fn info() -> ServiceInfo {
+        ServiceInfo::none()
+    }
+
+    fn from_inner(inner: Client<Infallible, Infallible>) -> Self {
+        NoService { inner }
+    }
+
+    fn inner(&self) -> &Client<Infallible, Infallible> {
+        &self.inner
+    }
+
+    fn relay(&self, call: IncomingCall<'_>) -> Dispatched {
+        call.unknown_method()
+    }
+}
+
+/// Makes a client over any stream of bytes.
+pub(crate) fn over<C: ServiceClient>(
+    io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
+) -> C {
+    C::from_inner(Client::of_link(over_stream(io, Config::dialer(C::info())).start()))
+}
