@@ -232,6 +232,44 @@ async fn what_was_written_before_the_server_ends_is_run() {
 }
 
 #[tokio::test]
+async fn a_successor_has_the_name_while_handlers_hold_the_one_before_up() {
+    let name = unique_name("fifo");
+    let (server, basin, _) = reader(&name, Limits { max_calls: 1, ..Limits::default() });
+    let client = writer(&name).await;
+    client.hold().await.unwrap();
+    // So many that it waits for room with what it has read.
+    let fill = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let mut number = 0;
+            while client.line(1, number, vec![0; 3000]).await.is_ok() {
+                number += 1;
+            }
+        }
+    });
+    let path = raw::path_of(&name);
+    let full = async || {
+        let pipe = std::fs::OpenOptions::new().read(true).open(&path).unwrap();
+        rustix::io::ioctl_fionread(&pipe).unwrap() > 40_000
+    };
+    eventually("the pipe is full", PATIENCE, full).await;
+    let ended = tokio::spawn(server.shutdown());
+    eventually("the name is free", PATIENCE, async || !path.exists()).await;
+    let (next, found, _) = reader(&name, Limits::default());
+    writer(&name).await.line(2, 0, vec![]).await.unwrap();
+    eventually("the next reads", PATIENCE, async || !found.of(2).is_empty()).await;
+    assert!(basin.lines().is_empty() && !ended.is_finished());
+    basin.gate.add_permits(1);
+    ended.await.unwrap().unwrap();
+    fill.abort();
+    next.shutdown().await.unwrap();
+    let (before, behind) = (basin.of(1), found.of(1));
+    assert_eq!(before, Vec::from_iter(0..before.len() as u64));
+    // Its writer went on with the next, and no call was taken by both.
+    assert!(behind.first().is_none_or(|&first| first >= before.len() as u64));
+}
+
+#[tokio::test]
 async fn what_a_one_way_pipe_cannot_carry_is_said_and_the_next_call_goes_through() {
     let name = unique_name("fifo");
     let (server, basin, _) = reader(&name, Limits::default());

@@ -113,6 +113,35 @@ async fn a_process_that_nobody_watches_passes_a_trace_on_as_it_is() {
     assert_eq!(parts(&noted).0, spans.lock().unwrap()[0].trace_id);
 }
 
+/// A service that is given a client of another.
+#[panpipe::service]
+pub trait Asker {
+    /// What the other sees.
+    async fn ask(&self, tracer: TracerClient) -> Option<String>;
+}
+
+struct Asking;
+
+impl Asker for Asking {
+    async fn ask(&self, tracer: TracerClient) -> Option<String> {
+        tracer.seen().await.ok()?
+    }
+}
+
+#[tokio::test]
+async fn a_relayed_call_belongs_to_the_trace_of_the_call_that_it_answers() {
+    let (_other, name) = hooked(&[]);
+    let other = tracer(&name).await;
+    let (one, end) = tokio::io::duplex(1000);
+    tokio::spawn(panpipe::serve_stream(end, Asking.serve()));
+    let (spans, _subscribed) = spans::collect();
+    // The handler calls back, and this side passes that on to the other process.
+    let seen = AskerClient::over(one).ask(other).await.unwrap().unwrap();
+    let spans = spans.lock().unwrap();
+    assert_eq!(spans.last().unwrap().method, "Asker.ask");
+    assert!(spans.iter().all(|span| span.trace_id == parts(&seen).0), "{spans:?}");
+}
+
 #[tokio::test]
 async fn what_a_handler_logs_stands_in_its_span_however_often_it_is_polled() {
     let (server, name) = hooked(&["spans"]);

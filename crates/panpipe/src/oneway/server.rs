@@ -221,7 +221,16 @@ impl Serving {
                 read = fifo.read(&mut pipe.chunk) => read,
                 true = told(&mut ending) => break Ok(()),
             };
-            match pipe.hand_on(read, lanes, report).await {
+            let mut handed_on = std::pin::pin!(pipe.hand_on(read, lanes, report));
+            let handed_on = tokio::select! {
+                handed_on = &mut handed_on => handed_on,
+                true = told(&mut ending) => {
+                    // A successor does not wait for the handlers of this one.
+                    fifo.give_up_name();
+                    handed_on.await
+                }
+            };
+            match handed_on {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
