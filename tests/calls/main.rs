@@ -18,6 +18,7 @@ mod deadlines;
 mod edges;
 mod failures;
 mod flush;
+mod from_dotnet;
 mod hub;
 mod identity;
 mod large_messages;

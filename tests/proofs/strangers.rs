@@ -75,3 +75,43 @@ fn a_server_refuses_another_user_in_words_before_it_reads() {
     assert!(refusal.words().contains("its own user only"), "{}", refusal.words());
     assert!(raw.to_the_end().is_empty());
 }
+
+#[test]
+fn a_server_lets_in_whom_it_allows_and_tells_the_others() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    const GROUP: u32 = 50_200;
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("client");
+    fs::copy(env!("CARGO_BIN_EXE_client"), &program).unwrap();
+    let ask = |server: &str, groups: &[u32]| {
+        let mut command = Command::new(&program);
+        command.args([&format!("0:{server}"), "about"]);
+        panpipe_tests::sys::run_as(&mut command, NOBODY, NOBODY, groups);
+        Process::start(&mut command).line()
+    };
+    let name = panpipe_tests::unique_name("members");
+    let _server = server_at(&name, &[&format!("allow_gid={GROUP}")]);
+    // By a supplementary group; the handler knows who it is.
+    let words = ask(&name, &[GROUP]);
+    assert!(words.contains("uid: Some(65534)") && words.starts_with("Ok"), "{words}");
+    let words = ask(&name, &[]);
+    assert!(words.contains("may not be reached by this user"), "{words}");
+
+    // A door that is open, and a rule behind it.
+    let path = folder.path().join("pipe");
+    let path = path.to_str().unwrap();
+    let _server = server_at(path, &["allow_gid=50201"]);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+    let mut raw = Command::new(&program);
+    raw.args([path, "about-anyones"]);
+    panpipe_tests::sys::run_as(&mut raw, NOBODY, NOBODY, &[]);
+    let words = Process::start(&mut raw).line();
+    assert!(words.contains("Refused") && words.contains("members of groups 50201"), "{words}");
+
+    let name = panpipe_tests::unique_name("anyone");
+    let _server = server_at(&name, &["allow_anyone"]);
+    assert!(ask(&name, &[]).starts_with("Ok"));
+}

@@ -89,6 +89,7 @@ impl Plug for Plugged {
         std::thread::sleep(Duration::from_millis(millis));
     }
 
+    #[allow(clippy::zombie_processes, reason = "that nobody waits for it is what is tested")]
     async fn leave_a_child(&self) -> u32 {
         let child = crate::sys::leak_pipes_to_host(Command::new("sleep").arg("1000"), COOKIE)
             .stdin(Stdio::null())

@@ -49,7 +49,11 @@
 //!   times, limits or logs, on either side; [`TraceContext`] travels with calls, and
 //!   `tracing` spans of them are made where somebody subscribes to the target `panpipe`
 //!   at `DEBUG`.
-//! - Children: [`spawn`] and [`serve_parent`].
+//! - Children: a [`Plugin`] is one whose whole life is looked after, [`plugin_main`] its
+//!   own end, [`Plugins`] all of a folder; [`spawn`] and [`serve_parent`] are the plain
+//!   form.
+//! - Who is connected: a server's [`Hub`], which also calls all of its clients.
+//! - Coming from .NET's pipes: [`from_dotnet`].
 //! - tarpc: the module [`tarpc`](mod@tarpc), with the feature of that name, which is
 //!   on by default.
 //! - Traces of several processes by OpenTelemetry: the feature `opentelemetry`.
@@ -97,6 +101,8 @@ mod trace;
 mod watch;
 
 pub mod call;
+#[doc = include_str!("../docs/from-dotnet.md")]
+pub mod from_dotnet {}
 pub mod layer;
 pub mod oneway;
 

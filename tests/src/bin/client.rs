@@ -1,9 +1,10 @@
-//! Calls the probe from a process of its own: `client NAME WHAT`.
+//! Calls the probe from a process of its own: `client NAME WHAT`, or
+//! `client UID:NAME WHAT` for the server of another user.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use panpipe::Backoff;
+use panpipe::{Access, Backoff, PipeName};
 use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::sys;
 
@@ -19,7 +20,16 @@ async fn main() -> ExitCode {
         println!("{}", sys::cpu_micros() - before);
         return ExitCode::SUCCESS;
     }
-    let probe = match ProbeClient::connect(name).wait(Duration::from_secs(10)).await {
+    let name = match name.split_once(':') {
+        Some((uid, name)) => PipeName::of_user(uid.parse().expect("a uid is a number"), name),
+        None => PipeName::new(name),
+    }
+    .expect("the name is good");
+    let mut connect = ProbeClient::connect(&name).wait(Duration::from_secs(10));
+    if what == "about-anyones" {
+        connect = connect.trust(Access::anyone());
+    }
+    let probe = match connect.await {
         Ok(probe) => probe,
         Err(error) => {
             println!("{error}");
@@ -29,7 +39,7 @@ async fn main() -> ExitCode {
     match what.as_str() {
         "reconnect-in-vain" => {
             let backoff = Backoff::exponential().for_at_most(Duration::from_secs(1));
-            let probe = ProbeClient::connect(name).reconnect(backoff).await.expect("the server listens");
+            let probe = ProbeClient::connect(&name).reconnect(backoff).await.expect("the server listens");
             let hanging = tokio::spawn(probe.hang());
             while probe.counts().await.expect("the server serves").running == 0 {}
             println!("calling");
@@ -39,7 +49,7 @@ async fn main() -> ExitCode {
             println!("{}", sys::cpu_micros() - before);
         }
         "hang" => println!("{:?}", probe.hang().await),
-        "about" => println!("{:?}", probe.about_me().await),
+        "about" | "about-anyones" => println!("{:?}", probe.about_me().await),
         "idle" => {
             for x in 0..100 {
                 assert_eq!(probe.add(x, 1).await, Ok(x + 1));

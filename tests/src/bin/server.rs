@@ -1,12 +1,12 @@
 //! Serves the probe: `server NAME [max_message=N] [max_calls=N] [max_clients=N]
-//! [max_calls_in_all=N] [handshake_ms=N] [grace_ms=N] [ctrl_c]`.
+//! [max_calls_in_all=N] [allow_gid=N] [allow_anyone] [handshake_ms=N] [grace_ms=N] [ctrl_c]`.
 //!
 //! Prints `ready`; ends when its standard input does, or on ctrl-c if told so.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use panpipe::{Limits, Server};
+use panpipe::{Access, Limits, Server};
 use panpipe_tests::probe::{Probe, Prober};
 
 #[tokio::main]
@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let name = args.next().expect("the first argument is the name");
     let mut limits = Limits::default();
+    let mut access = Access::default();
     let mut grace = Duration::from_secs(10);
     let mut ctrl_c = false;
     for arg in args {
@@ -24,6 +25,8 @@ async fn main() -> ExitCode {
             "max_calls" => limits.max_calls = value as u32,
             "max_calls_in_all" => limits.max_calls_in_all = value as usize,
             "max_clients" => limits.max_clients = value as usize,
+            "allow_gid" => access = Access::gids([value as u32]),
+            "allow_anyone" => access = Access::anyone(),
             "handshake_ms" => limits.handshake_timeout = Duration::from_millis(value),
             "grace_ms" => grace = Duration::from_millis(value),
             "ctrl_c" => ctrl_c = true,
@@ -40,6 +43,7 @@ async fn main() -> ExitCode {
     match Server::bind(name)
         .service(Prober::default().serve())
         .limits(limits)
+        .allow(access)
         .grace(grace)
         .until(told)
         .start()
