@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use panpipe::{CallError, Limits, RefusalReason};
 use panpipe_tests::probe::ProbeClient;
+use panpipe_tests::raw::{self, Raw};
 use panpipe_tests::{PATIENCE, eventually};
 
 use crate::common::{client, server};
@@ -113,12 +114,12 @@ async fn clients_that_are_refused_take_no_place_from_others() {
     // They are told, and do not go.
     let mut refused = Vec::new();
     for _ in 0..20 {
-        let raw = panpipe_tests::raw::Raw::connect(&name);
+        let raw = Raw::connect(&name);
         refused.push(raw);
     }
     for raw in &mut refused {
         raw.expect_magic();
-        assert_eq!(raw.frame().kind, panpipe_tests::raw::kind::REFUSE);
+        assert_eq!(raw.frame().kind, raw::kind::REFUSE);
     }
     drop(one);
     eventually("there is room", PATIENCE, async || client(&name).await.add(1, 1).await.is_ok()).await;

@@ -584,7 +584,9 @@ impl Drop for Driver {
         let outlet = self.session.with(|state| {
             state.core.ended(CloseReason::Local);
             // Calls that were never started are answered by nobody.
-            state.core.settle_all();
+            self.parked.iter().filter_map(|parked| parked.incoming.reply_to).for_each(|call| {
+                state.core.settle(call);
+            });
             std::mem::replace(&mut state.outlet, Outlet::Closed)
         });
         drop(outlet);

@@ -111,13 +111,6 @@ impl Handlers {
         Some(handler.deadline)
     }
 
-    /// Forgets all calls; gives how many there were.
-    pub(crate) fn forget_all(&mut self) -> usize {
-        self.by_id = Vec::new();
-        self.bytes = 0;
-        std::mem::take(&mut self.active)
-    }
-
     /// Whether the call is still to be answered.
     #[inline]
     pub(crate) fn contains(&self, call: ReplyTo) -> bool {

@@ -19,13 +19,13 @@ impl Load {
         // Nothing else is ordered by the count: it is a limit, no lock.
         let counted = self.calls.fetch_add(1, Ordering::Relaxed) < self.most;
         if !counted {
-            self.give_back(1);
+            self.give_back();
         }
         counted
     }
 
-    pub(crate) fn give_back(&self, calls: usize) {
-        self.calls.fetch_sub(calls, Ordering::Relaxed);
+    pub(crate) fn give_back(&self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -37,9 +37,10 @@ mod tests {
     fn no_more_are_counted_than_may_be_and_what_is_given_back_can_be_taken() {
         let load = Load::new(2);
         assert_eq!([load.take(), load.take(), load.take(), load.take()], [true, true, false, false]);
-        load.give_back(1);
+        load.give_back();
         assert_eq!([load.take(), load.take()], [true, false]);
-        load.give_back(2);
+        load.give_back();
+        load.give_back();
         assert_eq!(load.calls.load(Ordering::Relaxed), 0);
     }
 }

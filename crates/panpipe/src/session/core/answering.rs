@@ -56,7 +56,7 @@ impl Core {
             (left > 0).then(|| now() + Duration::from_micros(left - 1).min(limits::LONGEST_DEADLINE));
         let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
         let Some(reply_to) = self.handlers.add(id, frame.len(), ticket) else {
-            self.lighten(1);
+            self.lighten();
             self.violation("a call uses the id of another that still runs");
             return None;
         };
@@ -156,28 +156,22 @@ impl Core {
 
     /// The call has been answered; its id is the peer's again.
     #[inline]
-    pub(super) fn settle(&mut self, call: ReplyTo) {
+    pub(crate) fn settle(&mut self, call: ReplyTo) {
         if !self.flush_waiters.is_empty() {
             self.flush_waiters.remove(&call.id());
         }
         let Some(ticket) = self.handlers.remove(call) else { return };
-        self.lighten(1);
+        self.lighten();
         if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);
         }
         self.work_is_less();
     }
 
-    fn lighten(&self, calls: usize) {
+    fn lighten(&self) {
         if let Some(load) = &self.load {
-            load.give_back(calls);
+            load.give_back();
         }
-    }
-
-    /// Nothing answers a call any more.
-    pub(crate) fn settle_all(&mut self) {
-        let calls = self.handlers.forget_all();
-        self.lighten(calls);
     }
 
     /// Whether the handler of a call has to stop.
