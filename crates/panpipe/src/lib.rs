@@ -66,6 +66,7 @@ mod connect;
 mod connection;
 mod dispatch;
 mod error;
+mod hook;
 mod hub;
 mod limits;
 mod link;
