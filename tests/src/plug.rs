@@ -91,6 +91,7 @@ impl Plug for Plugged {
         std::thread::sleep(Duration::from_millis(millis));
     }
 
+    #[allow(clippy::zombie_processes, reason = "it is to be left")]
     async fn leave_a_child(&self) -> u32 {
         let child = crate::sys::leak_pipes_to_host(Command::new("sleep").arg("1000"), COOKIE)
             .stdin(Stdio::null())
@@ -99,6 +100,7 @@ impl Plug for Plugged {
         child.id()
     }
 
+    #[allow(clippy::zombie_processes, reason = "it is to be left")]
     async fn leave_a_daemon(&self) -> u32 {
         let daemon = crate::sys::leak_pipes_to_host(Command::new("setsid").args(["sleep", "1000"]), COOKIE)
             .stdin(Stdio::null())

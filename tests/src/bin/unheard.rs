@@ -10,7 +10,7 @@ use panpipe_tests::plug::{Adder, COOKIE, Host, PlugClient};
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let program = std::env::args().nth(1).expect("unheard PLUGIN");
-    let (_unread, end) = std::io::pipe().expect("there are pipes");
+    let (_unread, end) = std::os::unix::net::UnixStream::pair().expect("there are sockets");
     rustix::stdio::dup2_stderr(&end).expect("the standard error can be another");
     let start = || {
         let mut command = Command::new(&program);

@@ -49,7 +49,9 @@ use crate::reconnect::{NextLink, Reconnecting, Source};
 /// process that has left the group, as a daemon does, is on its own. On Windows it is
 /// put into a job object to the same end.
 ///
-/// Dropping this kills the plugin; [`shutdown`](Self::shutdown) ends it in order.
+/// Dropping this kills the plugin, as soon as the runtime runs in which it was started,
+/// and so does the end of that runtime; [`shutdown`](Self::shutdown) ends it in order.
+/// What was killed with a runtime is reaped by the next one of the process.
 pub struct Plugin<C> {
     client: C,
     handle: Handle,
