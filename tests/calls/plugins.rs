@@ -552,6 +552,24 @@ async fn files_of_like_names_are_told_apart_whichever_comes_first() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_is_being_restarted_is_still_found() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    folder.put("one", "good");
+    let prepare = |plugin: PluginBuilder| {
+        let slow = Backoff::exponential().first(Duration::from_secs(2));
+        plugin.cookie(COOKIE).offer(Adder.serve()).stderr(Output::lines(|_| {})).restart(slow)
+    };
+    let plugins = Plugins::load(folder.0.path(), prepare).await.unwrap();
+    let one: PlugClient = plugins.get("one").unwrap();
+    assert_eq!(one.exit(1).await, Err(CallError::Disconnected { sent: true }));
+    eventually("it waits for the next start", PATIENCE, async || plugins.pid("one").is_none()).await;
+    let one: PlugClient = plugins.get("one").unwrap();
+    assert_eq!(one.add(1, 2).await, Ok(Some(3)));
+    assert_eq!(plugins.of::<PlugClient>().len(), 1);
+    plugins.shutdown(PATIENCE).await;
+}
+
+#[tokio::test]
 async fn a_plugin_that_has_ended_is_none_until_its_file_has_changed() {
     let folder = Folder(tempfile::tempdir().unwrap());
     folder.put("one", "good");

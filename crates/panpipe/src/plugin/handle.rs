@@ -147,7 +147,7 @@ impl Handle {
     pub(super) fn pid(&self) -> Option<u32> {
         match *self.state.borrow() {
             State::Running { pid, .. } => Some(pid),
-            State::Restarting | State::Over(_) => None,
+            State::Restarting { .. } | State::Over(_) => None,
         }
     }
 
@@ -174,8 +174,12 @@ impl Handle {
 
     /// A client of this service, if it is the one that the plugin offers.
     pub(super) fn offered<C: ServiceClient>(&self) -> Option<C> {
-        let State::Running { link, .. } = &*self.state.borrow() else { return None };
-        link.is_offered(&C::info()).then(|| self.client(Arc::clone(link)))
+        let link = match &*self.state.borrow() {
+            // The next process is of the same program.
+            State::Running { link, .. } | State::Restarting { link } => Arc::clone(link),
+            State::Over(_) => return None,
+        };
+        link.is_offered(&C::info()).then(|| self.client(link))
     }
 
     async fn ended(&self) {
@@ -219,7 +223,7 @@ impl Source for Follow {
             let mut state = self.state.clone();
             let usable = |state: &State| match state {
                 State::Running { link, .. } => link.takes_calls(),
-                State::Restarting => false,
+                State::Restarting { .. } => false,
                 State::Over(_) => true,
             };
             // An error: the supervisor has gone, and the plugin with it.

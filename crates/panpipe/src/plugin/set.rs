@@ -129,13 +129,22 @@ impl Plugins {
         self.bad.iter().map(|(file, bad)| (file.as_path(), &*bad.error))
     }
 
-    /// The clients of all that offer this service, with their names.
+    /// The clients of all that offer this service, with their names. Calls of one that is
+    /// being restarted wait for its new process.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub fn of<C: ServiceClient>(&self) -> Vec<(&str, C)> {
         let clients = self.good.iter().filter_map(|(name, plugin)| Some((&**name, plugin.handle.offered()?)));
         clients.collect()
     }
 
     /// The client of one; `None` if there is none of this name that offers this service.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn get<C: ServiceClient>(&self, name: &str) -> Option<C> {
         self.good.get(name)?.handle.offered()

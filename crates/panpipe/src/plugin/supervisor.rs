@@ -35,8 +35,10 @@ pub(super) enum State {
         pid: u32,
         link: Arc<Link>,
     },
-    /// A process is to take the place of one that has ended.
-    Restarting,
+    /// A process is to take the place of one that has ended, of which this is left.
+    Restarting {
+        link: Arc<Link>,
+    },
     /// It will not run again.
     Over(Option<ExitStatus>),
 }
@@ -86,7 +88,7 @@ impl Supervisor {
             let status = match self.look_after(instance).await {
                 Parting::Failed(failed) => {
                     // Calls are to wait for the next one.
-                    self.state.send_replace(State::Restarting);
+                    self.state.send_replace(State::Restarting { link: Arc::clone(&failed.link) });
                     let pid = failed.process.pid();
                     self.report(pid, end_now(failed).await).ok()
                 }
