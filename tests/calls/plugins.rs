@@ -4,12 +4,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use panpipe::{
-    Backoff, CallError, Output, Plugin, PluginBuilder, PluginChange, PluginError, PluginEvent, Plugins,
-    RefusalReason,
+    Backoff, CallError, Limits, Output, Plugin, PluginBuilder, PluginChange, PluginError, PluginEvent,
+    Plugins, RefusalReason,
 };
 use panpipe_tests::plug::{Adder, COOKIE, Host, Log, PlugClient};
 use panpipe_tests::probe::ProbeClient;
+use panpipe_tests::process::Process;
 use panpipe_tests::{PATIENCE, eventually, system};
+use tokio::time::timeout;
 
 fn command(what: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plugin"));
@@ -106,6 +108,8 @@ async fn a_crash_is_told_with_its_cause_and_the_next_call_succeeds() {
     let client = plugin.client().clone();
     let first = client.pid().await.unwrap();
     let hanging = tokio::spawn(client.hang());
+    // It has been read: what has not been sent would be called again.
+    assert_eq!(client.add(1, 2).await, Ok(Some(3)));
     let crash = client.crash("out of cheese".to_owned()).await;
     assert_eq!(crash, Err(CallError::Disconnected { sent: true }));
     assert_eq!(hanging.await.unwrap(), Err(CallError::Disconnected { sent: true }));
@@ -178,7 +182,7 @@ async fn a_plugin_that_does_not_answer_is_killed_and_started_again() {
     let log = Log::default();
     let told = log.clone();
     let plugin: Plugin<PlugClient> = builder("good")
-        .health(Duration::from_millis(50), Duration::from_millis(300))
+        .health(Duration::from_millis(50), Duration::from_secs(2))
         .restart(Backoff::exponential())
         .on_event(move |event| told.push(event.to_string()))
         .start()
@@ -317,6 +321,129 @@ async fn a_plugin_may_be_reached_over_its_standard_streams() {
     assert!(plugin.shutdown(PATIENCE).await.unwrap().success());
 }
 
+#[tokio::test]
+async fn the_process_that_takes_over_is_looked_after_while_the_old_one_finishes() {
+    let (plugin, _) = restarted(Backoff::exponential()).await;
+    let (client, first) = (plugin.client().clone(), plugin.pid().unwrap());
+    // A call that the old one does not finish: it has 30 seconds for it.
+    let hanging = tokio::spawn(client.hang());
+    assert_eq!(client.add(1, 2).await, Ok(Some(3)));
+    plugin.reload().await.unwrap();
+    let second = client.pid().await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(client.crash("too early".to_owned()).await, Err(CallError::Disconnected { sent: true }));
+    let third = timeout(PATIENCE / 4, client.pid()).await.expect("it is started again at once").unwrap();
+    assert!(third != first && third != second);
+    // Nor is the end held up by the old one.
+    let end = timeout(PATIENCE / 4, plugin.shutdown(Duration::from_millis(100)));
+    assert!(end.await.expect("it has so long and no longer").unwrap().success());
+    assert_eq!(hanging.await.unwrap(), Err(CallError::Disconnected { sent: true }));
+    eventually("the old one has gone", PATIENCE, async || !system::exists(first)).await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_being_started_again_ends_when_it_is_told_to() {
+    let (plugin, _) = restarted(Backoff::exponential().first(PATIENCE * 10).for_at_most(PATIENCE * 99)).await;
+    assert_eq!(plugin.client().exit(3).await, Err(CallError::Disconnected { sent: true }));
+    eventually("it waits for the next start", PATIENCE, async || plugin.pid().is_none()).await;
+    let error = plugin.reload().await.unwrap_err();
+    assert!(error.to_string().contains("no process of it runs"), "{error}");
+    let end = timeout(PATIENCE / 2, plugin.shutdown(Duration::ZERO)).await.expect("no start is waited for");
+    assert_eq!(end.unwrap().code(), Some(3));
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_being_reloaded_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "if mkdir \"$1\"; then exec \"$0\" good; else exec sleep 1000; fi"])
+        .args([env!("CARGO_BIN_EXE_plugin").as_ref(), folder.path().join("mark").as_os_str()])
+        .stdin(Stdio::null());
+    let plugin: Plugin<PlugClient> = Plugin::spawn(command)
+        .cookie(COOKIE)
+        .offer(Adder.serve())
+        .stderr(Output::lines(|_| {}))
+        .handshake_timeout(PATIENCE * 10)
+        .start()
+        .await
+        .unwrap();
+    let mut reload = Box::pin(plugin.reload());
+    assert!(futures::poll!(&mut reload).is_pending());
+    drop(reload);
+    let end = timeout(PATIENCE / 2, plugin.shutdown(PATIENCE)).await.expect("no start is waited for");
+    assert!(end.unwrap().success());
+}
+
+#[tokio::test]
+async fn who_else_has_the_pipes_of_a_plugin_holds_no_call_up() {
+    for is_dropped in [true, false] {
+        let plugin = good().await;
+        let (client, pid) = (plugin.client().clone(), plugin.pid().unwrap());
+        let daemon = client.leave_a_daemon().await.unwrap();
+        let hanging = tokio::spawn(client.hang());
+        assert_eq!(client.add(1, 2).await, Ok(Some(3)));
+        if is_dropped {
+            drop(plugin);
+        } else {
+            let end = tokio::spawn(plugin.shutdown(PATIENCE));
+            eventually("it is told", PATIENCE, async || client.pid().await.is_err()).await;
+            kill(pid);
+            end.await.unwrap().unwrap();
+        }
+        let ended = timeout(PATIENCE / 4, hanging).await;
+        kill(daemon);
+        assert_eq!(ended.expect("it ends").unwrap(), Err(CallError::Disconnected { sent: true }));
+    }
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_takes_nothing_down() {
+    let plugin: Plugin<PlugClient> =
+        builder("good").on_event(|_| panic!("a bug of the hook's")).start().await.unwrap();
+    assert_eq!(plugin.client().add(1, 2).await, Ok(Some(3)));
+    assert!(plugin.shutdown(PATIENCE).await.unwrap().success());
+
+    let lines = Output::lines(|_| panic!("a bug of the hook's"));
+    let plugin: Plugin<PlugClient> = builder("good").stdout(lines).start().await.unwrap();
+    assert_eq!(plugin.client().print(1).await, Ok(()));
+    // Its standard output is still read.
+    assert_eq!(plugin.client().print(5000).await, Ok(()));
+    assert!(plugin.shutdown(PATIENCE).await.unwrap().success());
+}
+
+#[test]
+fn a_host_whose_standard_error_is_not_read_does_its_work() {
+    let host = Process::start(Command::new(env!("CARGO_BIN_EXE_unheard")).arg(env!("CARGO_BIN_EXE_plugin")));
+    assert_eq!(host.line(), "ready");
+}
+
+#[tokio::test]
+async fn a_plugin_is_not_ended_for_being_idle() {
+    let limits = Limits { idle_timeout: Some(Duration::from_millis(50)), ..Limits::default() };
+    let plugin: Plugin<PlugClient> = builder("good").limits(limits).start().await.unwrap();
+    assert!(timeout(Duration::from_millis(500), plugin.ended()).await.is_err());
+    assert_eq!(plugin.client().add(1, 2).await, Ok(Some(3)));
+}
+
+#[tokio::test]
+async fn a_runtime_that_cannot_start_a_plugin_takes_no_other_down() {
+    let plugin = good().await;
+    let start = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(builder("good").over_stdio().start::<PlugClient>()).map(drop)
+    };
+    let error = std::thread::spawn(start).join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("runtime"), "{error}");
+    assert_eq!(plugin.client().add(1, 2).await, Ok(Some(3)));
+    assert_eq!(good().await.client().add(1, 2).await, Ok(Some(3)));
+}
+
 /// A folder of plugins, each a script that runs one.
 struct Folder(tempfile::TempDir);
 
@@ -325,7 +452,11 @@ impl Folder {
         use std::os::unix::fs::PermissionsExt;
         let script = format!("#!/bin/sh\nexec {} {what}\n", env!("CARGO_BIN_EXE_plugin"));
         let (file, written) = (self.0.path().join(name), self.0.path().join("half-written"));
-        std::fs::write(&written, script).unwrap();
+        // By another process: a fork of one of this one's threads would hold it open for
+        // writing for a moment, in which it cannot be executed.
+        let write =
+            Command::new("sh").args(["-c", "printf %s \"$1\" > \"$0\""]).arg(&written).arg(script).status();
+        assert!(write.unwrap().success());
         let mode = if what == "data" { 0o644 } else { 0o755 };
         std::fs::set_permissions(&written, std::fs::Permissions::from_mode(mode)).unwrap();
         std::fs::rename(written, file).unwrap();
@@ -404,5 +535,55 @@ async fn what_changes_in_the_folder_is_reloaded_and_a_bad_change_leaves_the_old_
     assert_eq!(one.pid().await, Ok(second));
     // It is tried once, until it changes again.
     assert!(plugins.refresh().await.unwrap().is_empty());
+    plugins.shutdown(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn files_of_like_names_are_told_apart_whichever_comes_first() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let mut plugins = folder.load().await;
+    for (file, name) in [("two.sh", "two"), ("two", "two (2)"), ("two.py", "two.py")] {
+        folder.put(file, "good");
+        let changes = plugins.refresh().await.unwrap();
+        assert!(matches!(&changes[..], [PluginChange::Added(added)] if added == name), "{changes:?}");
+    }
+    assert_eq!(plugins.of::<PlugClient>().len(), 3);
+    plugins.shutdown(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_being_restarted_is_still_found() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    folder.put("one", "good");
+    let prepare = |plugin: PluginBuilder| {
+        let slow = Backoff::exponential().first(Duration::from_secs(2));
+        plugin.cookie(COOKIE).offer(Adder.serve()).stderr(Output::lines(|_| {})).restart(slow)
+    };
+    let plugins = Plugins::load(folder.0.path(), prepare).await.unwrap();
+    let one: PlugClient = plugins.get("one").unwrap();
+    assert_eq!(one.exit(1).await, Err(CallError::Disconnected { sent: true }));
+    eventually("it waits for the next start", PATIENCE, async || plugins.pid("one").is_none()).await;
+    let one: PlugClient = plugins.get("one").unwrap();
+    assert_eq!(one.add(1, 2).await, Ok(Some(3)));
+    assert_eq!(plugins.of::<PlugClient>().len(), 1);
+    plugins.shutdown(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_has_ended_is_none_until_its_file_has_changed() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    folder.put("one", "good");
+    let prepare =
+        |plugin: PluginBuilder| plugin.cookie(COOKIE).offer(Adder.serve()).stderr(Output::lines(|_| {}));
+    let mut plugins = Plugins::load(folder.0.path(), prepare).await.unwrap();
+    let one: PlugClient = plugins.get("one").unwrap();
+    assert_eq!(one.exit(1).await, Err(CallError::Disconnected { sent: true }));
+    eventually("it has ended", PATIENCE, async || plugins.names().next().is_none()).await;
+    assert!(plugins.refresh().await.unwrap().is_empty());
+    folder.put("one", "good and mended");
+    let changes = plugins.refresh().await.unwrap();
+    assert!(matches!(&changes[..], [PluginChange::Added(name)] if name == "one"), "{changes:?}");
+    let one: PlugClient = plugins.get("one").unwrap();
+    assert_eq!(one.add(1, 2).await, Ok(Some(3)));
     plugins.shutdown(PATIENCE).await;
 }

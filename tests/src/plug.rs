@@ -34,6 +34,8 @@ pub trait Plug {
     async fn block(&self, millis: u64);
     /// Starts a process that runs for long and has the pipes to the host too; its pid.
     async fn leave_a_child(&self) -> u32;
+    /// The same in a session of its own, outside the plugin's group.
+    async fn leave_a_daemon(&self) -> u32;
     /// Prints so many lines to both streams.
     async fn print(&self, lines: u32);
     /// Reads its standard input to the end; how many bytes there were.
@@ -96,6 +98,17 @@ impl Plug for Plugged {
             .spawn()
             .expect("a process can be started");
         child.id()
+    }
+
+    #[allow(clippy::zombie_processes, reason = "it is to be left")]
+    async fn leave_a_daemon(&self) -> u32 {
+        let daemon = crate::sys::leak_pipes_to_host(Command::new("setsid").args(["sleep", "1000"]), COOKIE)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process can be started");
+        daemon.id()
     }
 
     async fn print(&self, lines: u32) {

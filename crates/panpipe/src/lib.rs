@@ -80,6 +80,7 @@ mod connect;
 mod connection;
 mod dispatch;
 mod error;
+mod guarded;
 mod hooks;
 mod hub;
 mod limits;

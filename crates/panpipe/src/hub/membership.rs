@@ -1,10 +1,10 @@
 //! A connection's time among the clients of a hub.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::{ConnectedClient, Hub};
 use crate::connection::Connection;
+use crate::guarded::guarded;
 use crate::link::Link;
 use crate::session::CloseReason;
 
@@ -70,12 +70,5 @@ impl Drop for Membership {
         if let Some(hook) = &callbacks.disconnected {
             guarded("on_disconnect", || hook(client, &self.reason));
         }
-    }
-}
-
-/// A hook that panics is not to take the connection down.
-fn guarded(name: &str, hook: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(hook)).is_err() {
-        tracing::error!("the server's `{name}` hook panicked");
     }
 }

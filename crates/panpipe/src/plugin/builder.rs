@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::error::PluginError;
 use super::event::Event;
@@ -77,9 +78,10 @@ impl PluginBuilder {
         self
     }
 
-    /// What this side accepts from the plugin.
+    /// What this side accepts from the plugin. One over whose connection nothing passes
+    /// is kept, whatever [`Limits::idle_timeout`] says.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.settings.config.limits = limits;
+        self.settings.config.limits = Limits { idle_timeout: None, ..limits };
         self
     }
 
@@ -136,7 +138,8 @@ impl PluginBuilder {
 
     /// Asks it every `every` whether it is there, and kills it when it does not answer
     /// within `within`. Any process that reads and answers is healthy, however long its
-    /// calls take; one that blocks the only thread of its runtime is not.
+    /// calls take; one that blocks the only thread of its runtime is not, nor one that
+    /// runs as many calls for so long as it takes at once.
     pub fn health(mut self, every: Duration, within: Duration) -> Self {
         self.health = Some(Health { every, within });
         self
@@ -195,11 +198,21 @@ impl PluginBuilder {
         let name = Arc::clone(&blueprint.name);
         let (pid, link) = (first.process.pid(), Arc::clone(&first.link));
         let (tell, state) = watch::channel(State::Running { pid, link: Arc::clone(&link) });
-        let (wish, wishes) = mpsc::channel(1);
+        let (end, ends) = mpsc::channel(1);
+        let (replace, replacements) = mpsc::channel(1);
         let backoff = restart.clone().unwrap_or_else(Backoff::exponential);
-        let supervisor = Supervisor { blueprint, restart, health, on_event, state: tell, wishes };
-        let task = tokio::spawn(supervisor.run(first));
-        Ok((Handle::new(name, backoff, state, wish, task.abort_handle()), link))
+        let supervisor = Supervisor {
+            blueprint,
+            restart,
+            health,
+            on_event,
+            state: tell,
+            ends,
+            replacements,
+            leaving: JoinSet::new(),
+        };
+        let task = tokio::spawn(supervisor.run(first)).abort_handle();
+        Ok((Handle { name, backoff, state, ends: end, replacements: replace, task }, link))
     }
 }
 

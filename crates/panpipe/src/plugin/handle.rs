@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::builder::PluginBuilder;
 use super::error::PluginError;
-use super::supervisor::{State, Wish};
+use super::supervisor::{End, Replace, State};
 use crate::backoff::Backoff;
 use crate::client::{Client, ServiceClient};
 use crate::error::CallError;
@@ -45,10 +45,13 @@ use crate::reconnect::{NextLink, Reconnecting, Source};
 ///
 /// The process has two anonymous pipes of its own, its standard streams, and no other
 /// handle of the host's. It leads a process group: when it ends, what is left of that
-/// is killed. It does not outlive its host, nor do its own children, however the host
-/// ends. On Windows it is put into a job object to the same end.
+/// is killed. Neither it nor its group outlives its host, however the host ends; a
+/// process that has left the group, as a daemon does, is on its own. On Windows it is
+/// put into a job object to the same end.
 ///
-/// Dropping this kills the plugin; [`shutdown`](Self::shutdown) ends it in order.
+/// Dropping this kills the plugin, as soon as the runtime runs in which it was started,
+/// and so does the end of that runtime; [`shutdown`](Self::shutdown) ends it in order.
+/// What was killed with a runtime is reaped by the next one of the process.
 pub struct Plugin<C> {
     client: C,
     handle: Handle,
@@ -111,7 +114,8 @@ impl<C: ServiceClient> Plugin<C> {
 
     /// Ends the plugin: it is told goodbye and finishes its calls; if it has not ended
     /// within `grace` its connection is closed and it is told to end (SIGTERM); a second
-    /// later it is killed. It is reaped in any case, and what it had started is killed.
+    /// later it is killed. It is reaped in any case, and what is left of its group is
+    /// killed. A process that a reload has replaced has `grace`, too, and is killed then.
     ///
     /// # Errors
     ///
@@ -125,10 +129,11 @@ impl<C: ServiceClient> Plugin<C> {
 pub(super) struct Handle {
     pub(super) name: Arc<str>,
     /// How calls that may be made again are.
-    backoff: Backoff,
-    state: watch::Receiver<State>,
-    wishes: mpsc::Sender<Wish>,
-    task: AbortHandle,
+    pub(super) backoff: Backoff,
+    pub(super) state: watch::Receiver<State>,
+    pub(super) ends: mpsc::Sender<End>,
+    pub(super) replacements: mpsc::Sender<Replace>,
+    pub(super) task: AbortHandle,
 }
 
 impl Drop for Handle {
@@ -139,21 +144,16 @@ impl Drop for Handle {
 }
 
 impl Handle {
-    pub(super) fn new(
-        name: Arc<str>,
-        backoff: Backoff,
-        state: watch::Receiver<State>,
-        wishes: mpsc::Sender<Wish>,
-        task: AbortHandle,
-    ) -> Self {
-        Handle { name, backoff, state, wishes, task }
-    }
-
     pub(super) fn pid(&self) -> Option<u32> {
         match *self.state.borrow() {
             State::Running { pid, .. } => Some(pid),
-            State::Restarting | State::Over(_) => None,
+            State::Restarting { .. } | State::Over(_) => None,
         }
+    }
+
+    /// Whether it will not run again.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(*self.state.borrow(), State::Over(_))
     }
 
     /// A client of what the plugin offers first.
@@ -164,7 +164,7 @@ impl Handle {
 
     pub(super) async fn reload(&self) -> Result<(), PluginError> {
         let (done, replaced) = oneshot::channel();
-        let _ = self.wishes.send(Wish::Replace { done }).await;
+        let _ = self.replacements.send(Replace { done }).await;
         replaced.await.unwrap_or_else(|_| {
             let source =
                 io::Error::new(io::ErrorKind::NotFound, "no process of it runs that could be replaced");
@@ -174,8 +174,12 @@ impl Handle {
 
     /// A client of this service, if it is the one that the plugin offers.
     pub(super) fn offered<C: ServiceClient>(&self) -> Option<C> {
-        let State::Running { link, .. } = &*self.state.borrow() else { return None };
-        link.is_offered(&C::info()).then(|| self.client(Arc::clone(link)))
+        let link = match &*self.state.borrow() {
+            // The next process is of the same program.
+            State::Running { link, .. } | State::Restarting { link } => Arc::clone(link),
+            State::Over(_) => return None,
+        };
+        link.is_offered(&C::info()).then(|| self.client(link))
     }
 
     async fn ended(&self) {
@@ -186,7 +190,7 @@ impl Handle {
 
     pub(super) async fn shutdown(self, grace: Duration) -> io::Result<ExitStatus> {
         let (done, ended) = oneshot::channel();
-        let _ = self.wishes.send(Wish::End { grace, done }).await;
+        let _ = self.ends.send(End { grace, done }).await;
         if let Ok(result) = ended.await {
             return result;
         }
@@ -219,7 +223,7 @@ impl Source for Follow {
             let mut state = self.state.clone();
             let usable = |state: &State| match state {
                 State::Running { link, .. } => link.takes_calls(),
-                State::Restarting => false,
+                State::Restarting { .. } => false,
                 State::Over(_) => true,
             };
             // An error: the supervisor has gone, and the plugin with it.

@@ -59,8 +59,17 @@ pub(super) struct Instance {
     pub(super) connection: Running,
 }
 
-/// The task of a connection.
+/// The task of a connection. Dropping it ends the connection, whoever else has its
+/// pipes: a process that the plugin has left behind may.
 pub(super) struct Running(Option<JoinHandle<CloseReason>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
 
 impl Running {
     /// Waits until the connection has ended; gives why, once. Cancel safe.

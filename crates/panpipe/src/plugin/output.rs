@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Write;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
+use crate::guarded::guarded;
 use crate::limits;
 
 /// Where the lines go that a plugin prints.
@@ -95,6 +95,8 @@ pub(super) async fn drain(
 ) {
     let mut lines = Lines::default();
     let mut bytes = vec![0; limits::OUTPUT_LINE];
+    // Written off the runtime's threads: it may be a pipe that nobody reads.
+    let mut host = tokio::io::stderr();
     loop {
         let n = from.read(&mut bytes).await.unwrap_or(0);
         let mut copied = String::new();
@@ -103,7 +105,7 @@ pub(super) async fn drain(
                 tail.push(line);
             }
             match &output {
-                Output::Lines(f) => f(line),
+                Output::Lines(f) => guarded("Output::lines", || f(line)),
                 Output::Trace if stream == Stream::Error => tracing::warn!(plugin = %name, "{line}"),
                 Output::Trace => tracing::info!(plugin = %name, "{line}"),
                 Output::Copy => {
@@ -120,7 +122,8 @@ pub(super) async fn drain(
         }
         if !copied.is_empty() {
             // A host without a standard error does not want to see it.
-            let _ = std::io::stderr().write_all(copied.as_bytes());
+            let _ = host.write_all(copied.as_bytes()).await;
+            let _ = host.flush().await;
         }
         if n == 0 {
             return;

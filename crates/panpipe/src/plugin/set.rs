@@ -120,7 +120,8 @@ impl Plugins {
     /// The names of those that run, or are being restarted: their files' without the
     /// ending, as far as that tells them apart.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.good.keys().map(String::as_str)
+        let running = self.good.iter().filter(|(_, plugin)| !plugin.handle.is_over());
+        running.map(|(name, _)| name.as_str())
     }
 
     /// The files that are no plugins of this host, each with the reason.
@@ -128,13 +129,22 @@ impl Plugins {
         self.bad.iter().map(|(file, bad)| (file.as_path(), &*bad.error))
     }
 
-    /// The clients of all that offer this service, with their names.
+    /// The clients of all that offer this service, with their names. Calls of one that is
+    /// being restarted wait for its new process.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub fn of<C: ServiceClient>(&self) -> Vec<(&str, C)> {
         let clients = self.good.iter().filter_map(|(name, plugin)| Some((&**name, plugin.handle.offered()?)));
         clients.collect()
     }
 
     /// The client of one; `None` if there is none of this name that offers this service.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn get<C: ServiceClient>(&self, name: &str) -> Option<C> {
         self.good.get(name)?.handle.offered()
@@ -155,6 +165,9 @@ impl Plugins {
     pub async fn refresh(&mut self) -> io::Result<Vec<PluginChange>> {
         let files = executables(&self.folder)?;
         let mut changes = self.remove_all_but(&files).await;
+        // One that is over has no process that could be replaced: it is a new one.
+        self.good
+            .retain(|_, plugin| !plugin.handle.is_over() || files.get(&plugin.file) == Some(&plugin.version));
         let mut starting = JoinSet::new();
         for (file, version) in files {
             if self.bad.get(&file).is_some_and(|bad| bad.version == version) {
@@ -213,10 +226,10 @@ impl Plugins {
 
     fn free_name(&self, file: &Path) -> String {
         let stem = instance::stem(file.as_os_str());
-        if self.good.contains_key(&stem) {
-            return file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-        }
-        stem
+        let whole = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        let numbered = (2..).map(|number| format!("{stem} ({number})"));
+        let mut names = [stem.clone(), whole].into_iter().chain(numbered);
+        names.find(|name| !self.good.contains_key(name)).unwrap_or(stem)
     }
 }
 

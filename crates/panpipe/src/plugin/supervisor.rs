@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::error::PluginError;
@@ -13,15 +14,19 @@ use super::event::Event;
 use super::instance::{Blueprint, Instance};
 use super::process::Ended;
 use crate::backoff::{Backoff, Tries};
+use crate::guarded::guarded;
 use crate::limits;
 use crate::link::Link;
 
-/// What the host wants of a plugin that runs.
-pub(super) enum Wish {
-    /// That it ends, in order at first.
-    End { grace: Duration, done: oneshot::Sender<io::Result<ExitStatus>> },
-    /// That another process takes its place.
-    Replace { done: oneshot::Sender<Result<(), PluginError>> },
+/// The host's wish that a plugin ends, in order at first.
+pub(super) struct End {
+    pub(super) grace: Duration,
+    pub(super) done: oneshot::Sender<io::Result<ExitStatus>>,
+}
+
+/// The wish that another process takes the place of the one that runs.
+pub(super) struct Replace {
+    pub(super) done: oneshot::Sender<Result<(), PluginError>>,
 }
 
 /// What is known of a plugin at a moment.
@@ -30,8 +35,10 @@ pub(super) enum State {
         pid: u32,
         link: Arc<Link>,
     },
-    /// A process is to take the place of one that has ended.
-    Restarting,
+    /// A process is to take the place of one that has ended, of which this is left.
+    Restarting {
+        link: Arc<Link>,
+    },
     /// It will not run again.
     Over(Option<ExitStatus>),
 }
@@ -52,14 +59,18 @@ pub(super) struct Supervisor {
     pub(super) health: Option<Health>,
     pub(super) on_event: Option<OnEvent>,
     pub(super) state: watch::Sender<State>,
-    pub(super) wishes: mpsc::Receiver<Wish>,
+    pub(super) ends: mpsc::Receiver<End>,
+    pub(super) replacements: mpsc::Receiver<Replace>,
+    /// Processes that were replaced, and finish their calls.
+    pub(super) leaving: JoinSet<(u32, io::Result<Ended>)>,
 }
 
 /// Why a process is not looked after any more.
 enum Parting {
     /// It has ended, or is to be ended, without anybody wishing it.
     Failed(Instance),
-    Wished(Instance, Wish),
+    Ends(Instance, End),
+    Replaced(Instance, Replace),
 }
 
 impl Supervisor {
@@ -77,23 +88,18 @@ impl Supervisor {
             let status = match self.look_after(instance).await {
                 Parting::Failed(failed) => {
                     // Calls are to wait for the next one.
-                    self.state.send_replace(State::Restarting);
+                    self.state.send_replace(State::Restarting { link: Arc::clone(&failed.link) });
                     let pid = failed.process.pid();
                     self.report(pid, end_now(failed).await).ok()
                 }
-                Parting::Wished(last, Wish::End { grace, done }) => {
-                    self.state.send_replace(State::Over(None));
-                    let pid = last.process.pid();
-                    let ended = self.report(pid, end_in_order(last, grace).await);
-                    let status = ended.as_ref().ok().copied();
-                    // Who has wished it may not wait any more.
-                    let _ = done.send(ended);
-                    return status;
-                }
-                Parting::Wished(old, Wish::Replace { done }) => {
-                    instance = self.replace(old, done).await;
-                    continue;
-                }
+                Parting::Ends(last, end) => return self.end(last, end).await,
+                Parting::Replaced(old, wish) => match self.replace(old, wish).await {
+                    Ok(next) => {
+                        instance = next;
+                        continue;
+                    }
+                    Err((old, end)) => return self.end(old, end).await,
+                },
             };
             if since.elapsed() > limits::PLUGIN_STABLE {
                 tries = None;
@@ -119,18 +125,23 @@ impl Supervisor {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = instance.process.ended() => Parting::Failed(instance),
-            _ = instance.connection.ended() => {
-                // It may be about to end, and is of no use in any case.
-                let _ = timeout(limits::PLUGIN_LAST_WORDS, instance.process.ended()).await;
-                Parting::Failed(instance)
+        tokio::pin!(unhealthy);
+        loop {
+            tokio::select! {
+                () = instance.process.ended() => return Parting::Failed(instance),
+                _ = instance.connection.ended() => {
+                    // It may be about to end, and is of no use in any case.
+                    let _ = timeout(limits::PLUGIN_LAST_WORDS, instance.process.ended()).await;
+                    return Parting::Failed(instance);
+                }
+                () = &mut unhealthy => {
+                    self.tell(&Event::Unhealthy { pid: instance.process.pid() });
+                    return Parting::Failed(instance);
+                }
+                Some(end) = self.ends.recv() => return Parting::Ends(instance, end),
+                Some(wish) = self.replacements.recv() => return Parting::Replaced(instance, wish),
+                Some(left) = self.leaving.join_next() => self.has_left(left),
             }
-            () = unhealthy => {
-                self.tell(&Event::Unhealthy { pid: instance.process.pid() });
-                Parting::Failed(instance)
-            }
-            Some(wish) = self.wishes.recv() => Parting::Wished(instance, wish),
         }
     }
 
@@ -143,17 +154,13 @@ impl Supervisor {
                 self.tell(&Event::GaveUp);
                 return None;
             };
-            let start = async {
-                sleep(pause).await;
-                self.blueprint.start().await
-            };
-            tokio::select! {
-                started = start => match started {
-                    Ok(instance) => return Some(instance),
-                    Err(error) => self.tell(&Event::StartFailed { error: error.to_string() }),
-                },
-                Some(Wish::End { done, .. }) = self.wishes.recv() => {
-                    let ended = status.ok_or_else(|| io::Error::other("nothing is known of the plugin's end"));
+            match self.start_after(pause).await {
+                Ok(Ok(instance)) => return Some(instance),
+                Ok(Err(error)) => self.tell(&Event::StartFailed { error: error.to_string() }),
+                Err(End { grace, done }) => {
+                    self.let_go(grace).await;
+                    let ended =
+                        status.ok_or_else(|| io::Error::other("nothing is known of the plugin's end"));
                     let _ = done.send(ended);
                     return None;
                 }
@@ -161,23 +168,77 @@ impl Supervisor {
         }
     }
 
+    /// Starts a process where none runs. An error: the plugin is to end.
+    async fn start_after(&mut self, pause: Duration) -> Result<Result<Instance, PluginError>, End> {
+        let start = async {
+            sleep(pause).await;
+            self.blueprint.start().await
+        };
+        tokio::pin!(start);
+        loop {
+            tokio::select! {
+                started = &mut start => return Ok(started),
+                Some(end) = self.ends.recv() => return Err(end),
+                // Whoever wishes it learns that none runs.
+                Some(_) = self.replacements.recv() => {}
+            }
+        }
+    }
+
     /// Starts the next process beside one that runs, and lets that one go in order once
-    /// it is replaced. Gives the old one where it cannot be.
-    async fn replace(&mut self, old: Instance, done: oneshot::Sender<Result<(), PluginError>>) -> Instance {
-        let next = match self.blueprint.start().await {
+    /// it is replaced. Gives the old one where it cannot be. An error: it is to end.
+    async fn replace(
+        &mut self,
+        old: Instance,
+        Replace { done }: Replace,
+    ) -> Result<Instance, (Instance, End)> {
+        let started = tokio::select! {
+            started = self.blueprint.start() => started,
+            Some(end) = self.ends.recv() => return Err((old, end)),
+        };
+        let next = match started {
             Ok(next) => next,
             Err(error) => {
                 self.tell(&Event::StartFailed { error: error.to_string() });
                 let _ = done.send(Err(error));
-                return old;
+                return Ok(old);
             }
         };
         self.is_running(&next);
         let _ = done.send(Ok(()));
         self.tell(&Event::Started { pid: next.process.pid() });
         let pid = old.process.pid();
-        let _ = self.report(pid, end_in_order(old, limits::DRAIN).await);
-        next
+        self.leaving.spawn(async move { (pid, end_in_order(old, limits::DRAIN).await) });
+        Ok(next)
+    }
+
+    /// Ends the last process, as is wished.
+    async fn end(&mut self, last: Instance, End { grace, done }: End) -> Option<ExitStatus> {
+        self.state.send_replace(State::Over(None));
+        let pid = last.process.pid();
+        let (ended, ()) = tokio::join!(end_in_order(last, grace), self.let_go(grace));
+        let ended = self.report(pid, ended);
+        let status = ended.as_ref().ok().copied();
+        // Who has wished it may not wait any more.
+        let _ = done.send(ended);
+        status
+    }
+
+    /// Waits until those have ended that were replaced; kills them after `grace`.
+    async fn let_go(&mut self, grace: Duration) {
+        let all = async {
+            while let Some(left) = self.leaving.join_next().await {
+                self.has_left(left);
+            }
+        };
+        let _ = timeout(grace, all).await;
+        self.leaving.shutdown().await;
+    }
+
+    fn has_left(&self, left: Result<(u32, io::Result<Ended>), JoinError>) {
+        if let Ok((pid, ended)) = left {
+            let _ = self.report(pid, ended);
+        }
     }
 
     fn is_running(&self, instance: &Instance) {
@@ -200,7 +261,7 @@ impl Supervisor {
             _ => tracing::warn!(plugin = %name, "{event}"),
         }
         if let Some(on_event) = &self.on_event {
-            on_event(event);
+            guarded("on_event", || on_event(event));
         }
     }
 }
@@ -228,7 +289,7 @@ async fn end_now(instance: Instance) -> io::Result<Ended> {
 /// Goodbye, the end of the connection, SIGTERM, SIGKILL, each when the one before did
 /// not do.
 async fn end_in_order(instance: Instance, grace: Duration) -> io::Result<Ended> {
-    let Instance { process, link, .. } = instance;
+    let Instance { process, link, mut connection } = instance;
     link.drain();
     if timeout(grace, process.ended()).await.is_err() {
         link.close();
@@ -237,5 +298,8 @@ async fn end_in_order(instance: Instance, grace: Duration) -> io::Result<Ended> 
             process.kill();
         }
     }
-    process.end().await
+    let ended = process.end().await;
+    // What it had written before it ended still counts.
+    let _ = timeout(limits::PLUGIN_LAST_WORDS, connection.ended()).await;
+    ended
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::plugin::PluginBuilder;
 
 impl PluginBuilder {
-    /// Runs `hook` in each process of the plugin, as the last thing before its program:
-    /// to give up rights, enter namespaces, set a seccomp filter. An error of the
-    /// hook's is one of the start. Unix only.
+    /// Runs `hook` in each process of the plugin, as the last thing before its program
+    /// but for one `fcntl` for each of its pipes: to give up rights, enter namespaces,
+    /// set a seccomp filter. An error of the hook's is one of the start. Unix only.
     ///
     /// # Safety
     ///

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -99,7 +100,12 @@ pub(crate) async fn spawn(command: Command) -> (Command, io::Result<Child>) {
         let spawner = move || {
             for Job { mut command, runtime, done } in todo {
                 let _inside = runtime.enter();
-                let child = command.spawn();
+                // The thread must not end: every plugin would with it.
+                let child = catch_unwind(AssertUnwindSafe(|| command.spawn())).unwrap_or_else(|_| {
+                    Err(io::Error::other(
+                        "it cannot be watched: the tokio runtime has no I/O driver, enable it",
+                    ))
+                });
                 // Where nobody waits any more the child is killed with its handle.
                 let _ = done.send((command, child));
             }
