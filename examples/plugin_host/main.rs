@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 /// This program again, as one of its plugins.
 fn own(plugin: &'static str) -> Result<PluginBuilder, Box<dyn Error>> {
     let mut command = Command::new(env::current_exe()?);
-    command.arg(plugin).stdin(Stdio::null());
+    command.arg(plugin);
     Ok(with_usual_settings(plugin, command))
 }
 
@@ -113,7 +113,7 @@ async fn host() -> Result<(), Box<dyn Error>> {
     println!("host: crasher's own error: {:?}", crasher.client().apply(String::new()).await);
 
     let mut python = Command::new("python3");
-    python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/plugin_host/reverse.py")).stdin(Stdio::null());
+    python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/plugin_host/reverse.py"));
     match with_usual_settings("reverse", python).codec(Codec::Json).start::<TransformClient>().await {
         Ok(reverse) => {
             pids.push(reverse.pid());

@@ -1,6 +1,7 @@
 //! A plugin to be started: what it is given, what it may, what is done when it fails.
 
 use std::io;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ impl PluginBuilder {
             name: None,
             command,
             over_stdio: false,
+            stdin: Stdio::null(),
             cookie: HANDLES.to_owned(),
             offers: Offers::default(),
             config: Config::dialer(ServiceInfo::none()),
@@ -100,6 +102,13 @@ impl PluginBuilder {
     /// nothing.
     pub fn over_stdio(mut self) -> Self {
         self.settings.over_stdio = true;
+        self
+    }
+
+    /// What it reads on its standard input: nothing, if not given. A terminal would stop
+    /// it: it is in a group of its own.
+    pub fn stdin(mut self, input: impl Into<Stdio>) -> Self {
+        self.settings.stdin = input.into();
         self
     }
 

@@ -65,8 +65,8 @@ impl<C> fmt::Debug for Plugin<C> {
 
 impl Plugin<()> {
     /// A plugin to be started by `command`, a [`std::process::Command`] or a
-    /// [`tokio::process::Command`]. Its standard input is what the command says, where
-    /// the host's own comes from if that says nothing; outputs are the builder's.
+    /// [`tokio::process::Command`]. Its standard streams are the builder's to set,
+    /// whatever the command says of them.
     pub fn spawn(command: impl Into<Command>) -> PluginBuilder {
         PluginBuilder::new(command.into())
     }

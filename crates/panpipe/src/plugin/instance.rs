@@ -28,6 +28,7 @@ pub(super) struct Settings {
     pub(super) name: Option<String>,
     pub(super) command: Command,
     pub(super) over_stdio: bool,
+    pub(super) stdin: Stdio,
     pub(super) cookie: String,
     pub(super) offers: Offers,
     pub(super) config: Config,
@@ -91,7 +92,7 @@ impl Blueprint {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             None
         } else {
-            command.stdout(outputs.stdout.stdio());
+            command.stdin(settings.stdin).stdout(outputs.stdout.stdio());
             Some(anonymous::Inheritance::of(command.as_std_mut()))
         };
         Blueprint {

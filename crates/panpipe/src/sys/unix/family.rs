@@ -19,7 +19,7 @@ pub(crate) struct Family {
     /// Set before the leader is reaped: from then on its number may be another's.
     is_over: AtomicBool,
     /// Kills the group if this process dies before it can.
-    _guarded: Option<Guarded>,
+    guarded: Option<Guarded>,
 }
 
 impl Family {
@@ -32,7 +32,7 @@ impl Family {
         // SAFETY: the AsyncFd owns the descriptor, which stays open and the same for as
         // long as it is registered.
         let leader = unsafe { AsyncFd::register_with_interest(leader, Interest::READABLE) }?;
-        Ok(Family { leader, group, is_over: AtomicBool::new(false), _guarded: Guarded::new(group) })
+        Ok(Family { leader, group, is_over: AtomicBool::new(false), guarded: Guarded::new(group) })
     }
 
     /// Ready when the leader has ended. It has not been reaped: until then nothing
@@ -56,8 +56,10 @@ impl Family {
     }
 
     /// The last that is done before the leader is reaped.
-    pub(crate) fn kill_what_is_left(&self) {
+    pub(crate) fn kill_what_is_left(&mut self) {
         self.kill();
+        // Nor is anybody else to kill by the number from here on.
+        self.guarded = None;
         self.is_over.store(true, Ordering::SeqCst);
     }
 }

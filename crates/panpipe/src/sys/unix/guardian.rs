@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::net::{SendFlags, send};
 use rustix::process::Pid;
@@ -32,6 +33,9 @@ for group in $groups; do
     kill -s KILL -- "-$group"
 done
 "#;
+
+/// How long the shell may take to read a line, where many wait.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 struct Guardian {
     shell: Child,
@@ -117,6 +121,8 @@ impl Watch {
 impl Guardian {
     fn start() -> io::Result<Guardian> {
         let (socket, input) = UnixStream::pair()?;
+        // A shell that somebody has stopped is given up, rather than waited for.
+        socket.set_write_timeout(Some(PATIENCE))?;
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", SCRIPT])

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -47,8 +47,10 @@ pub(crate) fn confine(command: &mut std::process::Command, limits: ChildLimits, 
         for (resource, most) in
             [(Resource::As, limits.memory), (Resource::Cpu, cpu), (Resource::Nofile, limits.files)]
         {
-            if most.is_some() {
-                setrlimit(resource, Rlimit { current: most, maximum: most })?;
+            if let Some(most) = most {
+                // Who may have less than that already keeps it.
+                let most = getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
+                setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
             }
         }
         hook.as_ref().map_or(Ok(()), |hook| hook())
@@ -69,7 +71,7 @@ pub(super) fn close_on_exec_from(first: u32) -> io::Result<()> {
         return Ok(());
     }
     // An older kernel: one by one, as far as there can be any.
-    let most = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20);
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20);
     for fd in first..most as u32 {
         // SAFETY: as above; of a number that is not open the call says so.
         unsafe {

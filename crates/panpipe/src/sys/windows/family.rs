@@ -85,7 +85,7 @@ impl Family {
     }
 
     /// The last that is done before the leader is let go.
-    pub(crate) fn kill_what_is_left(&self) {
+    pub(crate) fn kill_what_is_left(&mut self) {
         self.kill();
     }
 }
