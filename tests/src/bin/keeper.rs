@@ -2,18 +2,16 @@
 //! calls it: `keeper call PATH WHAT [ARGUMENT]`. Or connects, and does what it is told
 //! on its standard input: `keeper dial PATH`.
 
-use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use panpipe::{Access, Server};
 use panpipe_tests::keeper::{Keeper, KeeperClient, KeeperImpl};
 use panpipe_tests::system::Standing;
-use panpipe_transport::Listener;
-use tokio::net::UnixStream;
 
 fn main() {
     let args: Vec<_> = std::env::args().skip(1).collect();
@@ -31,24 +29,25 @@ fn main() {
 }
 
 async fn serve(path: &str) {
-    let listener = Listener::bind(path).expect("the path is free");
-    fs::set_permissions(path, Permissions::from_mode(0o666)).expect("it is this process's own");
+    let told = async {
+        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+    };
+    let server = Server::bind(path)
+        .allow(Access::anyone())
+        .service(KeeperImpl::default().serve())
+        .grace(Duration::ZERO)
+        .until(told)
+        .start()
+        .expect("the path is free");
     println!("{}", Standing::of_this_thread());
     println!("ready");
-    let service = KeeperImpl::default().serve();
-    tokio::spawn(async move {
-        loop {
-            let stream = listener.accept().await.expect("clients can be accepted");
-            tokio::spawn(panpipe::serve_stream(stream, service.clone()));
-        }
-    });
-    let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+    server.wait().await.expect("the server's task does not panic");
 }
 
 async fn call(path: &str, what: &[&str]) {
-    // A stream of its own: whose the server is does not matter here.
-    let stream = UnixStream::connect(path).await.expect("the keeper listens");
-    let keeper = KeeperClient::over(stream);
+    // Whose the server is does not matter here.
+    let connect = KeeperClient::connect(path).trust(Access::anyone());
+    let keeper = connect.await.expect("the keeper listens");
     match what {
         ["read", path] => println!("{:?}", keeper.read(path.into()).await),
         ["read-many", path, count] => {
