@@ -56,7 +56,9 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     println!("\nEach figure is the median of {} rounds, in which the peers took turns.", choice.rounds);
     println!("In brackets: the ratio to stock tarpc over its own transport with the same payload");
-    println!("type (`panpipe` columns: with `Vec<u8>`; in W7 and W8 to remoc); below 1 is less.\n");
+    println!(
+        "type (`panpipe` columns: with `Vec<u8>`; in W7 and W8 to remoc, in W9 to a bare child); below 1 is less.\n"
+    );
     print!("| work |");
     choice.peers.iter().for_each(|(_, name)| print!(" {name} |"));
     print!("\n|---|");
@@ -135,6 +137,7 @@ fn print_rows(work: Work, pinned: bool, peers: &[(Peer, &str)], figures: &[Vec<V
         Work::Connect => &["W5, µs"],
         Work::Idle => &["W6, KiB a connection"],
         Work::Items => &["W7 64 B, thousand items/s", "W7 64 KiB, MiB/s"],
+        Work::Spawn => &["W9, µs"],
         Work::Beside => &["W8 idle p99, µs", "W8 busy p50, µs", "W8 busy p99, µs"],
     };
     let cpus = if pinned { "one CPU" } else { "all CPUs" };
@@ -151,6 +154,8 @@ fn print_rows(work: Work, pinned: bool, peers: &[(Peer, &str)], figures: &[Vec<V
                 Peer::Panpipe | Peer::PanpipeChild if matches!(work, Work::Items | Work::Beside) => {
                     of(Peer::Remoc)
                 }
+                // The bare child is what there is to compare with.
+                Peer::PanpipeChild if work == Work::Spawn => of(Peer::RawPipes),
                 Peer::Panpipe | Peer::PanpipeChild | Peer::TarpcVecOverPipe => of(Peer::TarpcVec),
                 Peer::TarpcBytesOverPipe => of(Peer::TarpcBytes),
                 _ => None,

@@ -59,10 +59,12 @@ pub enum Work {
     /// One caller, 64-byte echo, beside another that echoes 64 MiB on the same
     /// connection: the time of a small call.
     Beside,
+    /// A child started, and its first 64-byte echo: the time of both.
+    Spawn,
 }
 
 /// All works, in the order of the table's rows.
-pub const WORKS: [(Work, &str); 8] = [
+pub const WORKS: [(Work, &str); 9] = [
     (Work::RoundTrip, "w1"),
     (Work::Callers, "w2"),
     (Work::Bulk, "w3"),
@@ -71,6 +73,7 @@ pub const WORKS: [(Work, &str); 8] = [
     (Work::Idle, "w6"),
     (Work::Items, "w7"),
     (Work::Beside, "w8"),
+    (Work::Spawn, "w9"),
 ];
 
 /// The size of a small call's payload, in bytes.
@@ -97,6 +100,7 @@ impl Peer {
             // What has no name has one connection.
             Work::Connections | Work::Connect | Work::Idle => !self.is_child(),
             Work::Items => self.streams(),
+            Work::Spawn => self.is_child(),
             // The bare kernel has no messages that could pass each other, and
             // `panpipe::serve_parent` takes no limits that let so large ones in.
             Work::Beside => !matches!(self, Peer::RawSocket | Peer::RawPipes | Peer::PanpipeChild),

@@ -6,5 +6,6 @@
 pub mod job;
 pub mod peers;
 pub mod setting;
+pub mod spawn;
 pub mod stats;
 pub mod work;

@@ -71,6 +71,7 @@ where
             vec![small / 1000.0, large * BLOCK as f64 / (1 << 20) as f64]
         }
         Work::Beside => beside(Arc::new(connect().await)).await,
+        Work::Spawn => unreachable!("children are started by `spawn`"),
     }
 }
 

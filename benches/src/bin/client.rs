@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use panpipe_benches::job::{Peer, Work};
 use panpipe_benches::peers::{panpipe, raw, remoc, tarpc};
 use panpipe_benches::setting::{pin_as_told, runtime_as_told};
+use panpipe_benches::spawn;
 use panpipe_benches::work;
 
 fn main() {
@@ -16,9 +17,14 @@ fn main() {
     let peer: Peer = peer.parse().expect("a peer");
     let work: Work = work.parse().expect("a work");
     let runtime = runtime_as_told();
-    let mut child = Command::new(server);
-    child.args([peer_word, work_word, "-"]);
+    let command = || {
+        let mut child = Command::new(server);
+        child.args([peer_word, work_word, "-"]);
+        child
+    };
+    let mut child = command();
     let figures = match peer {
+        _ if work == Work::Spawn => runtime.block_on(spawn::run(peer, command)),
         Peer::RawSocket => raw::run(work, place),
         Peer::RawPipes => {
             let mut child =
