@@ -11,24 +11,16 @@ use std::process::{Command, Stdio};
 
 use panpipe_tests::keeper::{Keeper, KeeperClient, KeeperImpl};
 use panpipe_tests::process::Process;
-use panpipe_tests::sys::users::{User, leave_capabilities, run_as, run_as_with_some_capabilities};
+use panpipe_tests::sys::users::{Ids, leave_capabilities, run_as, run_as_with_some_capabilities};
+use panpipe_tests::users::can_be_somebody_else;
 use panpipe_tests::{PATIENCE, eventually, times};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-const ROOT: User = User { uid: 0, gid: 0, groups: &[] };
-const ANNA: User = User { uid: 50_001, gid: 50_101, groups: &[50_201] };
-const BERT: User = User { uid: 50_002, gid: 50_102, groups: &[50_202, 50_203] };
+const ROOT: Ids<'static> = Ids { uid: 0, gid: 0, groups: &[] };
+const ANNA: Ids<'static> = Ids { uid: 50_001, gid: 50_101, groups: &[50_201] };
+const BERT: Ids<'static> = Ids { uid: 50_002, gid: 50_102, groups: &[50_202, 50_203] };
 /// The most threads that act as one user at once.
 const MOST: usize = panpipe_transport::limits::IMPERSONATIONS;
-
-/// Only root can be somebody else.
-fn can_be_somebody_else() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: nobody can act as another user without being root");
-    }
-    root
-}
 
 /// A folder that everybody can enter, with the program and what it serves.
 struct House {
@@ -61,7 +53,7 @@ impl House {
     }
 
     /// A folder of somebody's.
-    fn room(&self, name: &str, owner: User, mode: u32) -> PathBuf {
+    fn room(&self, name: &str, owner: Ids<'static>, mode: u32) -> PathBuf {
         let path = self.path(name);
         fs::create_dir(&path).unwrap();
         chown(&path, Some(owner.uid), Some(owner.gid)).unwrap();
@@ -69,7 +61,7 @@ impl House {
         path
     }
 
-    fn server_command(&self, owner: User) -> (Command, String) {
+    fn server_command(&self, owner: Ids<'static>) -> (Command, String) {
         let pipe = self.room("served", owner, 0o755).join("pipe").to_str().unwrap().to_owned();
         let mut command = Command::new(self.path("keeper"));
         command.args(["serve", &pipe]);
@@ -77,7 +69,7 @@ impl House {
     }
 
     /// A server, by a command that is made what it takes.
-    fn serve_by(&self, owner: User, make: impl FnOnce(&mut Command) -> &mut Command) -> Server<'_> {
+    fn serve_by(&self, owner: Ids<'static>, make: impl FnOnce(&mut Command) -> &mut Command) -> Server<'_> {
         let (mut command, pipe) = self.server_command(owner);
         let process = Process::start(make(&mut command));
         let standing = process.line();
@@ -86,7 +78,7 @@ impl House {
     }
 
     /// A server of this user's.
-    fn serve(&self, owner: User) -> Server<'_> {
+    fn serve(&self, owner: Ids<'static>) -> Server<'_> {
         self.serve_by(owner, |command| run_as(command, owner))
     }
 }
@@ -101,14 +93,14 @@ struct Server<'a> {
 
 impl Server<'_> {
     /// A client of this user's, in a process of its own.
-    fn client(&self, user: User, what: &[&str]) -> Process {
+    fn client(&self, user: Ids<'static>, what: &[&str]) -> Process {
         let mut command = Command::new(self.house.path("keeper"));
         command.args(["call", &self.pipe]).args(what);
         Process::start(run_as(&mut command, user))
     }
 
     /// All that such a client prints.
-    fn lines(&self, user: User, what: &[&str]) -> Vec<String> {
+    fn lines(&self, user: Ids<'static>, what: &[&str]) -> Vec<String> {
         let mut client = self.client(user, what);
         let lines = client.rest();
         assert!(client.wait().success(), "{lines:?}");
@@ -116,7 +108,7 @@ impl Server<'_> {
     }
 
     /// The one line that it prints.
-    fn says(&self, user: User, what: &[&str]) -> String {
+    fn says(&self, user: Ids<'static>, what: &[&str]) -> String {
         let lines = self.lines(user, what);
         assert_eq!(lines.len(), 1, "{lines:?}");
         lines.concat()
@@ -129,7 +121,7 @@ impl Server<'_> {
     }
 
     /// How many of its threads act as this user.
-    fn threads_as(&self, user: User) -> usize {
+    fn threads_as(&self, user: Ids<'static>) -> usize {
         let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
         let acting = format!("Uid:\t0\t{0}\t0\t{0}\n", user.uid);
         threads
@@ -142,7 +134,7 @@ impl Server<'_> {
 }
 
 /// How a thread stands that acts as somebody, of a server that is `server` itself.
-fn acting_as(server: (u32, u32), user: User) -> String {
+fn acting_as(server: (u32, u32), user: Ids<'static>) -> String {
     let ids = |own, acting| format!("[{own}, {acting}, {own}, {acting}]");
     let (uids, gids) = (ids(server.0, user.uid), ids(server.1, user.gid));
     format!("uids {uids} gids {gids} groups {:?} capabilities 0", user.groups)
@@ -226,7 +218,7 @@ fn many_at_once_of_two_users_do_not_mix() {
     }
     let house = House::new();
     let server = house.serve(ROOT);
-    let together = |users: &[User], each: usize, meeting: usize| {
+    let together = |users: &[Ids<'static>], each: usize, meeting: usize| {
         let (each, meeting) = (each.to_string(), meeting.to_string());
         let clients: Vec<_> =
             users.iter().map(|&user| (user, server.client(user, &["meet", &each, &meeting]))).collect();
@@ -295,7 +287,7 @@ fn a_server_of_an_ordinary_user_acts_as_that_user_and_refuses_others_in_words() 
         assert!(words.contains(&refusal) && words.contains("CAP_SETUID and CAP_SETGID"), "{words}");
     }
     // The same user who is in another group is not the same.
-    let words = read(User { groups: &[50_202], ..ANNA });
+    let words = read(Ids { groups: &[50_202], ..ANNA });
     assert!(words.contains("may not act as user 50001 with group 50101 and groups [50202]"), "{words}");
     server.is_itself();
 }
@@ -406,7 +398,7 @@ fn a_server_knows_groups_name_and_program_of_another_users_client() {
         let name = words.next()?;
         (words.nth(1)? == "1").then_some(name)
     });
-    let words = server.says(User { uid: 1, ..ANNA }, &["about"]);
+    let words = server.says(Ids { uid: 1, ..ANNA }, &["about"]);
     assert!(words.contains(&format!("name: Ok({:?})", name.unwrap())), "{words}");
     // A user sees another's process, and not its program.
     let house = House::new();

@@ -8,19 +8,12 @@ use std::process::Command;
 
 use panpipe_tests::process::Process;
 use panpipe_tests::raw::{MAGIC, Raw, kind};
+use panpipe_tests::sys::users::{Ids, run_as};
+use panpipe_tests::users::can_be_somebody_else;
 
 use crate::common::server_at;
 
 const NOBODY: u32 = 65_534;
-
-/// Only root can be somebody else.
-fn can_be_somebody_else() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("SKIPPED: a process of another user cannot be run without being root");
-    }
-    root
-}
 
 #[test]
 fn a_client_of_another_user_does_not_get_in() {
@@ -89,7 +82,7 @@ fn a_server_lets_in_whom_it_allows_and_tells_the_others() {
     let ask = |server: &str, groups: &[u32]| {
         let mut command = Command::new(&program);
         command.args([&format!("0:{server}"), "about"]);
-        panpipe_tests::sys::run_as(&mut command, NOBODY, NOBODY, groups);
+        run_as(&mut command, Ids { uid: NOBODY, gid: NOBODY, groups });
         Process::start(&mut command).line()
     };
     let name = panpipe_tests::unique_name("members");
@@ -107,7 +100,7 @@ fn a_server_lets_in_whom_it_allows_and_tells_the_others() {
     fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
     let mut raw = Command::new(&program);
     raw.args([path, "about-anyones"]);
-    panpipe_tests::sys::run_as(&mut raw, NOBODY, NOBODY, &[]);
+    run_as(&mut raw, Ids { uid: NOBODY, gid: NOBODY, groups: &[] });
     let words = Process::start(&mut raw).line();
     assert!(words.contains("Refused") && words.contains("members of groups 50201"), "{words}");
 

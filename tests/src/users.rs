@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
+use crate::sys::users::{Ids, run_as};
+
 /// Whether tests with several users can run; says so where they cannot.
 pub fn can_be_somebody_else() -> bool {
     let root = rustix::process::geteuid().is_root();
@@ -49,7 +51,7 @@ impl User {
     /// variables.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        crate::sys::run_as(&mut command, self.uid, self.gid, &self.groups);
+        run_as(&mut command, Ids { uid: self.uid, gid: self.gid, groups: &self.groups });
         command.env_remove("XDG_RUNTIME_DIR").env_remove("TMPDIR");
         command
     }

@@ -3,25 +3,8 @@
 pub mod counting;
 pub mod users;
 
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-
-/// Has a program run as another user, with these supplementary groups.
-pub fn run_as(command: &mut Command, uid: u32, gid: u32, groups: &[u32]) {
-    let groups = groups.to_vec();
-    let become_them = move || {
-        // SAFETY: the list lives as long as the closure, and its length is told.
-        let grouped = unsafe { libc::setgroups(groups.len(), groups.as_ptr()) };
-        // SAFETY: neither is about memory.
-        let done = unsafe { grouped == 0 && libc::setgid(gid) == 0 && libc::setuid(uid) == 0 };
-        if done { Ok(()) } else { Err(io::Error::last_os_error()) }
-    };
-    // SAFETY: between fork and exec the closure makes system calls alone.
-    unsafe {
-        command.pre_exec(become_them);
-    }
-}
 
 /// Lets the process that a command starts have the pipes to the host.
 pub fn leak_pipes_to_host<'a>(command: &'a mut Command, cookie: &str) -> &'a mut Command {

@@ -11,32 +11,32 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
-/// Somebody, with a group of their own and supplementary ones.
+/// By what the system knows somebody: a user, a group, and supplementary ones.
 #[derive(Debug, Clone, Copy)]
-pub struct User {
+pub struct Ids<'a> {
     /// The user id.
     pub uid: u32,
     /// The group id.
     pub gid: u32,
     /// The supplementary groups.
-    pub groups: &'static [u32],
+    pub groups: &'a [u32],
 }
 
 /// Can be somebody else and act as somebody else, and read what is nobody's to read.
 pub const SOME: [CapabilitySet; 3] =
     [CapabilitySet::SETUID, CapabilitySet::SETGID, CapabilitySet::DAC_OVERRIDE];
 
-/// Has `command` run as this user.
-pub fn run_as(command: &mut Command, user: User) -> &mut Command {
-    let become_user = becoming(user);
+/// Has `command` run as this somebody.
+pub fn run_as<'c>(command: &'c mut Command, ids: Ids<'_>) -> &'c mut Command {
+    let become_user = becoming(ids);
     // SAFETY: between fork and exec it makes system calls; what it allocates was
     // allocated before.
     unsafe { command.pre_exec(become_user) }
 }
 
 /// The same, with [`SOME`] capabilities.
-pub fn run_as_with_some_capabilities(command: &mut Command, user: User) -> &mut Command {
-    let become_user = becoming(user);
+pub fn run_as_with_some_capabilities<'c>(command: &'c mut Command, ids: Ids<'_>) -> &'c mut Command {
+    let become_user = becoming(ids);
     let some = SOME.into_iter().collect();
     let sets = CapabilitySets { effective: some, permitted: some, inheritable: some };
     let keeping = move || {
@@ -58,10 +58,10 @@ pub fn leave_capabilities(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(|| Ok(set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)?)) }
 }
 
-fn becoming(user: User) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
-    let groups: Vec<_> = user.groups.iter().map(|&group| Gid::from_raw(group)).collect();
+fn becoming(ids: Ids<'_>) -> impl Fn() -> io::Result<()> + Send + Sync + use<> {
+    let groups: Vec<_> = ids.groups.iter().map(|&group| Gid::from_raw(group)).collect();
+    let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
     move || {
-        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         set_thread_groups(&groups)?;
         set_thread_res_gid(gid, gid, gid)?;
         set_thread_res_uid(uid, uid, uid)?;
