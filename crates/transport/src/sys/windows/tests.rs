@@ -12,7 +12,7 @@ use tokio::net::windows::named_pipe::{ClientOptions, ServerOptions};
 use tokio::time::timeout;
 
 use super::security::{Security, owner_of, this_user};
-use super::{NamedListener, Place, connect, handle_number, pass_to, pipe, take_read_handle};
+use super::{Inheritance, NamedListener, Place, connect, handle_number, pipe, take_read_handle};
 use crate::access::Reach;
 use crate::error::{ConnectError, NameError};
 use crate::stream::{PipeReader, PipeStream, PipeWriter};
@@ -158,7 +158,8 @@ fn a_handle_is_taken_once_by_whoever_is_first() {
         let (read, _write) = pipe().expect("a pipe");
         let number = handle_number(&read);
         assert!(take_in(&runtime, &number).is_err(), "it is not inheritable");
-        std::mem::forget(pass_to(vec![read], &mut Command::new("nobody")).expect("passed"));
+        let passed = Inheritance::of(&mut Command::new("nobody")).pass(vec![read]);
+        std::mem::forget(passed.expect("it can be passed"));
         let start = Barrier::new(4);
         let taken: Vec<_> = thread::scope(|scope| {
             let takers: Vec<_> = (0..4)
@@ -184,7 +185,8 @@ fn take_in(runtime: &tokio::runtime::Runtime, number: &str) -> io::Result<super:
 async fn only_the_number_itself_stands_for_a_handle() {
     let (read, _write) = pipe().expect("a pipe");
     let number = read.as_raw_handle() as usize;
-    std::mem::forget(pass_to(vec![read], &mut Command::new("nobody")).expect("passed"));
+    let passed = Inheritance::of(&mut Command::new("nobody")).pass(vec![read]);
+    std::mem::forget(passed.expect("it can be passed"));
     // The system takes no notice of the two lowest bits.
     for wrong in [(number + 1).to_string(), "0".into(), usize::MAX.to_string(), format!("+{number}")] {
         assert!(take_read_handle(&wrong).is_err(), "{wrong}");
