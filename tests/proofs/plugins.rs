@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::join_all;
 use panpipe::{Backoff, CallError, Output, Plugin, PluginBuilder};
 use panpipe_tests::plug::{Adder, COOKIE, Host, Log, PlugClient};
@@ -22,11 +23,21 @@ async fn plugin() -> Plugin<PlugClient> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn proof_16_every_pending_call_of_a_killed_plugin_ends_and_sent_is_true() {
-    let plugin: Plugin<PlugClient> =
-        builder().restart(Backoff::exponential().forever()).start().await.unwrap();
+    let plugin: Plugin<PlugClient> = builder()
+        .restart(Backoff::exponential().most(Duration::from_millis(20)).forever())
+        .start()
+        .await
+        .unwrap();
     for _ in 0..times(5, 200) {
         let pid = plugin.client().pid().await.unwrap();
-        let calls: Vec<_> = (0..20).map(|_| tokio::spawn(plugin.client().hang())).collect();
+        let calls: Vec<_> = (0..20)
+            .map(|_| {
+                let mut call = Box::pin(plugin.client().hang());
+                // Sent now, and not when its task gets its turn.
+                assert!((&mut call).now_or_never().is_none());
+                tokio::spawn(call)
+            })
+            .collect();
         // The calls before it have been read.
         assert_eq!(plugin.client().add(1, 2).await, Ok(Some(3)));
         let start = Instant::now();
