@@ -25,12 +25,12 @@ use crate::link::Link;
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{Config, ServiceInfo};
-use crate::sys::{ChildLimits, Hook};
+use crate::sys::Confinement;
 
 /// A plugin to be started. Made by [`Plugin::spawn`].
 #[must_use = "a plugin is started by `.start()`"]
 pub struct PluginBuilder {
-    settings: Settings,
+    pub(crate) settings: Settings,
     restart: Option<Backoff>,
     health: Option<Health>,
     on_event: Option<OnEvent>,
@@ -54,8 +54,7 @@ impl PluginBuilder {
             config: Config::dialer(ServiceInfo::none()),
             handshake_timeout: limits::PLUGIN_HANDSHAKE,
             outputs: Outputs { stdout: Output::Inherit, stderr: Output::Copy },
-            child_limits: ChildLimits::default(),
-            before_exec: None,
+            confinement: Confinement::default(),
         };
         PluginBuilder { settings, restart: None, health: None, on_event: None }
     }
@@ -158,29 +157,6 @@ impl PluginBuilder {
     pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(hook));
         self
-    }
-
-    /// The most address space that it may have, in bytes. Unix only.
-    pub fn limit_memory(mut self, bytes: u64) -> Self {
-        self.settings.child_limits.memory = Some(bytes);
-        self
-    }
-
-    /// The most processor time that it may use, in whole seconds. Unix only.
-    pub fn limit_cpu(mut self, time: Duration) -> Self {
-        self.settings.child_limits.cpu = Some(time);
-        self
-    }
-
-    /// How many descriptors it may have open. Unix only.
-    pub fn limit_files(mut self, files: u64) -> Self {
-        self.settings.child_limits.files = Some(files);
-        self
-    }
-
-    #[cfg_attr(not(unix), allow(dead_code))]
-    pub(crate) fn set_before_exec(&mut self, hook: Hook) {
-        self.settings.before_exec = Some(hook);
     }
 
     /// Starts the plugin and waits until it has said hello. Dropping the future leaves

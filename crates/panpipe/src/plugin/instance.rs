@@ -21,10 +21,10 @@ use crate::limits;
 use crate::link::{Link, over_pipe, over_stream};
 use crate::offers::Offers;
 use crate::session::{CloseReason, Config};
-use crate::sys::{ChildLimits, Hook, confine};
+use crate::sys::Confinement;
 
 /// What a host says of a plugin before it is started.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) name: Option<String>,
     pub(super) command: Command,
     pub(super) over_stdio: bool,
@@ -34,8 +34,7 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) handshake_timeout: Duration,
     pub(super) outputs: Outputs,
-    pub(super) child_limits: ChildLimits,
-    pub(super) before_exec: Option<Hook>,
+    pub(crate) confinement: Confinement,
 }
 
 /// What a plugin's processes are started from, one after the other.
@@ -87,7 +86,7 @@ impl Blueprint {
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let name = settings.name.unwrap_or_else(|| stem(command.as_std().get_program()));
         command.kill_on_drop(true).stderr(outputs.stderr.stdio());
-        confine(command.as_std_mut(), settings.child_limits, settings.before_exec);
+        settings.confinement.confine(command.as_std_mut());
         let inheritance = if settings.over_stdio {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             None

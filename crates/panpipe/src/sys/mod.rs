@@ -4,9 +4,9 @@
 //! Each system gives:
 //! - `told_to_end()`: ready when the process is told to end; `ready()` and
 //!   `stopping()`: what the service manager is told, if there is one;
-//! - `ChildLimits`, `confine(&mut Command, …)`: what a plugin's process is held to;
-//!   `spawn(…)`: starts it where it dies with this process; `Family`: it and its own
-//!   children, which can be waited for, told to end, and killed;
+//! - `Confinement`: what a plugin's process is held to; `spawn(…)`: starts it where it
+//!   dies with this process; `Family`: it and its own children, which can be waited
+//!   for, told to end, and killed;
 //! - `is_executable(…)`.
 
 #[cfg(unix)]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::net::{SendFlags, send};
 use rustix::process::Pid;
 
-use super::spawn::close_on_exec_from;
+use super::confinement::close_on_exec_from;
 
 /// Keeps a list of groups, and kills them at the end of its input.
 const SCRIPT: &str = r#"

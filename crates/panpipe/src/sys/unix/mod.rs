@@ -1,13 +1,14 @@
 //! Unix: signals, process groups, systemd.
 
-mod before_exec;
+mod confinement;
 mod family;
 mod guardian;
 mod program;
 mod service;
 mod spawn;
 
+pub(crate) use confinement::Confinement;
 pub(crate) use family::Family;
 pub(crate) use program::is_executable;
 pub(crate) use service::{ready, stopping, told_to_end};
-pub(crate) use spawn::{ChildLimits, Hook, confine, spawn};
+pub(crate) use spawn::spawn;

@@ -1,11 +1,13 @@
-//! Windows: ctrl-c, job objects. A hook before a program runs is Unix's alone.
+//! Windows: ctrl-c, job objects. Limits of a plugin's process are Unix's alone.
 
+mod confinement;
 mod family;
 mod program;
 mod service;
 mod spawn;
 
+pub(crate) use confinement::Confinement;
 pub(crate) use family::Family;
 pub(crate) use program::is_executable;
 pub(crate) use service::{ready, stopping, told_to_end};
-pub(crate) use spawn::{ChildLimits, Hook, confine, spawn};
+pub(crate) use spawn::spawn;

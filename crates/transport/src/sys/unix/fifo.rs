@@ -44,7 +44,9 @@ impl Drop for FifoName {
 /// A second descriptor rather than one that is both: opening a FIFO for both
 /// directions is Linux's own.
 #[derive(Debug)]
-pub(crate) struct HeldEnd(#[allow(dead_code, reason = "it is held")] OwnedFd);
+pub(crate) struct HeldEnd {
+    _fd: OwnedFd,
+}
 
 /// Makes the FIFO of a name, or takes over that of a reader that has died.
 pub(crate) fn bind_fifo(place: &Place) -> Result<(ReadHalf, HeldEnd, FifoName), BindError> {
@@ -73,7 +75,7 @@ pub(crate) fn bind_fifo(place: &Place) -> Result<(ReadHalf, HeldEnd, FifoName), 
         return Err(occupied(path));
     }
     let name = FifoName { path: path.to_owned(), inode: here, _locks: locks };
-    Ok((ReadHalf::new(read).map_err(io)?, HeldEnd(held), name))
+    Ok((ReadHalf::new(read).map_err(io)?, HeldEnd { _fd: held }, name))
 }
 
 /// Whether it is a FIFO that only this user has.
