@@ -1,12 +1,12 @@
 //! The programs of this package, started for a test.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::process::Process;
 use panpipe_tests::studio::StudioClient;
-use panpipe_tests::{PATIENCE, eventually, p99, unique_name};
+use panpipe_tests::{PATIENCE, eventually, unique_name};
 
 /// A server of the probe in a process of its own, ready for clients.
 pub(crate) fn server(settings: &[&str]) -> (Process, String) {
@@ -68,20 +68,7 @@ pub(crate) fn words_of(door: &Process) -> String {
     }
 }
 
-/// The p99 of small calls that are made one after the other until `until`.
-#[allow(dead_code, reason = "not every test program has neighbours")]
-pub(crate) async fn p99_of_calls(probe: &ProbeClient, until: impl Fn() -> bool) -> Duration {
-    let mut times = Vec::new();
-    while !until() || times.len() < 500 {
-        let start = Instant::now();
-        assert_eq!(probe.add(1, 2).await, Ok(3));
-        times.push(start.elapsed());
-    }
-    p99(times)
-}
-
 /// A studio in a process of its own, and a client of it.
-#[allow(dead_code, reason = "not every test program has streams")]
 pub(crate) async fn studio(settings: &[&str]) -> (Process, String, StudioClient) {
     let name = unique_name("studio");
     let mut command = Command::new(env!("CARGO_BIN_EXE_studio"));
@@ -92,26 +79,14 @@ pub(crate) async fn studio(settings: &[&str]) -> (Process, String, StudioClient)
 }
 
 /// Another client of a studio.
-#[allow(dead_code, reason = "not every test program has streams")]
 pub(crate) async fn studio_client(name: &str) -> StudioClient {
     StudioClient::connect(name).wait(Duration::from_secs(10)).await.expect("the studio listens")
 }
 
 /// Waits until nothing is left in the studio of what this client had it open.
-#[allow(dead_code, reason = "not every test program has streams")]
 pub(crate) async fn nothing_is_left(studio: &StudioClient) {
     eventually("every maker is dropped and every port closed", PATIENCE, async || {
         studio.alive().await.expect("the studio answers") == (0, 0)
     })
     .await;
-}
-
-/// A server behind hooks, in a process of its own.
-#[allow(dead_code, reason = "not every test program has hooks")]
-pub(crate) fn hooked(settings: &[&str]) -> (Process, String) {
-    let name = unique_name("hooked");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hooked"));
-    let process = Process::start(command.arg(&name).args(settings)).serving(&name);
-    process.wait_for("ready");
-    (process, name)
 }

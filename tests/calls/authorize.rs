@@ -8,7 +8,8 @@ use panpipe_tests::raw::{self, Raw, kind};
 use panpipe_tests::studio::StudioClient;
 use panpipe_tests::tracer::TracerClient;
 
-use crate::common::{client, hooked};
+use crate::common::client;
+use crate::hooked::hooked;
 
 /// The words of a call that was denied.
 fn denied<T: std::fmt::Debug>(result: Result<T, CallError>) -> String {

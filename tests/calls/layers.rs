@@ -15,7 +15,8 @@ use tower::ServiceBuilder;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 
-use crate::common::{client, hooked, server};
+use crate::common::{client, server};
+use crate::hooked::hooked;
 
 /// The words of a call that a layer gave up.
 fn given_up<T: std::fmt::Debug, E: std::fmt::Debug>(result: Result<T, CallError<E>>) -> String {

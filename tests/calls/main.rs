@@ -19,6 +19,7 @@ mod edges;
 mod failures;
 mod flush;
 mod from_dotnet;
+mod hooked;
 mod hub;
 mod identity;
 mod large_messages;

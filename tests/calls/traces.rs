@@ -10,7 +10,7 @@ use panpipe_tests::spans::{self, Ended};
 use panpipe_tests::tracer::{Tracer, TracerClient, Tracing};
 use panpipe_tests::unique_name;
 
-use crate::common::hooked;
+use crate::hooked::hooked;
 
 /// The parts of a `traceparent`: the trace, the span, the flags.
 fn parts(traceparent: &str) -> (String, String, String) {

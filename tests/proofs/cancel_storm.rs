@@ -1,9 +1,9 @@
 //! Proof 12: calls that are dropped as soon as they are made.
 
 use futures::FutureExt;
-use panpipe_tests::{PATIENCE, eventually, p99_bound, times};
+use panpipe_tests::{PATIENCE, eventually, p99_bound, p99_of_calls, times};
 
-use crate::common::{client, p99_of_calls, server};
+use crate::common::{client, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proof_12_a_storm_of_calls_and_cancels_stays_under_the_cap() {

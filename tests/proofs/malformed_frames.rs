@@ -1,11 +1,11 @@
 //! Proof 2: malformed frames, while others call.
 
 use panpipe_tests::raw::{self, Raw, kind};
-use panpipe_tests::{p99_bound, times};
+use panpipe_tests::{p99_bound, p99_of_calls, times};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::{client, p99_of_calls, server};
+use crate::common::{client, server};
 
 /// Bytes that look random and are the same every time.
 struct Noise(u64);

@@ -56,6 +56,17 @@ pub fn p99(mut times: Vec<Duration>) -> Duration {
     times[(times.len() * 99 / 100).min(times.len() - 1)]
 }
 
+/// The p99 of small calls that are made one after the other until `until`.
+pub async fn p99_of_calls(probe: &probe::ProbeClient, until: impl Fn() -> bool) -> Duration {
+    let mut times = Vec::new();
+    while !until() || times.len() < 500 {
+        let start = Instant::now();
+        assert_eq!(probe.add(1, 2).await, Ok(3));
+        times.push(start.elapsed());
+    }
+    p99(times)
+}
+
 /// The most that a neighbour's p99 may come to while somebody attacks. The
 /// promise is a multiple of what it was before. Where the attacker, the server
 /// and the neighbour share fewer processors than they keep busy, the time is the
