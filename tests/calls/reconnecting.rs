@@ -1,6 +1,5 @@
 //! Clients that outlive their server's process.
 
-use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use panpipe::{
 use panpipe_tests::ledger::{LedgerClient, Once, counted};
 use panpipe_tests::probe::{Probe, ProbeClient, Prober};
 use panpipe_tests::process::Process;
-use panpipe_tests::raw::{self, Raw, kind};
+use panpipe_tests::raw::{self, Raw, RawListener, kind};
 use panpipe_tests::studio::{Ear, Listener, ListenerClient};
 use panpipe_tests::{PATIENCE, eventually, system, unique_name};
 use rustix::process::Signal;
@@ -287,12 +286,9 @@ async fn what_cannot_be_encoded_says_so_though_there_was_no_connection_at_first(
 async fn a_stream_of_a_call_that_was_not_run_is_lost_with_it_and_told_so() {
     // A server that turns the call away, as one that ends does, and goes.
     let name = unique_name("turns-away");
-    drop(panpipe_transport::Listener::bind(&name).unwrap());
-    let path = raw::path_of(&name);
-    let listener = UnixListener::bind(&path).unwrap();
+    let listener = RawListener::bind(&name);
     let server = std::thread::spawn(move || {
-        let (socket, _) = listener.accept().unwrap();
-        let mut raw = Raw::over(socket);
+        let mut raw = listener.accept();
         raw.expect_magic();
         assert_eq!(raw.frame().kind, kind::HELLO);
         raw.send(raw::MAGIC);
@@ -315,7 +311,6 @@ async fn a_stream_of_a_call_that_was_not_run_is_lost_with_it_and_told_so() {
     tokio::time::timeout(PATIENCE, sender.closed()).await.expect("nobody holds the stream any more");
     drop(ledger);
     tokio::task::spawn_blocking(|| server.join()).await.unwrap().unwrap();
-    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]
@@ -452,14 +447,11 @@ async fn a_server_that_is_full_is_tried_again_until_there_is_a_place() {
 async fn a_method_that_its_server_does_not_survive_is_given_up() {
     // Each connection is cut as soon as the call has come.
     let name = unique_name("cuts");
-    drop(panpipe_transport::Listener::bind(&name).unwrap());
-    let path = raw::path_of(&name);
-    let listener = UnixListener::bind(&path).unwrap();
+    let listener = RawListener::bind(&name);
     let server = std::thread::spawn(move || {
         let mut calls = 0;
         loop {
-            let (socket, _) = listener.accept().unwrap();
-            let mut raw = Raw::over(socket);
+            let mut raw = listener.accept();
             raw.expect_magic();
             if raw.frame().kind != kind::HELLO {
                 return calls;
@@ -482,7 +474,6 @@ async fn a_method_that_its_server_does_not_survive_is_given_up() {
     let calls = tokio::task::spawn_blocking(|| server.join()).await.unwrap().unwrap();
     assert_eq!(calls, 6, "the first, and five more");
     drop(ledger);
-    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]

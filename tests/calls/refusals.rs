@@ -1,12 +1,11 @@
 //! Who cannot talk with each other hear why, on both sides.
 
-use std::os::unix::net::UnixListener;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use panpipe::{CallError, CloseReason, RefusalReason, ServiceClient};
 use panpipe_tests::probe::ProbeClient;
-use panpipe_tests::raw::{self, MAGIC, Raw, kind};
+use panpipe_tests::raw::{self, MAGIC, Raw, RawListener, kind};
 use panpipe_tests::unique_name;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -98,13 +97,9 @@ fn another_protocol_and_an_unknown_codec_are_refused_in_words() {
 #[tokio::test]
 async fn a_server_that_speaks_something_else_is_no_panpipe() {
     let name = unique_name("http");
-    // Makes the directory.
-    drop(panpipe_transport::Listener::bind(&name).unwrap());
-    let path = raw::path_of(&name);
-    let listener = UnixListener::bind(&path).unwrap();
+    let listener = RawListener::bind(&name);
     let server = std::thread::spawn(move || {
-        let (socket, _) = listener.accept().unwrap();
-        let mut raw = Raw::over(socket);
+        let mut raw = listener.accept();
         raw.expect_magic();
         raw.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         // The client closes, with a refusal of its own first.
@@ -116,7 +111,6 @@ async fn a_server_that_speaks_something_else_is_no_panpipe() {
     assert_eq!(refusal.reason, RefusalReason::NotPanpipe);
     drop(probe);
     assert_eq!(server.join().unwrap(), Some(kind::REFUSE));
-    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

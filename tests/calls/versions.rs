@@ -1,12 +1,12 @@
 //! Which version of a service is spoken, and who decides what it has.
 
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::StreamExt;
 use panpipe::{CallError, Hub, RefusalReason, RunningServer, Server, ServiceClient, Slow, call};
-use panpipe_tests::raw::{self, MAGIC, Raw, kind};
+use panpipe_tests::raw::{self, MAGIC, Raw, RawListener, kind};
 use panpipe_tests::{PATIENCE, eventually, unique_name};
 use tarpc::server::{BaseChannel, Channel};
 
@@ -258,12 +258,9 @@ async fn a_peer_that_knows_no_ranges_opens_services_and_has_them_opened() {
 #[tokio::test]
 async fn a_peer_that_knows_no_ranges_is_asked_for_the_newest() {
     let name = unique_name("shop");
-    // Makes the directory.
-    drop(panpipe_transport::Listener::bind(&name).unwrap());
-    let path = raw::path_of(&name);
-    let listener = UnixListener::bind(&path).unwrap();
+    let listener = RawListener::bind(&name);
     let server = tokio::task::spawn_blocking(move || {
-        let mut raw = Raw::over(listener.accept().unwrap().0);
+        let mut raw = listener.accept();
         raw.expect_magic();
         assert_eq!(raw.frame().kind, kind::HELLO);
         // What it reads of the call, before bytes that it passes over.
@@ -286,7 +283,6 @@ async fn a_peer_that_knows_no_ranges_is_asked_for_the_newest() {
     };
     assert!(why.contains("versions 3 to 4 was asked for, and version 9"), "{why}");
     server.await.unwrap();
-    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! A peer written from PROTOCOL.md alone, for bytes that panpipe's own client
 //! would never send. It shares no code with what it tests.
 
+use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -259,6 +261,35 @@ fn take_varint(bytes: &[u8]) -> (u64, &[u8]) {
         }
     }
     panic!("a varint is cut off");
+}
+
+/// Listens under a plain name, which is free again when this is dropped.
+#[derive(Debug)]
+pub struct RawListener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl RawListener {
+    /// Takes the name.
+    pub fn bind(name: &str) -> RawListener {
+        let path = path_of(name);
+        let directory = path.parent().expect("the name is in a directory");
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).expect("it can be made");
+        let listener = UnixListener::bind(&path).expect("the name is free");
+        RawListener { listener, path }
+    }
+
+    /// Waits for a client, of which nothing has been read.
+    pub fn accept(&self) -> Raw {
+        Raw::over(self.listener.accept().expect("a client connects").0)
+    }
+}
+
+impl Drop for RawListener {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// A connection of raw bytes.
