@@ -54,6 +54,10 @@ pub(crate) struct Driver {
     read_end: Option<CloseReason>,
     write_end: Option<CloseReason>,
     unflushed: bool,
+    /// Whether frames that have come had to wait.
+    held_up: bool,
+    /// Whether both hellos have passed.
+    greeted: bool,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
     /// How long the last words may take.
@@ -84,6 +88,8 @@ impl Driver {
             read_end: None,
             write_end: None,
             unflushed: false,
+            held_up: false,
+            greeted: false,
             timer: None,
             armed: None,
             linger: None,
@@ -106,20 +112,22 @@ impl Driver {
             if let Some(end) = &self.read_end {
                 return Poll::Ready(end.clone());
             }
-            if !self.take_frames() {
+            if self.held_up {
+                self.held_up = !self.take_frames();
+            }
+            if self.held_up {
                 // One-way calls wait: the end of one that runs wakes the driver.
                 return Poll::Pending;
             }
             match ready!(self.inbox.poll_fill(cx, Pin::new(&mut self.inlet))) {
                 Ok(0) => {
-                    self.take_frames();
                     self.read_end = Some(match self.inbox.eof() {
                         Ok(()) => CloseReason::Closed,
                         Err(_) => CloseReason::Truncated,
                     });
                 }
                 Ok(_) => {
-                    self.take_frames();
+                    self.held_up = !self.take_frames();
                     // What the batch has answered goes out before the next one.
                     self.session
                         .with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
@@ -544,6 +552,15 @@ impl Future for Driver {
             let core = &mut state.core;
             core.watch_goodbye(Instant::now);
             let next = core.next_timeout();
+            if !this.greeted && core.is_open() {
+                this.greeted = true;
+                if next.is_none() {
+                    // A runtime reads the clock each time it waits, as long as there is
+                    // any timer.
+                    this.timer = None;
+                    this.armed = None;
+                }
+            }
             let armed = match (this.armed, next) {
                 (Some(armed), Some(next)) => Some(armed.min(next)),
                 (armed, next) => armed.or(next),

@@ -35,18 +35,34 @@ fn pop_chosen(
     pool.try_with(pop).ok().flatten()
 }
 
-fn push(pool: &'static LocalKey<Pool>, buffer: Vec<u8>) {
+/// Where in a pool, whose top is lent first.
+#[derive(Clone, Copy)]
+enum At {
+    Top,
+    Bottom,
+}
+
+fn push(pool: &'static LocalKey<Pool>, buffer: Vec<u8>, at: At) {
     let _ = pool.try_with(|pool| {
         let mut pool = pool.borrow_mut();
-        if pool.len() < POOL_BUFFERS {
-            pool.push(buffer);
+        match at {
+            At::Bottom if pool.len() < POOL_BUFFERS => pool.insert(0, buffer),
+            At::Bottom => {}
+            At::Top => {
+                if pool.len() >= POOL_BUFFERS {
+                    pool.remove(0);
+                }
+                pool.push(buffer);
+            }
         }
     });
 }
 
-/// An empty buffer, with whatever capacity it was left with.
+/// An empty buffer, with whatever capacity it was left with: at least enough to be
+/// kept when it comes back.
+#[inline]
 pub(super) fn lend() -> Vec<u8> {
-    pop(&EMPTY).unwrap_or_default()
+    pop(&EMPTY).unwrap_or_else(|| Vec::with_capacity(LEAST))
 }
 
 /// The empty buffer with the largest capacity, for much at once.
@@ -90,10 +106,12 @@ pub(super) fn give_back(mut buffer: Vec<u8>) {
         return;
     }
     if buffer.len() >= READ_CHUNK {
-        push(&INITIALISED, buffer);
+        push(&INITIALISED, buffer, At::Top);
     } else {
         buffer.clear();
-        push(&EMPTY, buffer);
+        // The next message may be large: the larger ones are lent first.
+        let is_small = buffer.capacity() < READ_CHUNK;
+        push(&EMPTY, buffer, if is_small { At::Bottom } else { At::Top });
     }
 }
 
@@ -112,7 +130,7 @@ mod tests {
         give_back(Vec::with_capacity(5000));
         assert!(lend().capacity() >= 5000);
         give_back(Vec::with_capacity(POOL_BUFFER * 2));
-        assert_eq!(lend().capacity(), 0);
+        assert_eq!(lend().capacity(), LEAST);
         for _ in 0..POOL_BUFFERS * 2 {
             give_back(Vec::with_capacity(LEAST));
             give_back(vec![0; READ_CHUNK]);

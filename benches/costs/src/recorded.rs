@@ -1,0 +1,61 @@
+//! The costs that are recorded in the repository, and what may differ from them.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::count::Costs;
+
+/// How much dearer a call may be than is recorded: compilers differ, and so does how
+/// the system has the two processes take turns.
+const TOLERANCE: f64 = 0.05;
+/// The same where a fraction of a call of a thing is counted.
+const TOLERATED: f64 = 0.05;
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recorded.txt")
+}
+
+/// Writes the costs down.
+pub(crate) fn write(costs: &Costs) {
+    let mut text = String::new();
+    for (name, cost) in costs {
+        writeln!(text, "{name} {cost:.2}").expect("a string takes all");
+    }
+    std::fs::write(path(), &text).expect("the file can be written");
+    print!("{text}");
+}
+
+/// Tells each cost beside what is recorded. Fails if a call has become dearer.
+pub(crate) fn compare(costs: &Costs) -> ExitCode {
+    let text = std::fs::read_to_string(path()).expect("the costs are recorded: `-- record` does it");
+    let recorded: Costs = text
+        .lines()
+        .filter_map(|line| {
+            let (name, cost) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), cost.parse().ok()?))
+        })
+        .collect();
+    let mut is_dearer = false;
+    for (name, &cost) in costs {
+        let Some(&was) = recorded.get(name) else {
+            println!("{name}: {cost:.2}, not recorded");
+            is_dearer = true;
+            continue;
+        };
+        let verdict = if cost > was * (1.0 + TOLERANCE) + TOLERATED {
+            is_dearer = true;
+            "DEARER"
+        } else if cost < was * (1.0 - TOLERANCE) - TOLERATED {
+            "cheaper: record it"
+        } else {
+            "as recorded"
+        };
+        println!("{name}: {cost:.2}, was {was:.2}: {verdict}");
+    }
+    if is_dearer {
+        println!("a call has become dearer; if it has to be, `-- record` writes that down");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
