@@ -23,6 +23,7 @@ mod hooked;
 mod hub;
 mod identity;
 mod large_messages;
+mod latency;
 mod layers;
 mod limits;
 mod names;

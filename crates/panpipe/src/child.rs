@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{Peer, PipeStream, anonymous};
+use panpipe_transport::{Latency, Peer, PipeStream, anonymous};
 use thiserror::Error;
 
 use crate::client::{Client, ServiceClient};
@@ -39,7 +39,8 @@ pub(crate) const STDIO: &str = "stdio";
 /// # }
 /// ```
 pub fn spawn(command: Command) -> Spawn {
-    Spawn { command, limits: Limits::default(), offers: Offers::default() }
+    let (limits, latency) = (Limits::default(), Latency::default());
+    Spawn { command, limits, latency, offers: Offers::default() }
 }
 
 /// A child to be started.
@@ -48,6 +49,7 @@ pub fn spawn(command: Command) -> Spawn {
 pub struct Spawn {
     command: Command,
     limits: Limits,
+    latency: Latency,
     offers: Offers,
 }
 
@@ -55,6 +57,12 @@ impl Spawn {
     /// Lets the child call this service. Several may be offered.
     pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
         self.offers.add_shared(service);
+        self
+    }
+
+    /// How the connection waits for bytes on this side.
+    pub fn latency(mut self, latency: Latency) -> Self {
+        self.latency = latency;
         self
     }
 
@@ -74,7 +82,7 @@ impl Spawn {
     ///
     /// Outside a tokio runtime.
     pub fn start<C: ServiceClient>(self) -> Result<Child<C>, SpawnError> {
-        let Spawn { mut command, limits, offers } = self;
+        let Spawn { mut command, limits, latency, offers } = self;
         let program = command.get_program().to_string_lossy().into_owned();
         let (stream, ends) = anonymous::for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
@@ -86,7 +94,7 @@ impl Spawn {
         drop(passed);
         // Nobody has waited for it yet: the pid is its own.
         let peer = process.id().map_or_else(Peer::unknown, Peer::child);
-        let config = Config { limits, offers: offers.infos(), ..Config::dialer(C::info()) };
+        let config = Config { limits, latency, offers: offers.infos(), ..Config::dialer(C::info()) };
         let connection = over_pipe(stream.with_peer(peer), config).with_offers(offers).start();
         // The child may want to call first, and cannot before it has our hello.
         connection.say_hello();

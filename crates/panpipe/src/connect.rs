@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{Access, ConnectError, NameError, PipeName};
+use panpipe_transport::{Access, ConnectError, Latency, NameError, PipeName};
 
 use crate::backoff::Backoff;
 use crate::client::{Client, ServiceClient};
@@ -110,6 +110,12 @@ impl<C: Target> Connect<C> {
     /// name it is. It is checked before a byte is sent.
     pub fn trust(mut self, access: Access) -> Self {
         self.trust = Some(access);
+        self
+    }
+
+    /// How the connection waits for bytes on this side.
+    pub fn latency(mut self, latency: Latency) -> Self {
+        self.config.latency = latency;
         self
     }
 

@@ -62,7 +62,7 @@
 //!   and [`Connect::codec`].
 //!
 //! All of it needs a tokio runtime, of either kind. A runtime of one thread is the
-//! quicker one for few clients: see [`spin_for`].
+//! quicker one for few clients: see [`Latency`].
 
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -214,7 +214,7 @@ pub mod oneway;
 /// ```
 pub use panpipe_macros::service;
 pub use panpipe_transport::{
-    Access, AccessDenied, BindError, ConnectError, ImpersonateError, NameError, Peer, PipeName, spin_for,
+    Access, AccessDenied, BindError, ConnectError, ImpersonateError, Latency, NameError, Peer, PipeName,
 };
 
 pub use backoff::Backoff;

@@ -50,7 +50,7 @@ pub(crate) struct Prepared {
 /// Prepares a session over a pipe.
 pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
     let peer = stream.peer();
-    let (inlet, outlet) = of_pipe(stream);
+    let (inlet, outlet) = of_pipe(stream.with_latency(config.latency));
     prepare(config, peer, inlet, outlet)
 }
 

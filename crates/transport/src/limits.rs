@@ -41,6 +41,10 @@ pub const SPIN_MISSES: u32 = 4;
 pub const SPIN_SKIPS: u32 = 1024;
 /// Bytes that come sooner after it has given up were held up by it.
 pub const SPIN_HELD_UP: Duration = Duration::from_micros(60);
+/// How often in a row it looks for them each time it is its turn.
+pub const SPIN_LOOKS: u32 = 16;
+/// Others that share the processor with it, and take it for longer, have much to do.
+pub const SPIN_OVERRUN: Duration = Duration::from_micros(200);
 /// How many other connections of its thread may begin to wait meanwhile.
 pub const SPIN_CROWD: u32 = 8;
 /// For how long nobody begins to wait so after there were more.

@@ -1,24 +1,25 @@
 //! Waiting a moment for bytes that are about to come, before the thread sleeps:
-//! waking a processor that sleeps costs more than most calls.
+//! waking a thread that sleeps costs more than most calls.
 //!
-//! The wait blocks nobody. The reading task yields to the runtime, which runs
-//! what else there is, looks at its events, and polls the task again.
+//! The wait blocks nobody. The reading task yields to the runtime, which runs what else
+//! there is, looks at its events, and polls the task again. Then it looks for itself.
 
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Context;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::limits::{SPIN, SPIN_CROWD, SPIN_CROWDED, SPIN_HELD_UP, SPIN_MISSES, SPIN_SKIPS};
-
-/// How long a connection spins, in nanoseconds.
-static TIME: AtomicU64 = AtomicU64::new(SPIN.as_nanos() as u64);
+use crate::latency::Latency;
+use crate::limits::{
+    SPIN_CROWD, SPIN_CROWDED, SPIN_HELD_UP, SPIN_LOOKS, SPIN_MISSES, SPIN_OVERRUN, SPIN_SKIPS,
+};
+use crate::sys;
 
 thread_local! {
     static HERE: Cell<Here> = const { Cell::new(Here { spinner: None, others: 0, crowded: None }) };
@@ -54,29 +55,30 @@ impl Here {
     }
 }
 
-/// Sets for how long the connections of this process wait for the next bytes
-/// before they let their thread sleep; zero for not at all.
-///
-/// It is 100 µs unless set, which makes a call between two processors several
-/// times quicker. A connection that waits in vain a few times in a row stops for a
-/// while, one connection a thread waits at a time, and where the process has one
-/// processor none does.
-///
-/// Connections that stand already go on as they were.
-pub fn spin_for(time: Duration) {
-    TIME.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+/// What a connection does while it waits awake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Looks again and again: the other side runs on another processor.
+    Looking,
+    /// Lets the others run that share the processor, and looks then.
+    GivingWay,
 }
 
-/// The time that a connection spins that is made here and now.
-fn time() -> Duration {
+/// How a connection waits awake that is made here and now, if it does.
+fn way() -> Option<Way> {
     let alone_on_thread = Handle::try_current()
         .is_ok_and(|runtime| matches!(runtime.runtime_flavor(), RuntimeFlavor::CurrentThread));
     if !alone_on_thread {
-        return Duration::ZERO;
+        return None;
     }
-    static ALONE: OnceLock<bool> = OnceLock::new();
-    let alone = *ALONE.get_or_init(|| available_parallelism().map_or(1, usize::from) == 1);
-    if alone { Duration::ZERO } else { Duration::from_nanos(TIME.load(Ordering::Relaxed)) }
+    // A thread may be bound to one processor that others of the process are not.
+    if sys::ReadHalf::LOOKS && sys::is_single() {
+        return Some(Way::GivingWay);
+    }
+    // One, by the time that is rationed: there is none to spare.
+    static RATIONED: OnceLock<bool> = OnceLock::new();
+    let rationed = *RATIONED.get_or_init(|| available_parallelism().map_or(1, usize::from) == 1);
+    (!rationed).then_some(Way::Looking)
 }
 
 /// The spinning of one connection.
@@ -84,6 +86,9 @@ fn time() -> Duration {
 pub(crate) struct Spin {
     id: u32,
     time: Duration,
+    way: Way,
+    /// When it last had itself polled again.
+    asked: Option<Instant>,
     /// While it spins: when it gives up.
     until: Option<Instant>,
     /// How often in a row nothing came in time.
@@ -97,14 +102,18 @@ pub(crate) struct Spin {
 }
 
 impl Spin {
-    pub(crate) fn new() -> Self {
-        Spin::with_time(time())
+    pub(crate) fn new(latency: Latency) -> Self {
+        match way() {
+            Some(way) => Spin::with_time(latency.time(), way),
+            None => Spin::with_time(Duration::ZERO, Way::Looking),
+        }
     }
 
-    fn with_time(time: Duration) -> Self {
+    fn with_time(time: Duration, way: Way) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Spin { id, time, until: None, misses: 0, skip: 0, fresh: true, gave_up: None }
+        let (until, gave_up, asked) = (None, None, None);
+        Spin { id, time, way, asked, until, misses: 0, skip: 0, fresh: true, gave_up }
     }
 
     /// Bytes have come.
@@ -125,9 +134,42 @@ impl Spin {
     /// sleep.
     #[inline]
     pub(crate) fn wait(&mut self, cx: &mut Context<'_>) {
-        if !self.time.is_zero() && self.goes_on(Instant::now()) {
-            // Ready at its second poll, which is the next one of this task.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        if !self.time.is_zero() {
+            self.wait_awake(cx);
+        }
+    }
+
+    fn wait_awake(&mut self, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        if !self.goes_on(now) {
+            return;
+        }
+        self.asked = Some(now).filter(|_| sys::ReadHalf::LOOKS);
+        // Ready at its second poll, which is the next one of this task. A task that
+        // wakes itself would be polled before the runtime's main one.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+    }
+
+    /// How often to look whether bytes have come that the event loop has not told of.
+    /// Where the other side shares the processor, it has been let run before.
+    #[inline]
+    pub(crate) fn looks(&mut self) -> u32 {
+        match self.asked.take() {
+            None => 0,
+            Some(_) if self.way == Way::Looking => SPIN_LOOKS,
+            Some(asked) => {
+                sys::let_others_run();
+                self.others_ran(asked.elapsed());
+                1
+            }
+        }
+    }
+
+    /// Where others have much to do, who sleeps is let run sooner than who gave way.
+    fn others_ran(&mut self, time: Duration) {
+        if time > SPIN_OVERRUN {
+            self.skip = SPIN_SKIPS;
+            self.until = self.until.and_then(|until| until.checked_sub(self.time));
         }
     }
 
@@ -181,7 +223,7 @@ mod tests {
 
     #[test]
     fn it_spins_for_its_time_and_then_sleeps() {
-        let (mut spin, start) = (Spin::with_time(TIME), Instant::now());
+        let (mut spin, start) = (Spin::with_time(TIME, Way::Looking), Instant::now());
         assert!(spin.goes_on(start) && spin.goes_on(start + TIME / 2));
         assert!(!spin.goes_on(start + TIME));
     }
@@ -199,7 +241,7 @@ mod tests {
 
     #[test]
     fn without_bytes_it_does_not_spin_again() {
-        let (mut spin, now) = (Spin::with_time(TIME), Instant::now());
+        let (mut spin, now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
         assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
         assert!(!spin.goes_on(now + TIME * 2) && !spin.goes_on(now + TIME * 3));
         assert_eq!(comes_until_it_spins(&mut spin, now), 1);
@@ -207,7 +249,7 @@ mod tests {
 
     #[test]
     fn waiting_in_vain_is_given_up_for_longer_and_longer() {
-        let (mut spin, mut now) = (Spin::with_time(TIME), Instant::now());
+        let (mut spin, mut now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
         let mut slept_through = Vec::new();
         assert!(spin.goes_on(now));
         for _ in 0..30 {
@@ -226,7 +268,8 @@ mod tests {
 
     #[test]
     fn one_connection_a_thread_spins_at_a_time() {
-        let (mut one, mut other, now) = (Spin::with_time(TIME), Spin::with_time(TIME), Instant::now());
+        let (mut one, mut other, now) =
+            (Spin::with_time(TIME, Way::Looking), Spin::with_time(TIME, Way::Looking), Instant::now());
         assert!(one.goes_on(now) && !other.goes_on(now));
         one.arrived();
         assert!(other.goes_on(now) && !one.goes_on(now));
@@ -236,7 +279,7 @@ mod tests {
 
     #[test]
     fn who_was_held_up_by_it_is_not_again() {
-        let (mut spin, now) = (Spin::with_time(TIME), Instant::now());
+        let (mut spin, now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
         assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
         spin.came_after(SPIN_HELD_UP);
         assert_eq!(comes_until_it_spins(&mut spin, now), 1);
@@ -246,13 +289,41 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_way_stops_where_others_have_much_to_do() {
+        let now = Instant::now();
+        let mut spin = Spin::with_time(TIME, Way::GivingWay);
+        assert!(spin.goes_on(now));
+        spin.others_ran(SPIN_OVERRUN);
+        assert!(spin.goes_on(now));
+        spin.others_ran(SPIN_OVERRUN * 2);
+        assert!(!spin.goes_on(now));
+        assert_eq!(comes_until_it_spins(&mut spin, now), SPIN_SKIPS + 1);
+    }
+
+    #[test]
+    fn it_looks_for_itself_only_when_it_has_been_polled_again() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for (way, looks) in [(Way::Looking, SPIN_LOOKS), (Way::GivingWay, 1)] {
+            let mut spin = Spin::with_time(Duration::from_secs(60), way);
+            assert_eq!(spin.looks(), 0);
+            spin.wait(&mut cx);
+            let wanted = if sys::ReadHalf::LOOKS { looks } else { 0 };
+            assert_eq!((spin.looks(), spin.looks()), (wanted, 0));
+            spin.arrived();
+        }
+        let mut asleep = Spin::new(Latency::Asleep);
+        asleep.wait(&mut cx);
+        assert_eq!((asleep.looks(), asleep.until), (0, None));
+    }
+
+    #[test]
     fn where_many_wait_nobody_spins_for_a_while() {
-        let (mut one, now) = (Spin::with_time(TIME), Instant::now());
+        let (mut one, now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
         assert!(one.goes_on(now));
         for _ in 0..=SPIN_CROWD {
-            assert!(one.goes_on(now) && !Spin::with_time(TIME).goes_on(now));
+            assert!(one.goes_on(now) && !Spin::with_time(TIME, Way::Looking).goes_on(now));
         }
-        assert!(!one.goes_on(now) && !Spin::with_time(TIME).goes_on(now));
+        assert!(!one.goes_on(now) && !Spin::with_time(TIME, Way::Looking).goes_on(now));
         one.arrived();
         assert!(one.goes_on(now + SPIN_CROWDED));
     }

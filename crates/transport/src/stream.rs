@@ -1,11 +1,13 @@
 //! A duplex stream of bytes, whatever carries it, and its two halves.
 
+use std::hint;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::latency::Latency;
 use crate::peer::Peer;
 use crate::spin::Spin;
 use crate::sys;
@@ -54,6 +56,13 @@ impl PipeStream {
         self
     }
 
+    /// Sets how it waits for bytes, by which it is [`Latency::Adaptive`] otherwise.
+    #[must_use]
+    pub fn with_latency(mut self, latency: Latency) -> Self {
+        self.reader.set_latency(latency);
+        self
+    }
+
     /// The two directions, each on its own.
     #[must_use]
     pub fn into_split(self) -> (PipeReader, PipeWriter) {
@@ -70,7 +79,12 @@ pub struct PipeReader {
 
 impl PipeReader {
     pub(crate) fn new(half: sys::ReadHalf) -> Self {
-        PipeReader { half, spin: Spin::new() }
+        PipeReader { half, spin: Spin::new(Latency::default()) }
+    }
+
+    /// Sets how it waits for bytes. It takes up the runtime that this is called in.
+    pub fn set_latency(&mut self, latency: Latency) {
+        self.spin = Spin::new(latency);
     }
 
     /// Takes up the reading end whose handle a parent has passed on.
@@ -146,6 +160,15 @@ impl AsyncRead for PipeReader {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        for _ in 0..this.spin.looks() {
+            match this.half.try_read(buf.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => hint::spin_loop(),
+                read => {
+                    this.spin.arrived();
+                    return Poll::Ready(read.map(|n| buf.advance(n)));
+                }
+            }
+        }
         let read = this.half.poll_read(cx, buf);
         match read {
             Poll::Ready(_) => this.spin.arrived(),

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use panpipe_transport::Latency;
 use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -83,6 +84,12 @@ impl PluginBuilder {
     /// is kept, whatever [`Limits::idle_timeout`] says.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.config.limits = Limits { idle_timeout: None, ..limits };
+        self
+    }
+
+    /// How the connection waits for bytes on this side.
+    pub fn latency(mut self, latency: Latency) -> Self {
+        self.settings.config.latency = latency;
         self
     }
 

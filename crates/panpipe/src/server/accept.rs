@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{Access, Listener, PipeStream};
+use panpipe_transport::{Access, Latency, Listener, PipeStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
@@ -140,6 +140,7 @@ pub(super) struct ClientSetup {
     pub(super) offers: Offers,
     pub(super) load: Arc<Load>,
     pub(super) limits: Limits,
+    pub(super) latency: Latency,
     pub(super) hub: Hub,
     pub(super) callbacks: Callbacks,
 }
@@ -147,13 +148,14 @@ pub(super) struct ClientSetup {
 impl ClientSetup {
     async fn serve(self, stream: PipeStream, mut draining: watch::Receiver<bool>) {
         let peer = stream.peer();
-        let ClientSetup { access, offers, load, limits, hub, callbacks } = self;
+        let ClientSetup { access, offers, load, limits, latency, hub, callbacks } = self;
         let allowed = admission::check_peer(&peer, &access, limits.handshake_timeout).await;
         if let Err(refusal) = allowed {
             tracing::warn!(%peer, "a client is refused: {refusal}");
             return say_no(stream, refusal).await;
         }
-        let config = Config { limits, offers: offers.infos(), load: Some(load), ..Config::acceptor() };
+        let config =
+            Config { limits, latency, offers: offers.infos(), load: Some(load), ..Config::acceptor() };
         let prepared = over_pipe(stream, config).with_offers(offers);
         let membership = Membership::new(hub, callbacks, &prepared.connection);
         let (connection, driver) = prepared.on_open(membership.entrance()).into_parts();

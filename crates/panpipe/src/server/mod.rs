@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{Access, BindError, Listener, NameError, PipeName};
+use panpipe_transport::{Access, BindError, Latency, Listener, NameError, PipeName};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -108,6 +108,7 @@ pub struct Server {
     name: Result<PipeName, NameError>,
     offers: Offers,
     limits: Limits,
+    latency: Latency,
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
     access: Access,
@@ -132,6 +133,7 @@ impl Server {
             name: name.try_into().map_err(Into::into),
             offers: Offers::default(),
             limits: Limits::default(),
+            latency: Latency::default(),
             grace: limits::DRAIN,
             until: Box::pin(std::future::pending()),
             access: Access::default(),
@@ -302,6 +304,12 @@ impl Server {
         self
     }
 
+    /// How the connections wait for bytes on this side.
+    pub fn latency(mut self, latency: Latency) -> Self {
+        self.latency = latency;
+        self
+    }
+
     /// What each client may take.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -353,6 +361,7 @@ impl Server {
                 offers: self.offers,
                 load: Arc::new(Load::new(self.limits.max_calls_in_all)),
                 limits: self.limits,
+                latency: self.latency,
                 hub: self.hub,
                 callbacks: self.callbacks,
             },

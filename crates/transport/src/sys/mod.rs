@@ -14,6 +14,7 @@
 //!   `Passed`: how a child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
 //!   child takes it up;
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
+//! - `is_single()`: whether this thread has but one processor; `let_others_run()`;
 //! - `take_stdio()`: the process's standard streams;
 //! - `this_process()`, `child_process(pid)`, and `Connected`: what can be asked of a
 //!   connected peer; `user_name(uid)`;

@@ -17,7 +17,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use panpipe_transport::buffer::Outbox;
-use panpipe_transport::frame;
+use panpipe_transport::{Latency, frame};
 
 use super::calls::{CallState, Calls, Room};
 use super::close::CloseReason;
@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) offers: Arc<Vec<ServiceInfo>>,
     /// The calls of all peers together, if they are counted.
     pub(crate) load: Option<Arc<Load>>,
+    /// How a pipe waits for bytes.
+    pub(crate) latency: Latency,
 }
 
 impl Config {
@@ -70,7 +72,8 @@ impl Config {
     /// The side that was connected to, with the defaults.
     pub(crate) fn acceptor() -> Self {
         let (codec, limits) = (Codec::default(), Limits::default());
-        Config { role: Role::Acceptor, codec, limits, wants: None, offers: Arc::default(), load: None }
+        let (offers, latency) = (Arc::default(), Latency::default());
+        Config { role: Role::Acceptor, codec, limits, wants: None, offers, load: None, latency }
     }
 }
 

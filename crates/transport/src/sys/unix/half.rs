@@ -55,6 +55,9 @@ pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(ReadHalf, WriteHalf)> {
 }
 
 impl ReadHalf {
+    /// Whether it can be read without a word from the event loop.
+    pub(crate) const LOOKS: bool = true;
+
     /// Puts the reading end of a pipe to work.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&pipe)?;

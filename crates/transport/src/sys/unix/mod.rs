@@ -15,6 +15,7 @@ mod impersonate;
 mod listener;
 mod lock;
 mod place;
+mod processor;
 mod register;
 mod sigpipe;
 mod stdio;
@@ -28,6 +29,7 @@ pub(crate) use identity::{Connected, child_process, this_process, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
 pub(crate) use listener::{NamedListener, RetiredListener, connect};
 pub(crate) use place::Place;
+pub(crate) use processor::{is_single, let_others_run};
 pub(crate) use stdio::take_stdio;
 
 use std::io;

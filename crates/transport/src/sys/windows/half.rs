@@ -58,6 +58,10 @@ pub(super) fn of_handle(handle: OwnedHandle) -> io::Result<Pipe> {
 }
 
 impl ReadHalf {
+    /// Whether it can be read without a word from the event loop, which holds the
+    /// buffer that the system reads into.
+    pub(crate) const LOOKS: bool = false;
+
     /// Puts the reading end of a pipe to work.
     pub(crate) fn new(handle: OwnedHandle) -> io::Result<Self> {
         Ok(ReadHalf { pipe: Arc::new(of_handle(handle)?) })

@@ -35,6 +35,16 @@ use std::os::windows::io::OwnedHandle;
 /// An open pipe.
 pub(crate) type Handle = OwnedHandle;
 
+/// Whether this thread may run on but one processor: not asked, nobody would act on it.
+pub(crate) fn is_single() -> bool {
+    false
+}
+
+/// Lets others run that wait for this processor.
+pub(crate) fn let_others_run() {
+    std::thread::yield_now();
+}
+
 /// The standard streams cannot be waited for: they are not opened for it.
 pub(crate) fn take_stdio() -> io::Result<(ReadHalf, WriteHalf)> {
     Err(io::Error::new(
