@@ -94,7 +94,8 @@ impl Spawn {
         drop(passed);
         // Nobody has waited for it yet: the pid is its own.
         let peer = process.id().map_or_else(Peer::unknown, Peer::child);
-        let config = Config { limits, latency, offers: offers.infos(), ..Config::dialer(C::info()) };
+        let config =
+            Config { limits: Arc::new(limits), latency, offers: offers.infos(), ..Config::dialer(C::info()) };
         let connection = over_pipe(stream.with_peer(peer), config).with_offers(offers).start();
         // The child may want to call first, and cannot before it has our hello.
         connection.say_hello();

@@ -121,7 +121,7 @@ impl<C: Target> Connect<C> {
 
     /// What this side accepts from the server.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
+        self.config.limits = Arc::new(limits);
         self
     }
 

@@ -1,6 +1,7 @@
 //! The limits of a connection as a value. The defaults are
 //! `panpipe_transport::limits`, all on one screen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use panpipe_transport::limits::*;
@@ -79,7 +80,12 @@ impl Default for Limits {
 
 impl Limits {
     /// The same limits, each raised to the least that the protocol needs.
-    pub(crate) fn at_least_the_protocols(mut self) -> Self {
+    pub(crate) fn at_least_the_protocols(shared: Arc<Self>) -> Arc<Self> {
+        let raised = Limits::clone(&shared).raised();
+        if raised == *shared { shared } else { Arc::new(raised) }
+    }
+
+    fn raised(mut self) -> Self {
         self.max_message = self.max_message.max(FIRST_MESSAGE);
         self.max_calls = self.max_calls.max(1);
         self.max_call_bytes = self.max_call_bytes.max(1);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use panpipe_transport::buffer::FrameBuf;
-use panpipe_transport::{Peer, PipeStream, varint};
+use panpipe_transport::{Latency, Peer, PipeStream, varint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::carried::{self, Claims};
@@ -50,7 +50,11 @@ pub(crate) struct Prepared {
 /// Prepares a session over a pipe.
 pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
     let peer = stream.peer();
-    let (inlet, outlet) = of_pipe(stream.with_latency(config.latency));
+    let (inlet, outlet) = of_pipe(match config.latency {
+        // As it is made.
+        Latency::Adaptive => stream,
+        other => stream.with_latency(other),
+    });
     prepare(config, peer, inlet, outlet)
 }
 

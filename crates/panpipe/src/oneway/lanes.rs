@@ -92,10 +92,11 @@ impl Lanes {
 
 fn open_lane(offered: &Offered, codec: Codec, limits: &Limits, drivers: &mut JoinSet<CloseReason>) -> Lane {
     let (ours, theirs) = tokio::io::duplex(RECORDS_READ);
-    let config = Config { limits: limits.clone(), offers: offered.offers.infos(), ..Config::acceptor() };
+    let config =
+        Config { limits: Arc::new(limits.clone()), offers: offered.offers.infos(), ..Config::acceptor() };
     let (answers, driver) = over_stream(theirs, config).with_offers(offered.offers.clone()).into_parts();
     drivers.spawn(driver);
     let own = Limits { queued_bytes: RECORDS_READ, max_ports: 0, ..Limits::default() };
-    let config = Config { codec, limits: own, ..Config::dialer(offered.info.clone()) };
+    let config = Config { codec, limits: Arc::new(own), ..Config::dialer(offered.info.clone()) };
     Lane { calls: over_stream(ours, config).start(), answers }
 }

@@ -83,7 +83,7 @@ impl PluginBuilder {
     /// What this side accepts from the plugin. One over whose connection nothing passes
     /// is kept, whatever [`Limits::idle_timeout`] says.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.settings.config.limits = Limits { idle_timeout: None, ..limits };
+        self.settings.config.limits = Arc::new(Limits { idle_timeout: None, ..limits });
         self
     }
 

@@ -6,23 +6,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panpipe_transport::{Access, Latency, Listener, PipeStream};
+use panpipe_transport::{Listener, PipeStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use super::admission;
-use crate::error::{Refusal, RefusalReason};
-use crate::hub::{Callbacks, Hub, Membership};
-use crate::limits::{self, Limits};
+use super::client::ClientSetup;
+use super::draining::Draining;
+use crate::error::Refusal;
+use crate::limits;
 use crate::link::over_pipe;
-use crate::offers::Offers;
-use crate::session::{CloseReason, Config, Load};
+use crate::session::Config;
 use crate::sys;
 
 pub(super) struct Accept {
     pub(super) listener: Listener,
-    pub(super) setup: ClientSetup,
+    pub(super) setup: Arc<ClientSetup>,
     pub(super) grace: Duration,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) until: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -31,7 +31,7 @@ pub(super) struct Accept {
 impl Accept {
     pub(super) async fn run(self) {
         let Accept { listener, setup, grace, mut stopping, mut until } = self;
-        let (drain, draining) = watch::channel(false);
+        let draining = Arc::new(Draining::default());
         let mut clients = JoinSet::new();
         let mut refusals = JoinSet::new();
         let mut pause = Pause::default();
@@ -40,7 +40,7 @@ impl Accept {
                 accepted = listener.accept_any(), if !pause.is_on() => match accepted {
                     Ok(stream) if clients.len() < setup.limits.max_clients => {
                         pause = Pause::default();
-                        clients.spawn(setup.clone().serve(stream, draining.clone()));
+                        clients.spawn(Arc::clone(&setup).serve(stream, Arc::clone(&draining)));
                     }
                     Ok(stream) => refuse(&mut refusals, stream, admission::too_many(clients.len())),
                     Err(error) => pause.begin(&error, &listener),
@@ -57,7 +57,7 @@ impl Accept {
         // The name is free from here on, a successor can take it. Who had come to this
         // server, and had not been let in, is told to come again.
         let mut retired = listener.retire();
-        drain.send_replace(true);
+        draining.begin();
         // What cannot be accepted is turned away with the socket.
         while let Ok(Some(stream)) = retired.accept_any() {
             refuse(&mut refusals, stream, admission::draining());
@@ -82,7 +82,7 @@ fn refuse(refusals: &mut JoinSet<()>, stream: PipeStream, refusal: Refusal) {
     }
 }
 
-async fn say_no(stream: PipeStream, refusal: Refusal) {
+pub(super) async fn say_no(stream: PipeStream, refusal: Refusal) {
     let (connection, driver) = over_pipe(stream, Config::acceptor()).into_parts();
     connection.refuse(refusal);
     driver.await;
@@ -130,50 +130,5 @@ impl Pause {
             None => std::future::pending().await,
         }
         self.sleep = None;
-    }
-}
-
-/// What each client is served with.
-#[derive(Clone)]
-pub(super) struct ClientSetup {
-    pub(super) access: Access,
-    pub(super) offers: Offers,
-    pub(super) load: Arc<Load>,
-    pub(super) limits: Limits,
-    pub(super) latency: Latency,
-    pub(super) hub: Hub,
-    pub(super) callbacks: Callbacks,
-}
-
-impl ClientSetup {
-    async fn serve(self, stream: PipeStream, mut draining: watch::Receiver<bool>) {
-        let peer = stream.peer();
-        let ClientSetup { access, offers, load, limits, latency, hub, callbacks } = self;
-        let allowed = admission::check_peer(&peer, &access, limits.handshake_timeout).await;
-        if let Err(refusal) = allowed {
-            tracing::warn!(%peer, "a client is refused: {refusal}");
-            return say_no(stream, refusal).await;
-        }
-        let config =
-            Config { limits, latency, offers: offers.infos(), load: Some(load), ..Config::acceptor() };
-        let prepared = over_pipe(stream, config).with_offers(offers);
-        let membership = Membership::new(hub, callbacks, &prepared.connection);
-        let (connection, driver) = prepared.on_open(membership.entrance()).into_parts();
-        tokio::pin!(driver);
-        let reason = tokio::select! {
-            reason = &mut driver => reason,
-            _ = told(&mut draining) => {
-                connection.drain();
-                driver.await
-            }
-        };
-        match &reason {
-            CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
-            | CloseReason::Closed
-            | CloseReason::Local
-            | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
-            other => tracing::warn!(%peer, "a client was lost: {other}"),
-        }
-        membership.end(reason);
     }
 }

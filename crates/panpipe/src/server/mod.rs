@@ -2,6 +2,8 @@
 
 mod accept;
 mod admission;
+mod client;
+mod draining;
 mod running;
 
 use std::future::Future;
@@ -16,8 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
+use self::accept::Accept;
 pub(crate) use self::accept::told;
-use self::accept::{Accept, ClientSetup};
+use self::client::ClientSetup;
 pub use self::running::RunningServer;
 use crate::call_info::CallInfo;
 use crate::connection::Connection;
@@ -356,15 +359,15 @@ impl Server {
         let hub = self.hub.clone();
         let accept = Accept {
             listener,
-            setup: ClientSetup {
+            setup: Arc::new(ClientSetup {
                 access: self.access,
                 offers: self.offers,
                 load: Arc::new(Load::new(self.limits.max_calls_in_all)),
-                limits: self.limits,
+                limits: Arc::new(self.limits),
                 latency: self.latency,
                 hub: self.hub,
                 callbacks: self.callbacks,
-            },
+            }),
             grace: self.grace,
             stopping,
             until: self.until,

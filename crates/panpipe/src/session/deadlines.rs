@@ -55,6 +55,13 @@ impl Deadlines {
         (first.key().at <= now).then(|| first.remove())
     }
 
+    /// Gives up the memory of what has been, where nothing is left.
+    pub(crate) fn shrink(&mut self) {
+        if self.entries.is_empty() {
+            self.entries = BTreeMap::new();
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }

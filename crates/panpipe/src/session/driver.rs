@@ -40,19 +40,19 @@ pub(crate) struct Driver {
     inbox: Inbox,
     /// Calls whose handlers wait to be started until the peer reads its replies.
     /// How many, and of how many bytes, is bounded as for calls that run.
-    parked: VecDeque<Parked>,
+    parked: Waiting,
     /// One-way calls whose handlers wait to be started until fewer run.
-    oneways: VecDeque<Parked>,
+    oneways: Waiting,
     magic_seen: bool,
     /// The frame that is being read straight to where it, or the message that it is
     /// a part of, is put together.
     diverted: Option<Header>,
     /// What the connection has ended with, where one-way calls that had come are
     /// still to be run.
-    ended: Option<CloseReason>,
+    ended: Option<Box<CloseReason>>,
     /// What the stream ended or failed with; nothing more is read.
-    read_end: Option<CloseReason>,
-    write_end: Option<CloseReason>,
+    read_end: Option<Box<CloseReason>>,
+    write_end: Option<Box<CloseReason>>,
     unflushed: bool,
     /// Whether frames that have come had to wait.
     held_up: bool,
@@ -80,8 +80,8 @@ impl Driver {
             on_open: None,
             inlet,
             inbox: Inbox::default(),
-            parked: VecDeque::new(),
-            oneways: VecDeque::new(),
+            parked: Waiting::default(),
+            oneways: Waiting::default(),
             magic_seen: false,
             diverted: None,
             ended: None,
@@ -110,7 +110,7 @@ impl Driver {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
             if let Some(end) = &self.read_end {
-                return Poll::Ready(end.clone());
+                return Poll::Ready(CloseReason::clone(end));
             }
             if self.held_up {
                 self.held_up = !self.take_frames();
@@ -121,10 +121,10 @@ impl Driver {
             }
             match ready!(self.inbox.poll_fill(cx, Pin::new(&mut self.inlet))) {
                 Ok(0) => {
-                    self.read_end = Some(match self.inbox.eof() {
+                    self.read_end = Some(Box::new(match self.inbox.eof() {
                         Ok(()) => CloseReason::Closed,
                         Err(_) => CloseReason::Truncated,
-                    });
+                    }));
                 }
                 Ok(_) => {
                     self.held_up = !self.take_frames();
@@ -132,7 +132,7 @@ impl Driver {
                     self.session
                         .with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
                 }
-                Err(error) => self.read_end = Some(lost(&error)),
+                Err(error) => self.read_end = Some(Box::new(lost(&error))),
             }
         }
     }
@@ -279,7 +279,12 @@ impl Driver {
     }
 
     /// Writes what is queued, as far as it goes.
-    fn write(state: &mut State, cx: &mut Context<'_>, end: &mut Option<CloseReason>, unflushed: &mut bool) {
+    fn write(
+        state: &mut State,
+        cx: &mut Context<'_>,
+        end: &mut Option<Box<CloseReason>>,
+        unflushed: &mut bool,
+    ) {
         let State { core, outlet } = state;
         let mut turn = 0;
         while end.is_none() {
@@ -303,9 +308,9 @@ impl Driver {
                     core.after_write();
                 }
                 Poll::Ready(Ok(_)) => {
-                    *end = Some(CloseReason::Io("the stream takes no more bytes".to_owned()))
+                    *end = Some(Box::new(CloseReason::Io("the stream takes no more bytes".to_owned())))
                 }
-                Poll::Ready(Err(error)) => *end = Some(lost(&error)),
+                Poll::Ready(Err(error)) => *end = Some(Box::new(lost(&error))),
                 Poll::Pending => break,
             }
         }
@@ -314,7 +319,7 @@ impl Driver {
         if *unflushed && end.is_none() {
             match outlet.poll_flush(cx) {
                 Poll::Ready(Ok(())) => *unflushed = false,
-                Poll::Ready(Err(error)) => *end = Some(lost(&error)),
+                Poll::Ready(Err(error)) => *end = Some(Box::new(lost(&error))),
                 Poll::Pending => {}
             }
         }
@@ -370,7 +375,7 @@ impl Driver {
         if let CloseReason::Refused(refusal) = &reason {
             self.counted.refused(refusal.reason);
         }
-        self.ended = Some(reason);
+        self.ended = Some(Box::new(reason));
         self.poll_ended(cx)
     }
 
@@ -379,7 +384,7 @@ impl Driver {
         loop {
             self.start_parked();
             if self.oneways.is_empty() {
-                return Poll::Ready(self.ended.take().unwrap_or(CloseReason::Local));
+                return Poll::Ready(self.ended.take().map_or(CloseReason::Local, |reason| *reason));
             }
             let can_start = self.session.with(|state| {
                 state.core.driver_waits(cx.waker(), None);
@@ -429,6 +434,34 @@ fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
     Some(header)
 }
 
+/// Calls that wait, in their order. Mostly there is none.
+#[derive(Default)]
+struct Waiting(Option<Box<VecDeque<Parked>>>);
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn front(&self) -> Option<&Parked> {
+        self.0.as_ref()?.front()
+    }
+
+    fn push_back(&mut self, parked: Parked) {
+        self.0.get_or_insert_default().push_back(parked);
+    }
+
+    fn pop_front(&mut self) -> Option<Parked> {
+        let parked = self.0.as_mut()?.pop_front();
+        self.0.take_if(|waiting| waiting.is_empty());
+        parked
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Parked> {
+        self.0.iter().flat_map(|waiting| waiting.iter())
+    }
+}
+
 /// A call that was let in and whose handler has not been started.
 struct Parked {
     incoming: Incoming,
@@ -468,7 +501,7 @@ impl Admitted {
         self,
         session: &Arc<Session>,
         services: &mut Services,
-        (parked, oneways): (&mut VecDeque<Parked>, &mut VecDeque<Parked>),
+        (parked, oneways): (&mut Waiting, &mut Waiting),
         args: &[u8],
     ) {
         let Admitted { incoming, codec, has_room } = self;
@@ -583,7 +616,7 @@ impl Future for Driver {
         // A peer that has gone may have said why: its words, or its end, are on
         // their way where writing fails already.
         if (over || this.write_end.is_some()) && this.has_lingered(cx) {
-            let end = this.write_end.take().unwrap_or(CloseReason::Local);
+            let end = this.write_end.take().map_or(CloseReason::Local, |reason| *reason);
             return this.finish(cx, end);
         }
         if can_start {

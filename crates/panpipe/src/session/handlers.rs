@@ -85,6 +85,10 @@ impl Handlers {
     pub(crate) fn add(&mut self, id: u32, bytes: usize, deadline: Option<Ticket>) -> Option<ReplyTo> {
         let index = id as usize;
         if index >= self.by_id.len() {
+            if index == 0 {
+                // Most connections have one call at a time.
+                self.by_id.reserve_exact(1);
+            }
             self.by_id.resize_with(index + 1, || None);
         }
         let place = &mut self.by_id[index];

@@ -30,7 +30,7 @@ pub struct Inbox {
     end: usize,
     /// The frame that was last peeked at.
     peeked: usize,
-    diverted: Option<Diverted>,
+    diverted: Option<Box<Diverted>>,
     /// A diverted frame has come to its end, and no other has been seen since.
     expects_another: bool,
 }
@@ -233,7 +233,7 @@ impl Inbox {
             self.begun(usize::MAX).ok().flatten().expect("a frame is diverted when it has begun");
         into.align(HEAD + skip);
         into.append(&body[skip..]);
-        self.diverted = Some(Diverted { into, missing: size - body.len() });
+        self.diverted = Some(Box::new(Diverted { into, missing: size - body.len() }));
         (self.start, self.end, self.peeked) = (0, 0, 0);
         self.rest();
     }

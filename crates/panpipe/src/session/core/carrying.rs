@@ -52,7 +52,7 @@ impl Core {
                 if self.ports.open_own() + offers.len() > most {
                     return Err(PutError::Ports);
                 }
-                let limits = (self.own_ports, self.peer_ports);
+                let limits = (PortLimits::from(&*self.limits), self.peer_ports);
                 Some(open(&mut self.ports, limits, frame.out(), start, *offers))
             }
         };
@@ -117,7 +117,7 @@ impl Core {
             let port = varint::take(&mut trailer).ok_or(UNREADABLE)?;
             let (mut items, mut version) = (0, None);
             let end = match kind {
-                PortKind::Stream => End::Reading(Reading::new(self.own_ports, None)),
+                PortKind::Stream => End::Reading(Reading::new(self.own_ports(), None)),
                 PortKind::Sender => {
                     items = varint::take(&mut trailer).ok_or(UNREADABLE)?;
                     End::Writing(Writing::new(self.peer_ports, Some(items)))

@@ -53,7 +53,7 @@ pub(crate) enum Role {
 pub(crate) struct Config {
     pub(crate) role: Role,
     pub(crate) codec: Codec,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) wants: Option<ServiceInfo>,
     /// Every service that the peer may ask for.
     pub(crate) offers: Arc<Vec<ServiceInfo>>,
@@ -71,7 +71,7 @@ impl Config {
 
     /// The side that was connected to, with the defaults.
     pub(crate) fn acceptor() -> Self {
-        let (codec, limits) = (Codec::default(), Limits::default());
+        let (codec, limits) = (Codec::default(), Arc::default());
         let (offers, latency) = (Arc::default(), Latency::default());
         Config { role: Role::Acceptor, codec, limits, wants: None, offers, load: None, latency }
     }
@@ -190,8 +190,9 @@ pub(crate) struct Root {
 pub(crate) struct Core {
     role: Role,
     codec: Codec,
-    hello: Hello,
-    limits: Limits,
+    /// What this side says of itself, until both hellos have passed.
+    hello: Option<Box<Hello>>,
+    limits: Arc<Limits>,
     phase: Phase,
     /// What the peer takes; the protocol's least until its hello is here.
     room: Room,
@@ -221,9 +222,7 @@ pub(crate) struct Core {
     /// What the session has said by itself and the peer may not have read.
     words: Words,
     ports: Ports,
-    /// What this side takes of ports, and what the peer does: nothing until its
-    /// hello is here.
-    own_ports: PortLimits,
+    /// What the peer takes of ports: nothing until its hello is here.
     peer_ports: PortLimits,
     /// All that the peer may ask for, and which of it the root port is.
     offers: Arc<Vec<ServiceInfo>>,
@@ -256,7 +255,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: Config) -> Self {
-        let limits = config.limits.at_least_the_protocols();
+        let limits = Limits::at_least_the_protocols(config.limits);
         let offered = (config.offers.len() == 1).then(|| config.offers[0].clone());
         // Who calls it without asking for it speaks the newest version.
         let root = offered.as_ref().map(|only| Root { index: 0, version: only.version() });
@@ -267,8 +266,7 @@ impl Core {
         Core {
             role: config.role,
             codec: config.codec,
-            hello,
-            own_ports: PortLimits::from(&limits),
+            hello: Some(Box::new(hello)),
             peer_ports: PortLimits::default(),
             ports: Ports::new(config.role),
             offers: config.offers,
@@ -538,6 +536,12 @@ impl Core {
     /// What the peer offers at its root port, once its hello is here.
     pub(crate) fn peer_offers(&self) -> Option<&ServiceInfo> {
         self.peer_offers.as_deref()
+    }
+
+    /// What this side takes of ports.
+    #[inline]
+    fn own_ports(&self) -> PortLimits {
+        PortLimits::from(&*self.limits)
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -42,15 +42,17 @@ impl Core {
             self.deadlines.remove(ticket);
         }
         self.outbox.append().extend_from_slice(&MAGIC);
-        let hello = self.hello.clone();
+        let Some(hello) = self.hello.take() else { return };
         self.put_frame(Kind::Hello, 0, |out| hello.encode(out));
+        self.hello = Some(hello);
     }
 
     fn on_hello(&mut self, body: &[u8], now: &mut dyn FnMut() -> Instant) {
         let Some(peer) = Hello::decode(body) else {
             return self.violation("the hello cannot be read");
         };
-        if let Err(refusal) = self.hello.check(&peer) {
+        let Some(own) = &self.hello else { return };
+        if let Err(refusal) = own.check(&peer) {
             return self.refuse(refusal);
         }
         if let Some(wanted) = &peer.wants {
@@ -59,16 +61,19 @@ impl Core {
                 Err(refusal) => return self.refuse(refusal),
             }
         }
-        self.hello.offers = self.root.map(|root| self.offers[root.index].clone());
-        self.version = self.hello.version_called(&peer);
+        let Some(own) = &mut self.hello else { return };
+        own.offers = self.root.map(|root| self.offers[root.index].clone());
+        self.version = own.version_called(&peer);
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
         self.peer_traces = peer.features & TAKES_TRACES != 0;
         if self.role == Role::Acceptor {
             self.codec = Codec::from_id(peer.codec).unwrap_or(self.codec);
-            self.hello.codec = peer.codec;
+            own.codec = peer.codec;
             self.put_hello();
         }
+        self.hello = None;
+        self.deadlines.shrink();
         self.phase = Phase::Open;
         if self.limits.idle_timeout.is_some() {
             self.watch_idleness(now());

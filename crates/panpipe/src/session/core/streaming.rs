@@ -64,7 +64,7 @@ impl Core {
     pub(crate) fn is_special(&self, header: &Header, frame: &[u8]) -> bool {
         header.carries
             || frame.len() >= limits::READ_CHUNK / 4
-            || frame.len() as u64 > self.own_ports.bytes / 2
+            || frame.len() as u64 > self.own_ports().bytes / 2
     }
 
     /// Takes an item off the wire that is not special.
@@ -102,7 +102,8 @@ impl Core {
             self.violation("an item came where a hello belongs");
             return None;
         }
-        let came = self.ports.item_came(header.port, len as u64, header.id == CALLED_FOR, self.own_ports);
+        let own = self.own_ports();
+        let came = self.ports.item_came(header.port, len as u64, header.id == CALLED_FOR, own);
         if let Err(why) = came {
             self.violation(why);
         }

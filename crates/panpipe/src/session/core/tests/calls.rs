@@ -347,7 +347,7 @@ fn a_trace_goes_with_a_call_and_the_first_one_waits_until_it_is_known_to_be_take
 #[test]
 fn a_peer_that_takes_no_traces_gets_none() {
     let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
-    theirs.core.hello.features = 0;
+    theirs.core.hello.as_mut().unwrap().features = 0;
     let mut key = None;
     assert!(traced_call(&mut ours, &mut key, b"x").is_pending());
     theirs.hears(&ours.sends());

@@ -31,7 +31,7 @@ impl Side {
             Role::Dialer => Config::dialer(store),
             Role::Acceptor => Config { offers: Arc::new(vec![store]), ..Config::acceptor() },
         };
-        Side::with(Config { limits, ..config })
+        Side::with(Config { limits: Arc::new(limits), ..config })
     }
 
     fn with(config: Config) -> Side {

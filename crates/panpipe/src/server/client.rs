@@ -1,0 +1,120 @@
+//! One client of a server, from its arrival to its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use panpipe_transport::{Access, Latency, PipeStream};
+
+use super::accept::say_no;
+use super::admission;
+use super::draining::{Draining, ToBeTold};
+use crate::error::{Refusal, RefusalReason};
+use crate::hub::{Callbacks, Hub, Membership};
+use crate::limits::Limits;
+use crate::link::{Link, over_pipe};
+use crate::offers::Offers;
+use crate::session::{CloseReason, Config, Driver, Load};
+
+/// What each client is served with.
+pub(super) struct ClientSetup {
+    pub(super) access: Access,
+    pub(super) offers: Offers,
+    pub(super) load: Arc<Load>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) latency: Latency,
+    pub(super) hub: Hub,
+    pub(super) callbacks: Callbacks,
+}
+
+impl ClientSetup {
+    /// The task of a client that has come.
+    pub(super) fn serve(
+        self: Arc<Self>,
+        stream: PipeStream,
+        draining: Arc<Draining>,
+    ) -> impl Future<Output = ()> + Send {
+        Client::Coming(Box::pin(self.let_in(stream, draining)))
+    }
+
+    /// Has a client's connection run if it may call. If not it is told so.
+    async fn let_in(self: Arc<Self>, stream: PipeStream, draining: Arc<Draining>) -> Option<Served> {
+        let peer = stream.peer();
+        let allowed = admission::check_peer(&peer, &self.access, self.limits.handshake_timeout).await;
+        if let Err(refusal) = allowed {
+            tracing::warn!(%peer, "a client is refused: {refusal}");
+            say_no(stream, refusal).await;
+            return None;
+        }
+        let config = Config {
+            limits: Arc::clone(&self.limits),
+            latency: self.latency,
+            offers: self.offers.infos(),
+            load: Some(Arc::clone(&self.load)),
+            ..Config::acceptor()
+        };
+        let prepared = over_pipe(stream, config).with_offers(self.offers.clone());
+        let membership = Membership::new(self.hub.clone(), self.callbacks.clone(), &prepared.connection);
+        let (link, driver) = prepared.on_open(membership.entrance()).into_parts();
+        Some(Served { driver, _to_be_told: draining.add(&link), link, membership: Some(membership) })
+    }
+}
+
+/// A client's task: as small as what it does, since most clients do nothing most of the
+/// time.
+enum Client {
+    Coming(Pin<Box<dyn Future<Output = Option<Served>> + Send>>),
+    Served(Served),
+}
+
+impl Future for Client {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if let Client::Coming(coming) = this {
+            match ready!(coming.as_mut().poll(cx)) {
+                Some(served) => *this = Client::Served(served),
+                None => return Poll::Ready(()),
+            }
+        }
+        match this {
+            Client::Coming(_) => Poll::Pending,
+            Client::Served(served) => served.poll(cx),
+        }
+    }
+}
+
+/// A client that has been let in.
+struct Served {
+    driver: Driver,
+    /// Keeps the connection for as long as the client does.
+    link: Arc<Link>,
+    _to_be_told: ToBeTold,
+    /// None once it has ended.
+    membership: Option<Membership>,
+}
+
+impl Served {
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reason = ready!(Pin::new(&mut self.driver).poll(cx));
+        self.ended(reason);
+        Poll::Ready(())
+    }
+
+    fn ended(&mut self, reason: CloseReason) {
+        let peer = self.link.peer();
+        match &reason {
+            CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
+            | CloseReason::Closed
+            | CloseReason::Local
+            | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
+            other => tracing::warn!(%peer, "a client was lost: {other}"),
+        }
+        if let Some(membership) = self.membership.take() {
+            membership.end(reason);
+        }
+    }
+}
