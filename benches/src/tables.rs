@@ -1,5 +1,6 @@
 //! The figures as tables of Markdown.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::job::{WORKS, Work};
@@ -27,7 +28,11 @@ pub fn median_of(results: &Results, key: Key) -> Option<f64> {
 }
 
 fn table(text: &mut String, results: &Results, work: Work, name: &str, figure: usize) {
-    let get = |peer, setting| results.get(Key { work, peer, setting, figure });
+    // What could not be counted is not shown.
+    let get = |peer, setting| {
+        let values = results.get(Key { work, peer, setting, figure })?;
+        values.rounds.iter().any(|value| value.is_finite()).then_some(values)
+    };
     let settings: Vec<_> = SETTINGS
         .into_iter()
         .filter(|(setting, _)| PEERS.iter().any(|(peer, _)| get(*peer, *setting).is_some()))
@@ -36,6 +41,10 @@ fn table(text: &mut String, results: &Results, work: Work, name: &str, figure: u
         return;
     }
     let _ = writeln!(text, "**{}: {}, {}**\n", name.to_uppercase(), describe(work), work.figures()[figure]);
+    let all =
+        PEERS.iter().flat_map(|(peer, _)| settings.iter().filter_map(|(setting, _)| get(*peer, *setting)));
+    let dates: BTreeSet<_> = all.map(|values| values.run.as_str()).collect();
+    let _ = writeln!(text, "{}\n", dates.into_iter().collect::<Vec<_>>().join(", "));
     let _ = write!(text, "| |");
     for (_, setting) in &settings {
         let setting = setting.replace('-', " ").replace("cpu", "CPU");
@@ -61,7 +70,10 @@ fn table(text: &mut String, results: &Results, work: Work, name: &str, figure: u
             };
             let of_floor = ratio(floor(peer)).unwrap_or_default();
             let of_rival = ratio(rival(work, peer)).unwrap_or_default();
-            let spread = format!("{}–{}", short(smallest(&rounds)), short(largest(&rounds)));
+            let spread = match rounds.len() {
+                1 => String::new(),
+                _ => format!("{}–{}", short(smallest(&rounds)), short(largest(&rounds))),
+            };
             let _ = write!(text, " {} | {spread} | {of_floor} | {of_rival} |", short(value));
         }
         text.push('\n');
@@ -102,11 +114,9 @@ pub fn describe(work: Work) -> String {
     }
 }
 
-/// Whether more is better.
-pub fn more_is_better(work: Work, figure: usize) -> bool {
-    figure == 0
-        && matches!(work, Work::Callers | Work::Bulk | Work::Connections(_) | Work::InFlight(_) | Work::Items)
-        || work == Work::Items
+/// Whether its figures are times or sizes.
+pub fn less_is_better(work: Work) -> bool {
+    matches!(work, Work::RoundTrip | Work::Connect | Work::Idle | Work::Beside | Work::Spawn)
 }
 
 /// How a setting is called.
