@@ -79,8 +79,8 @@ fn main() {
     let mut text = String::from(concat!(
         "# What it costs to build\n\n",
         "Made by `cargo run --release -p panpipe-benches --bin cost`: the same small program, a service and\n",
-        "its client, built in release mode and stripped. *Again* is the program alone, with what it depends\n",
-        "on built already.\n\n",
+        "its client, built in release mode and stripped, the quicker of two builds.\n",
+        "*Again* is the program alone, with what it depends on built already.\n\n",
     ));
     let said = Command::new("rustc").arg("--version").output();
     let compiler = said.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
@@ -131,7 +131,12 @@ fn cost(program: &Program, scratch: &Path) -> Cost {
     fs::write(folder.join("Cargo.toml"), manifest).expect("the folder is there");
     write(program, &folder, METHODS[0]);
     cargo(&folder, &["fetch"]);
-    let clean = timed(&folder);
+    // The quicker of two: whatever else the machine does only adds.
+    let mut clean = f64::INFINITY;
+    for _ in 0..2 {
+        let _ = fs::remove_dir_all(folder.join("target"));
+        clean = clean.min(timed(&folder));
+    }
     let tree = cargo(&folder, &["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
     let crates =
         tree.lines().filter(|line| !line.starts_with("program ")).map(|line| line.trim_end_matches(" (*)"));
