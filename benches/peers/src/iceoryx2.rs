@@ -51,6 +51,8 @@ fn events(
 }
 
 fn node() -> Node {
+    // It warns that there is no file of settings, and has none to warn of.
+    set_log_level(LogLevel::Error);
     NodeBuilder::new().create().expect("there is shared memory")
 }
 
