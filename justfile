@@ -19,6 +19,14 @@ proofs:
 bench *choice:
     cargo bench -p panpipe-benches -- {{choice}}
 
+# The charts of them.
+draw:
+    cargo run --release -p panpipe-benches --bin draw
+
+# What building costs.
+cost:
+    cargo run --release -p panpipe-benches --bin cost
+
 # All that has to pass.
 ci:
     .ci/run

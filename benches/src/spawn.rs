@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use panpipe::{Output, Plugin};
 
-use crate::job::{Peer, SMALL};
-use crate::peers::panpipe::EchoClient;
+use crate::job::SMALL;
+use crate::panpipe::EchoClient;
+use crate::peer::Peer;
 use crate::stats::median;
 
 const CHILDREN: usize = 100;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -9,6 +10,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 
 use crate::job::{BLOCK, HUGE, SMALL, Work};
+use crate::memory;
+use crate::setting::{long_window, warm_up, window};
 use crate::stats::{median, quantile};
 
 /// A connection that echoes.
@@ -26,13 +29,6 @@ pub trait Echo: Send + Sync + 'static {
     }
 }
 
-/// How long calls are counted.
-const WINDOW: Duration = Duration::from_millis(400);
-/// How long calls are made before.
-const WARM_UP: Duration = Duration::from_millis(100);
-/// How long calls are counted where a single one can take a tenth of a second.
-const LONG_WINDOW: Duration = Duration::from_secs(2);
-
 /// Does the work over connections that `connect` makes; gives the figures.
 pub async fn run<E, F>(work: Work, connect: impl Fn() -> F) -> Vec<f64>
 where
@@ -40,18 +36,29 @@ where
     F: Future<Output = E>,
 {
     match work {
-        Work::RoundTrip => round_trip(&connect().await, WINDOW).await,
+        Work::RoundTrip => round_trip(&connect().await, window()).await,
         Work::Callers => {
             let connection = Arc::new(connect().await);
-            callers(vec![connection; 64]).await
+            vec![callers(vec![connection; 64], window()).await]
         }
         Work::Bulk => bulk(&connect().await).await,
-        Work::Connections => {
+        Work::InFlight(count) => {
+            let before = memory::resident(std::process::id());
+            let connection = Arc::new(connect().await);
+            let rate = callers(vec![connection; count], window_for(count)).await;
+            vec![rate, memory::peak(std::process::id()) - before]
+        }
+        Work::Connections(count) => {
+            let before = memory::resident(std::process::id());
             let mut connections = Vec::new();
-            for _ in 0..100 {
-                connections.push(Arc::new(connect().await));
+            for _ in 0..count {
+                let connection = connect().await;
+                // One that the server has not taken yet would have the next refused.
+                echo(&connection, SMALL).await;
+                connections.push(Arc::new(connection));
             }
-            callers(connections).await
+            let rate = callers(connections, window_for(count)).await;
+            vec![rate, (memory::peak(std::process::id()) - before) / count as f64]
         }
         Work::Connect => connect_and_call(connect).await,
         Work::Idle => {
@@ -90,10 +97,10 @@ async fn idle() {
 async fn round_trip(connection: &impl Echo, window: Duration) -> Vec<f64> {
     let mut times = Vec::new();
     let start = Instant::now();
-    while start.elapsed() < WARM_UP + window {
+    while start.elapsed() < warm_up() + window {
         let call = Instant::now();
         echo(connection, SMALL).await;
-        if call.duration_since(start) > WARM_UP {
+        if call.duration_since(start) > warm_up() {
             times.push(call.elapsed().as_nanos() as f64 / 1000.0);
         }
     }
@@ -112,9 +119,9 @@ async fn items(connection: &impl Echo, size: usize) -> f64 {
             assert_eq!(stream.next().await, Some(size));
         }
         count += batch;
-        if !warm && start.elapsed() >= WARM_UP {
+        if !warm && start.elapsed() >= warm_up() {
             (warm, start, count) = (true, Instant::now(), 0);
-        } else if warm && start.elapsed() >= WINDOW {
+        } else if warm && start.elapsed() >= window() {
             return count as f64 / start.elapsed().as_secs_f64();
         }
     }
@@ -123,7 +130,7 @@ async fn items(connection: &impl Echo, size: usize) -> f64 {
 /// The small calls of an idle connection, then of one that is never without a
 /// huge call.
 async fn beside<E: Echo>(connection: Arc<E>) -> Vec<f64> {
-    let idle = round_trip(&*connection, WINDOW).await;
+    let idle = round_trip(&*connection, window()).await;
     let mut payload = connection.echo(vec![7; HUGE].into()).await;
     let huge_calls = tokio::spawn({
         let connection = Arc::clone(&connection);
@@ -136,7 +143,7 @@ async fn beside<E: Echo>(connection: Arc<E>) -> Vec<f64> {
             }
         }
     });
-    let busy = round_trip(&*connection, LONG_WINDOW).await;
+    let busy = round_trip(&*connection, long_window()).await;
     assert!(!huge_calls.is_finished(), "the huge calls go on for as long as the small ones");
     huge_calls.abort();
     vec![idle[1], busy[0], busy[1]]
@@ -148,34 +155,53 @@ async fn bulk(connection: &impl Echo) -> Vec<f64> {
         echo(connection, size).await;
     }
     let (start, mut calls) = (Instant::now(), 0);
-    while start.elapsed() < WINDOW {
+    while start.elapsed() < window() {
         echo(connection, size).await;
         calls += 1;
     }
     vec![f64::from(calls) / start.elapsed().as_secs_f64()]
 }
 
-/// One task for each connection given, each with one call outstanding.
-async fn callers<E: Echo>(connections: Vec<Arc<E>>) -> Vec<f64> {
-    let start = Instant::now();
-    let tasks = connections.into_iter().map(|connection| {
-        tokio::spawn(async move {
-            let mut calls = 0u64;
-            while start.elapsed() < WARM_UP + WINDOW {
-                // The clock is read once for sixteen calls.
-                let counts = start.elapsed() >= WARM_UP;
-                for _ in 0..16 {
+/// Where there are thousands the first answers take longer to come.
+fn window_for(callers: usize) -> Duration {
+    if callers < 1000 { window() } else { 2 * window() }
+}
+
+/// Calls count.
+pub(crate) const COUNTING: u8 = 1;
+/// No more calls are made.
+pub(crate) const OVER: u8 = 2;
+
+/// One task for each connection given, each with one call outstanding: thousand calls
+/// a second.
+async fn callers<E: Echo>(connections: Vec<Arc<E>>, window: Duration) -> f64 {
+    // Tasks that read the clock would read it more often than they call.
+    let phase = Arc::new(AtomicU8::new(0));
+    let tasks: Vec<_> = connections
+        .into_iter()
+        .map(|connection| {
+            let phase = Arc::clone(&phase);
+            tokio::spawn(async move {
+                let mut calls = 0u64;
+                loop {
                     echo(&*connection, SMALL).await;
+                    match phase.load(Ordering::Relaxed) {
+                        COUNTING => calls += 1,
+                        OVER => return calls,
+                        _ => {}
+                    }
                 }
-                if counts {
-                    calls += 16;
-                }
-            }
-            calls
+            })
         })
-    });
+        .collect();
+    tokio::time::sleep(warm_up()).await;
+    phase.store(COUNTING, Ordering::Relaxed);
+    let start = Instant::now();
+    tokio::time::sleep(window).await;
+    phase.store(OVER, Ordering::Relaxed);
+    let elapsed = start.elapsed();
     let calls: u64 = join_all(tasks).await.into_iter().map(|calls| calls.expect("no caller panics")).sum();
-    vec![calls as f64 / (start.elapsed() - WARM_UP).as_secs_f64() / 1000.0]
+    calls as f64 / elapsed.as_secs_f64() / 1000.0
 }
 
 async fn connect_and_call<E: Echo, F: Future<Output = E>>(connect: impl Fn() -> F) -> Vec<f64> {

@@ -436,6 +436,7 @@ fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
 
 /// Calls that wait, in their order. Mostly there is none.
 #[derive(Default)]
+#[expect(clippy::box_collection, reason = "it is there in each connection, and empty in most")]
 struct Waiting(Option<Box<VecDeque<Parked>>>);
 
 impl Waiting {

@@ -11,17 +11,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{BoxStream, poll_fn, unfold};
+use panpipe_benches::job::{SMALL, ready};
+use panpipe_benches::work;
 use remoc::codec::Bincode as Wire;
 use remoc::prelude::*;
 use remoc::rtc::{self, CallError};
 use remoc::{Cfg, Connect};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::job::{HUGE, SMALL};
-use crate::work;
-
-/// The largest message that any work has.
-const MAX_MESSAGE: usize = 2 * HUGE;
+use crate::MAX_MESSAGE;
 
 /// How many blocks wait for their sender's or receiver's task. Sixteen, the default,
 /// are as quick with small items and a little slower with large ones.
@@ -104,7 +102,7 @@ fn configuration() -> Cfg {
 /// Serves on a path until the process is killed.
 pub async fn serve(path: &str) {
     let listener = UnixListener::bind(path).expect("the path is free");
-    println!("ready");
+    ready();
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(async move {
             let (server, mut client) = EchoServerShared::<_, Wire>::new(Arc::new(Echoes));

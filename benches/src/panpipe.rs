@@ -48,12 +48,18 @@ impl work::Echo for EchoClient {
     }
 }
 
-/// The limits as they are, but where the work's messages are larger.
+/// The limits as they are, but where the work has larger messages, or more clients or
+/// calls.
 fn limits(work: Work) -> Limits {
-    match work {
-        Work::Beside => Limits { max_message: 2 * HUGE, max_call_bytes: 4 * HUGE, ..Limits::default() },
-        _ => Limits::default(),
+    let mut limits = Limits::default();
+    if work == Work::Beside {
+        limits.max_message = 2 * HUGE;
+        limits.max_call_bytes = 4 * HUGE;
     }
+    limits.max_clients = limits.max_clients.max(work.connections());
+    limits.max_calls = limits.max_calls.max(u32::try_from(work.calls()).expect("they are few"));
+    limits.max_calls_in_all = limits.max_calls_in_all.max(work.connections() + work.calls());
+    limits
 }
 
 /// Serves under a name until the process is killed.
