@@ -1,6 +1,6 @@
 //! The calls that the peer has made and this side is answering.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
 use super::deadlines::Ticket;
@@ -55,9 +55,12 @@ struct Handler {
 
 #[derive(Debug, Default)]
 pub(crate) struct Handlers {
-    by_id: Vec<Option<Handler>>,
+    /// The call that has come last, until it is answered: most are before the next is
+    /// looked at.
+    last: Option<(u32, Handler)>,
+    /// The others. Ids are the peer's choice, so that they are no indices.
+    others: HashMap<u32, Handler>,
     serial: u32,
-    active: usize,
     bytes: usize,
     oneways: usize,
     /// How many one-way calls have come, and how many of them, the first, have been
@@ -72,8 +75,9 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
+    #[inline]
     pub(crate) fn active(&self) -> usize {
-        self.active
+        self.others.len() + usize::from(self.last.is_some())
     }
 
     /// The bytes of arguments that the running calls came with.
@@ -82,56 +86,89 @@ impl Handlers {
     }
 
     /// Notes a call; none when its id is in use already.
+    #[inline]
     pub(crate) fn add(&mut self, id: u32, bytes: usize, deadline: Option<Ticket>) -> Option<ReplyTo> {
-        let index = id as usize;
-        if index >= self.by_id.len() {
-            if index == 0 {
-                // Most connections have one call at a time.
-                self.by_id.reserve_exact(1);
-            }
-            self.by_id.resize_with(index + 1, || None);
-        }
-        let place = &mut self.by_id[index];
-        if place.is_some() {
+        if !self.make_way(id) {
             return None;
         }
         self.serial = self.serial.wrapping_add(1);
-        *place = Some(Handler { serial: self.serial, bytes, deadline, waker: None, stop: None });
-        self.active += 1;
+        let handler = Handler { serial: self.serial, bytes, deadline, waker: None, stop: None };
+        self.last = Some((id, handler));
         self.bytes += bytes;
         Some(ReplyTo { id, serial: self.serial })
     }
 
+    /// Puts the last call among the others, where there is one. False: `id` is in use.
+    #[inline]
+    fn make_way(&mut self, id: u32) -> bool {
+        if !self.others.is_empty() && self.others.contains_key(&id) {
+            return false;
+        }
+        match &self.last {
+            None => true,
+            Some((last, _)) if *last == id => false,
+            Some(_) => {
+                self.others.extend(self.last.take());
+                true
+            }
+        }
+    }
+
+    #[inline]
+    fn get(&self, id: u32) -> Option<&Handler> {
+        match &self.last {
+            Some((last, handler)) if *last == id => Some(handler),
+            _ => self.others.get(&id),
+        }
+    }
+
+    fn get_mut(&mut self, id: u32) -> Option<&mut Handler> {
+        match &mut self.last {
+            Some((last, handler)) if *last == id => Some(handler),
+            _ => self.others.get_mut(&id),
+        }
+    }
+
     /// Forgets a call that has been answered. Hands over its deadline, or
     /// `None` when it has been answered before.
+    #[inline]
     pub(crate) fn remove(&mut self, call: ReplyTo) -> Option<Option<Ticket>> {
-        let place = self.by_id.get_mut(call.id as usize)?;
-        let handler = place.take_if(|handler| handler.serial == call.serial)?;
-        self.active -= 1;
-        self.bytes -= handler.bytes;
-        if self.active == 0 && self.by_id.len() > 64 {
-            self.by_id = Vec::new();
+        if !self.contains(call) {
+            return None;
         }
+        let handler = match self.last.take_if(|(last, _)| *last == call.id) {
+            Some((_, handler)) => handler,
+            None => self.remove_other(call.id)?,
+        };
+        self.bytes -= handler.bytes;
         Some(handler.deadline)
+    }
+
+    fn remove_other(&mut self, id: u32) -> Option<Handler> {
+        let handler = self.others.remove(&id);
+        if self.others.is_empty() && self.others.capacity() > 64 {
+            self.others = HashMap::new();
+        }
+        handler
     }
 
     /// Whether the call is still to be answered.
     #[inline]
     pub(crate) fn contains(&self, call: ReplyTo) -> bool {
-        matches!(self.by_id.get(call.id as usize), Some(Some(handler)) if handler.serial == call.serial)
+        self.get(call.id).is_some_and(|handler| handler.serial == call.serial)
     }
 
     /// Tells a handler to stop.
     pub(crate) fn stop(&mut self, id: u64, why: Stop, wakes: &mut Vec<Waker>) {
-        let handler = usize::try_from(id).ok().and_then(|id| self.by_id.get_mut(id)).and_then(Option::as_mut);
-        if let Some(handler) = handler {
+        if let Some(handler) = u32::try_from(id).ok().and_then(|id| self.get_mut(id)) {
             handler.stop.get_or_insert(why);
             wakes.extend(handler.waker.take());
         }
     }
 
     pub(crate) fn stop_all(&mut self, why: Stop, wakes: &mut Vec<Waker>) {
-        for handler in self.by_id.iter_mut().flatten() {
+        let last = self.last.iter_mut().map(|(_, handler)| handler);
+        for handler in last.chain(self.others.values_mut()) {
             handler.stop.get_or_insert(why);
             wakes.extend(handler.waker.take());
         }
@@ -140,7 +177,7 @@ impl Handlers {
     /// Whether the handler has to stop; if not, `waker` is woken when it has to. One
     /// that has answered need not: layers may have something left to do.
     pub(crate) fn stopped(&mut self, call: ReplyTo, waker: &Waker) -> Option<Stop> {
-        let handler = self.by_id.get_mut(call.id as usize)?.as_mut()?;
+        let handler = self.get_mut(call.id)?;
         if handler.serial != call.serial {
             return None;
         }
@@ -216,7 +253,7 @@ impl Handlers {
 
     #[cfg(test)]
     pub(crate) fn call_of(&self, id: u32) -> ReplyTo {
-        let serial = self.by_id[id as usize].as_ref().map_or(0, |handler| handler.serial);
+        let serial = self.get(id).map_or(0, |handler| handler.serial);
         ReplyTo { id, serial }
     }
 
@@ -239,6 +276,20 @@ mod tests {
         assert_eq!(handlers.remove(call), Some(None));
         assert_eq!(handlers.remove(call), None);
         assert_eq!((handlers.active(), handlers.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn calls_are_told_apart_however_many_there_are_and_a_high_id_takes_no_memory() {
+        let mut handlers = Handlers::default();
+        let high = handlers.add(u32::MAX, 1, None).unwrap();
+        assert_eq!(handlers.others.capacity(), 0);
+        let others: Vec<_> = (0..100).map(|id| handlers.add(id, 1, None).unwrap()).collect();
+        assert!(handlers.others.capacity() < 1000);
+        assert_eq!((handlers.add(u32::MAX, 1, None), handlers.add(50, 1, None)), (None, None));
+        assert_eq!(handlers.add(99, 1, None), None);
+        assert_eq!(handlers.active(), 101);
+        assert!(others.iter().chain([&high]).all(|call| handlers.remove(*call).is_some()));
+        assert_eq!((handlers.active(), handlers.bytes(), handlers.others.capacity()), (0, 0, 0));
     }
 
     #[test]
