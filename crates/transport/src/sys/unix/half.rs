@@ -24,7 +24,7 @@ const NOT_WAITING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 const SLICES: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Socket,
     Pipe,
 }
@@ -51,7 +51,7 @@ pub(crate) struct WriteHalf {
 /// Both directions of a socket.
 pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(ReadHalf, WriteHalf)> {
     let read = ReadHalf { fd: watch(Arc::clone(&fd), Interest::READABLE)?, kind: Kind::Socket };
-    Ok((read, WriteHalf { fd: Some(fd), kind: Kind::Socket, waiting: None, usual_buffer: None }))
+    Ok((read, WriteHalf::of_socket(fd)))
 }
 
 impl ReadHalf {
@@ -128,6 +128,16 @@ impl WriteHalf {
             Kind::Pipe => WriteHalf::new(fd),
             kind => Ok(WriteHalf { fd: Some(Arc::new(fd)), kind, waiting: None, usual_buffer: None }),
         }
+    }
+
+    /// The writing direction of a socket; needs no event loop before a write waits.
+    pub(super) fn of_socket(fd: Arc<OwnedFd>) -> Self {
+        WriteHalf { fd: Some(fd), kind: Kind::Socket, waiting: None, usual_buffer: None }
+    }
+
+    /// The descriptor, until the direction has been shut down.
+    pub(super) fn descriptor(&self) -> Option<&Arc<OwnedFd>> {
+        self.fd.as_ref()
     }
 
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -254,7 +264,7 @@ pub(super) fn of_any(fd: OwnedFd) -> io::Result<(ReadHalf, WriteHalf)> {
     Ok((ReadHalf::of_any(fd)?, WriteHalf::of_any(other)?))
 }
 
-fn kind(fd: &OwnedFd) -> io::Result<Kind> {
+pub(super) fn kind(fd: &OwnedFd) -> io::Result<Kind> {
     match FileType::from_raw_mode(fstat(fd)?.st_mode) {
         FileType::Socket => Ok(Kind::Socket),
         _ => Ok(Kind::Pipe),
