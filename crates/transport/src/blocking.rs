@@ -26,7 +26,7 @@ pub struct BlockingStream {
 
 impl BlockingStream {
     pub(crate) fn new(read: sys::BlockingRead, write: sys::WriteHalf, peer: Peer) -> Self {
-        BlockingStream { reader: BlockingReader(read), writer: BlockingWriter(write), peer }
+        BlockingStream { reader: BlockingReader(read), writer: BlockingWriter(write.of_threads()), peer }
     }
 
     /// Takes up the stream whose handles a parent has passed on, as
@@ -61,6 +61,12 @@ impl BlockingStream {
     pub fn with_peer(mut self, peer: Peer) -> Self {
         self.peer = peer;
         self
+    }
+
+    /// What ends a wait of its reader's: see [`BlockingReader::interrupt`].
+    #[must_use]
+    pub fn interrupt(&self) -> Option<Interrupt> {
+        self.reader.interrupt()
     }
 
     /// The two directions, each on its own.
@@ -104,6 +110,10 @@ impl Interrupt {
 
 /// The end of a stream that is written. It never waits: [`wait`] does, at its
 /// [`room`](Self::room).
+///
+/// A pipe that nobody reads is an error, and no signal. On Unix this relies, for speed, on
+/// SIGPIPE being ignored still if it was when the stream was made: it is in Rust programs.
+/// A program that gives it its default action does that before.
 #[derive(Debug)]
 pub struct BlockingWriter(sys::WriteHalf);
 

@@ -2,6 +2,7 @@
 
 mod accept;
 mod admission;
+mod blocking;
 mod running;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ use tokio::task::JoinError;
 
 pub(crate) use self::accept::told;
 use self::accept::{Accept, ClientSetup};
+pub use self::blocking::{RunningBlockingServer, serve_blocking};
 pub use self::running::RunningServer;
 use crate::call_info::CallInfo;
 use crate::connection::Connection;
@@ -84,6 +86,9 @@ pub enum ServeError {
     /// The server's task panicked.
     #[error("the server's task failed: {0}")]
     Task(#[from] JoinError),
+    /// The thread of a server without a runtime panicked.
+    #[error("the server's thread panicked")]
+    Thread,
 }
 
 /// A server to be started: a name, a service, limits.

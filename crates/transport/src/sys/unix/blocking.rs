@@ -80,6 +80,11 @@ impl Interrupt {
 pub(crate) struct Room(Arc<OwnedFd>);
 
 impl WriteHalf {
+    /// The writing direction of threads.
+    pub(crate) fn of_threads(self) -> Self {
+        self.trusting_sigpipe()
+    }
+
     /// What to wait at until something can be written; nothing once it was shut down.
     pub(crate) fn room(&self) -> Option<Room> {
         self.descriptor().map(|fd| Room(Arc::clone(fd)))

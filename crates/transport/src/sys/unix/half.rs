@@ -46,6 +46,8 @@ pub(crate) struct WriteHalf {
     waiting: Option<Watched>,
     /// How much the system holds otherwise, while it holds little.
     usual_buffer: Option<usize>,
+    /// Whether SIGPIPE is nobody's concern in this process.
+    has_no_sigpipe: bool,
 }
 
 /// Both directions of a socket.
@@ -119,20 +121,38 @@ impl WriteHalf {
     /// Puts the writing end of a pipe to work.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&pipe)?;
-        Ok(WriteHalf { fd: Some(Arc::new(pipe)), kind: Kind::Pipe, waiting: None, usual_buffer: None })
+        Ok(WriteHalf {
+            fd: Some(Arc::new(pipe)),
+            kind: Kind::Pipe,
+            waiting: None,
+            usual_buffer: None,
+            has_no_sigpipe: false,
+        })
     }
 
     /// Puts a pipe or a socket to work that others may have too.
     pub(super) fn of_any(fd: OwnedFd) -> io::Result<Self> {
         match kind(&fd)? {
             Kind::Pipe => WriteHalf::new(fd),
-            kind => Ok(WriteHalf { fd: Some(Arc::new(fd)), kind, waiting: None, usual_buffer: None }),
+            kind => Ok(WriteHalf {
+                fd: Some(Arc::new(fd)),
+                kind,
+                waiting: None,
+                usual_buffer: None,
+                has_no_sigpipe: false,
+            }),
         }
     }
 
     /// The writing direction of a socket; needs no event loop before a write waits.
     pub(super) fn of_socket(fd: Arc<OwnedFd>) -> Self {
-        WriteHalf { fd: Some(fd), kind: Kind::Socket, waiting: None, usual_buffer: None }
+        WriteHalf {
+            fd: Some(fd),
+            kind: Kind::Socket,
+            waiting: None,
+            usual_buffer: None,
+            has_no_sigpipe: false,
+        }
     }
 
     /// The descriptor, until the direction has been shut down.
@@ -140,7 +160,18 @@ impl WriteHalf {
         self.fd.as_ref()
     }
 
+    /// Writes to a pipe by the plain system call, which is the quickest, if this process
+    /// ignores SIGPIPE now: as Rust's own runtime has it, unless a program says otherwise.
+    pub(super) fn trusting_sigpipe(mut self) -> Self {
+        self.has_no_sigpipe = sigpipe::is_ignored();
+        self
+    }
+
+    #[inline]
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.has_no_sigpipe && self.kind == Kind::Pipe {
+            return self.try_with(|fd, _| Ok(rustix::io::write(fd, bytes)?));
+        }
         self.try_with(|fd, kind| match kind {
             Kind::Socket => Ok(send(fd, bytes, NOT_WAITING)?),
             Kind::Pipe => sigpipe::write(fd, &[IoSlice::new(bytes)]),

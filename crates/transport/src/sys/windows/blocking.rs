@@ -43,6 +43,10 @@ impl Interrupt {
 pub(crate) enum Room {}
 
 impl WriteHalf {
+    pub(crate) fn of_threads(self) -> Self {
+        self
+    }
+
     pub(crate) fn room(&self) -> Option<Room> {
         None
     }
