@@ -156,6 +156,8 @@ fn print_rows(work: Work, pinned: bool, peers: &[(Peer, &str)], figures: &[Vec<V
                 }
                 // The bare child is what there is to compare with.
                 Peer::PanpipeChild if work == Work::Spawn => of(Peer::RawPipes),
+                Peer::PanpipeBlocking => of(Peer::RawSocket),
+                Peer::PanpipeChildBlocking => of(Peer::RawPipes),
                 Peer::Panpipe | Peer::PanpipeChild | Peer::TarpcVecOverPipe => of(Peer::TarpcVec),
                 Peer::TarpcBytesOverPipe => of(Peer::TarpcBytes),
                 _ => None,

@@ -13,6 +13,10 @@ pub enum Peer {
     Panpipe,
     /// panpipe over anonymous pipes.
     PanpipeChild,
+    /// panpipe over a named pipe, without a runtime.
+    PanpipeBlocking,
+    /// panpipe over anonymous pipes, without a runtime.
+    PanpipeChildBlocking,
     /// Stock tarpc over its own Unix transport, `Vec<u8>` as serde takes it.
     TarpcVec,
     /// Stock tarpc over its own Unix transport, with a bytes type.
@@ -26,11 +30,13 @@ pub enum Peer {
 }
 
 /// All peers, in the order of the table's columns.
-pub const PEERS: [(Peer, &str); 9] = [
+pub const PEERS: [(Peer, &str); 11] = [
     (Peer::RawSocket, "raw-socket"),
     (Peer::RawPipes, "raw-pipes"),
     (Peer::Panpipe, "panpipe"),
     (Peer::PanpipeChild, "panpipe-child"),
+    (Peer::PanpipeBlocking, "panpipe-blocking"),
+    (Peer::PanpipeChildBlocking, "panpipe-child-blocking"),
     (Peer::TarpcVec, "tarpc-vec"),
     (Peer::TarpcVecOverPipe, "tarpc-vec-over-pipe"),
     (Peer::TarpcBytes, "tarpc-bytes"),
@@ -95,8 +101,10 @@ impl Work {
 impl Peer {
     /// Whether the peer can do the work.
     pub fn can(self, work: Work) -> bool {
+        let is_blocking = matches!(self, Peer::PanpipeBlocking | Peer::PanpipeChildBlocking);
         match work {
             Work::RoundTrip | Work::Callers | Work::Bulk => true,
+            _ if is_blocking => false,
             // What has no name has one connection.
             Work::Connections | Work::Connect | Work::Idle => !self.is_child(),
             Work::Items => self.streams(),
@@ -114,7 +122,7 @@ impl Peer {
 
     /// Whether the server is the client's child.
     pub fn is_child(self) -> bool {
-        matches!(self, Peer::RawPipes | Peer::PanpipeChild)
+        matches!(self, Peer::RawPipes | Peer::PanpipeChild | Peer::PanpipeChildBlocking)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 use panpipe_benches::job::{Peer, Work};
-use panpipe_benches::peers::{panpipe, raw, remoc, tarpc};
+use panpipe_benches::peers::{panpipe, panpipe_blocking, raw, remoc, tarpc};
 use panpipe_benches::setting::{pin_as_told, runtime_as_told};
 use panpipe_benches::spawn;
 use panpipe_benches::work;
@@ -41,6 +41,11 @@ fn main() {
             let child = ::panpipe::spawn(child).start::<panpipe::EchoClient>().expect("the server runs");
             work::run(work, || async { child.client().clone() }).await
         }),
+        Peer::PanpipeBlocking => panpipe_blocking::run(work, &panpipe_blocking::connect(place)),
+        Peer::PanpipeChildBlocking => {
+            let child = ::panpipe::spawn(child).start_blocking::<panpipe::EchoClient>();
+            panpipe_blocking::run(work, child.expect("the server runs").client())
+        }
         Peer::TarpcVec => runtime.block_on(work::run(work, || tarpc::connect_vec(place))),
         Peer::TarpcBytes => runtime.block_on(work::run(work, || tarpc::connect_bytes(place))),
         Peer::TarpcVecOverPipe => runtime.block_on(work::run(work, || tarpc::connect_vec_over_pipe(place))),

@@ -1,7 +1,7 @@
 //! The server of one run: `bench_server PEER WORK PLACE`.
 
 use panpipe_benches::job::{Peer, Work};
-use panpipe_benches::peers::{panpipe, raw, remoc, tarpc};
+use panpipe_benches::peers::{panpipe, panpipe_blocking, raw, remoc, tarpc};
 use panpipe_benches::setting::{pin_as_told, runtime_as_told};
 
 fn main() {
@@ -24,6 +24,8 @@ fn main() {
         }
         Peer::Panpipe => runtime.block_on(panpipe::serve(place, work)),
         Peer::PanpipeChild => runtime.block_on(panpipe::serve_parent()),
+        Peer::PanpipeBlocking => panpipe_blocking::serve(place),
+        Peer::PanpipeChildBlocking => panpipe_blocking::serve_parent(),
         Peer::TarpcVec => runtime.block_on(tarpc::serve_vec(place)),
         Peer::TarpcBytes => runtime.block_on(tarpc::serve_bytes(place)),
         Peer::TarpcVecOverPipe => runtime.block_on(tarpc::serve_vec_over_pipe(place)),
