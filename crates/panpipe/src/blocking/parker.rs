@@ -173,11 +173,11 @@ mod tests {
         assert!(!parker.is_woken() && before.elapsed() >= Duration::from_millis(20));
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_wait_at_descriptors_ends_too() {
         let Own { parker, waker } = Own::new();
-        let bell = parker.go_to_bell().unwrap();
+        // There is none on every system yet.
+        let Some(bell) = parker.go_to_bell() else { return };
         thread::scope(|scope| {
             scope.spawn(|| waker.wake_by_ref());
             assert!(panpipe_transport::blocking::wait(None, None, Some(bell), None).unwrap().rung);

@@ -199,3 +199,85 @@ fn set_blocking(fd: &impl AsFd) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::access::Access;
+    use crate::anonymous::blocking_pair;
+    use crate::blocking::{Bell, BlockingListener, wait};
+
+    #[test]
+    fn what_is_written_is_read_and_the_end_is_seen() {
+        let (one, other) = blocking_pair().unwrap();
+        let ((mut reader, _keep), (_keep_too, mut writer)) = (one.into_split(), other.into_split());
+        assert_eq!(writer.try_write(b"word").unwrap(), 4);
+        let mut bytes = [0; 8];
+        assert_eq!((reader.read(&mut bytes).unwrap(), &bytes[..4]), (4, b"word".as_slice()));
+        writer.shut_down().unwrap();
+        assert_eq!(reader.read(&mut bytes).unwrap(), 0);
+        assert_eq!(writer.try_write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_full_pipe_makes_nobody_wait_but_who_asks_for_room() {
+        let (one, other) = blocking_pair().unwrap();
+        let ((mut reader, _keep), (_keep_too, mut writer)) = (one.into_split(), other.into_split());
+        let mut held = 0;
+        let full = loop {
+            match writer.try_write(&[7; 64 << 10]) {
+                Ok(n) => held += n,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let room = writer.room().unwrap();
+        let at_once = Some(Duration::ZERO);
+        assert!(!wait(None, Some(&room), None, at_once).unwrap().writable);
+        let mut bytes = vec![0; 64 << 10];
+        while held > 0 {
+            held -= reader.read(&mut bytes).unwrap();
+        }
+        assert!(wait(None, Some(&room), None, None).unwrap().writable);
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_and_by_the_bell() {
+        let (one, _other) = blocking_pair().unwrap();
+        let (reader, _writer) = one.into_split();
+        let start = Instant::now();
+        let nothing = wait(Some(&reader), None, None, Some(Duration::from_millis(20))).unwrap();
+        assert!(nothing == Ready::default() && start.elapsed() >= Duration::from_millis(20));
+        let bell = Bell::new().unwrap();
+        let heard = std::thread::scope(|scope| {
+            scope.spawn(|| bell.ring());
+            wait(Some(&reader), None, Some(&bell), None).unwrap()
+        });
+        assert!(heard.rung && !heard.readable);
+        // It is heard once.
+        assert!(!wait(None, None, Some(&bell), Some(Duration::ZERO)).unwrap().rung);
+    }
+
+    #[test]
+    fn who_reads_a_socket_can_be_told_that_nothing_comes() {
+        let name = format!("test.blocking.{}", std::process::id());
+        let listener = BlockingListener::bind_for(&name, Access::same_user()).unwrap();
+        let bell = Bell::new().unwrap();
+        let client = crate::connect(&name).blocking().unwrap();
+        let server = listener.accept_any(&bell, None).unwrap().unwrap();
+        assert_eq!(server.peer().pid, Some(std::process::id()));
+        let (mut reader, _writer) = server.into_split();
+        let interrupt = reader.interrupt().unwrap();
+        let read = std::thread::scope(|scope| {
+            scope.spawn(|| interrupt.end_reading());
+            reader.read(&mut [0; 8]).unwrap()
+        });
+        assert_eq!(read, 0);
+        bell.ring();
+        assert!(listener.accept_any(&bell, None).unwrap().is_none());
+        drop(client);
+    }
+}
