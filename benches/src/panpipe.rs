@@ -50,7 +50,7 @@ impl work::Echo for EchoClient {
 
 /// The limits as they are, but where the work has larger messages, or more clients or
 /// calls.
-fn limits(work: Work) -> Limits {
+pub(crate) fn limits(work: Work) -> Limits {
     let mut limits = Limits::default();
     if work == Work::Beside {
         limits.max_message = 2 * HUGE;

@@ -30,6 +30,10 @@ pub enum Peer {
     Panpipe,
     /// panpipe over anonymous pipes.
     PanpipeChild,
+    /// panpipe over a named pipe, without a runtime on either side.
+    PanpipeBlocking,
+    /// panpipe over anonymous pipes, without a runtime on either side.
+    PanpipeChildBlocking,
     /// Stock tarpc over its own Unix transport, `Vec<u8>` as serde takes it.
     TarpcVec,
     /// Stock tarpc over panpipe-transport, `Vec<u8>` as serde takes it.
@@ -61,7 +65,7 @@ pub enum Peer {
 }
 
 /// All peers, in the order of the table's columns.
-pub const PEERS: [(Peer, &str); 25] = [
+pub const PEERS: [(Peer, &str); 27] = [
     (Peer::Memcpy, "memcpy"),
     (Peer::RawPipes, "raw-pipes"),
     (Peer::RawPipesSpin, "raw-pipes-spin"),
@@ -73,6 +77,8 @@ pub const PEERS: [(Peer, &str); 25] = [
     (Peer::TokioSocketSpin, "tokio-socket-spin"),
     (Peer::Panpipe, "panpipe"),
     (Peer::PanpipeChild, "panpipe-child"),
+    (Peer::PanpipeBlocking, "panpipe-blocking"),
+    (Peer::PanpipeChildBlocking, "panpipe-child-blocking"),
     (Peer::TarpcVec, "tarpc-vec"),
     (Peer::TarpcVecOverPipe, "tarpc-vec-over-pipe"),
     (Peer::TarpcBytes, "tarpc-bytes"),
@@ -113,7 +119,9 @@ impl Peer {
                 Kind::Floor
             }
             Peer::RawSocket | Peer::RawSocketSpin | Peer::TokioSocket | Peer::TokioSocketSpin => Kind::Floor,
-            Peer::Panpipe | Peer::PanpipeChild => Kind::Panpipe,
+            Peer::Panpipe | Peer::PanpipeChild | Peer::PanpipeBlocking | Peer::PanpipeChildBlocking => {
+                Kind::Panpipe
+            }
             _ => Kind::Other,
         }
     }
@@ -127,6 +135,7 @@ impl Peer {
                 | Peer::TokioPipes
                 | Peer::TokioPipesSpin
                 | Peer::PanpipeChild
+                | Peer::PanpipeChildBlocking
         )
     }
 
@@ -163,7 +172,14 @@ impl Peer {
     fn streams(self) -> bool {
         matches!(
             self,
-            Peer::Panpipe | Peer::PanpipeChild | Peer::Remoc | Peer::Tonic | Peer::Ttrpc | Peer::IpcChannel
+            Peer::Panpipe
+                | Peer::PanpipeChild
+                | Peer::PanpipeBlocking
+                | Peer::PanpipeChildBlocking
+                | Peer::Remoc
+                | Peer::Tonic
+                | Peer::Ttrpc
+                | Peer::IpcChannel
         )
     }
 
@@ -192,7 +208,7 @@ impl Peer {
             // What has no name has one connection.
             _ if self.is_child() || self.is_alone() => 1,
             // One thread for each connection.
-            Peer::IpcChannel => 1000,
+            Peer::IpcChannel | Peer::PanpipeBlocking => 1000,
             // Each connection is eight tasks, and takes a second to set up 1,000.
             Peer::Remoc => 1000,
             // It has no connections: its clients are ports of one service, with shared
@@ -207,6 +223,8 @@ impl Peer {
         match self {
             _ if self.kind() == Kind::Floor => 0,
             Peer::IpcChannel | Peer::Iceoryx2 | Peer::Iceoryx2Busy => 0,
+            // One thread for each caller.
+            Peer::PanpipeBlocking | Peer::PanpipeChildBlocking => 1000,
             Peer::Remoc => 1000,
             _ => 10_000,
         }

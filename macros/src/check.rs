@@ -34,9 +34,11 @@ impl Errors {
 const MOST_ARGS: usize = 16;
 
 /// Names that the generated trait and client need for themselves.
-const RESERVED: [(&str, &str); 7] = [
+const RESERVED: [(&str, &str); 9] = [
     ("serve", "turns an implementation into a service"),
     ("connect", "makes a client"),
+    ("connect_blocking", "makes a client"),
+    ("blocking", "makes a client that is not async"),
     ("over", "makes a client"),
     ("local", "makes a client"),
     ("offer", "makes a client"),

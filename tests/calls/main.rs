@@ -9,6 +9,8 @@ mod common;
 mod access;
 mod activation;
 mod authorize;
+mod blocking;
+mod blocking_servers;
 mod builds;
 mod callbacks;
 mod cancellation;

@@ -1,6 +1,7 @@
 //! What the tests across processes share: a service to call, processes to run,
 //! a peer written from PROTOCOL.md alone, and what the system says of a process.
 
+pub mod bare;
 pub mod hall;
 pub mod keeper;
 pub mod layers;

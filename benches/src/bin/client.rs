@@ -5,7 +5,7 @@ use std::process::Command;
 
 use panpipe_benches::job::{Job, Work, report};
 use panpipe_benches::peer::Peer;
-use panpipe_benches::{floors, panpipe, setting, spawn, work};
+use panpipe_benches::{blocking_work, floors, panpipe, panpipe_blocking, setting, spawn, work};
 
 fn main() {
     setting::start();
@@ -24,6 +24,12 @@ fn main() {
             let child = ::panpipe::spawn(child()).start::<panpipe::EchoClient>().expect("the server runs");
             work::run(name, || async { child.client().clone() }).await
         }),
+        Peer::PanpipeBlocking => blocking_work::run(name, || panpipe_blocking::connect(place, name)),
+        Peer::PanpipeChildBlocking => {
+            let child = ::panpipe::spawn(child()).start_blocking::<panpipe::EchoClient>();
+            let child = child.expect("the server runs");
+            blocking_work::run(name, || child.client().clone())
+        }
         _ => return floors::run(&job),
     };
     report(&figures);

@@ -2,7 +2,7 @@
 
 use panpipe_benches::job::Job;
 use panpipe_benches::peer::Peer;
-use panpipe_benches::{floors, panpipe, setting};
+use panpipe_benches::{floors, panpipe, panpipe_blocking, setting};
 
 fn main() {
     setting::start();
@@ -10,6 +10,8 @@ fn main() {
     match job.peer {
         Peer::Panpipe => setting::runtime().block_on(panpipe::serve(&job.place, job.work)),
         Peer::PanpipeChild => setting::runtime().block_on(panpipe::serve_parent()),
+        Peer::PanpipeBlocking => panpipe_blocking::serve(&job.place, job.work),
+        Peer::PanpipeChildBlocking => panpipe_blocking::serve_parent(),
         _ => floors::serve(&job),
     }
 }

@@ -47,10 +47,10 @@ pub fn spawn(command: Command) -> Spawn {
 #[derive(Debug)]
 #[must_use = "a child is started by `.start()`"]
 pub struct Spawn {
-    command: Command,
-    limits: Limits,
+    pub(crate) command: Command,
+    pub(crate) limits: Limits,
     latency: Latency,
-    offers: Offers,
+    pub(crate) offers: Offers,
 }
 
 impl Spawn {
@@ -263,16 +263,25 @@ where
 }
 
 fn parent(variable: &str) -> Result<PipeStream, ParentError> {
+    take_up(variable, panpipe_transport::stdio, PipeStream::from_handles)
+}
+
+/// Takes up the stream that the host has passed on: the standard streams, or the handles
+/// that it tells.
+pub(crate) fn take_up<S>(
+    variable: &str,
+    stdio: fn() -> io::Result<S>,
+    from_handles: fn(&str) -> io::Result<S>,
+) -> Result<S, ParentError> {
     let variable = variable.to_owned();
     let Ok(handles) = env::var(&variable) else {
         return Err(ParentError::NotAChild { variable });
     };
-    let stream =
-        if handles == STDIO { panpipe_transport::stdio() } else { PipeStream::from_handles(&handles) };
+    let stream = if handles == STDIO { stdio() } else { from_handles(&handles) };
     stream.map_err(|source| ParentError::Handles { variable, handles, source })
 }
 
-fn ended(reason: CloseReason) -> Result<(), ParentError> {
+pub(crate) fn ended(reason: CloseReason) -> Result<(), ParentError> {
     match reason {
         CloseReason::Closed | CloseReason::Local => Ok(()),
         other => Err(ParentError::Lost(other)),

@@ -1,6 +1,7 @@
 //! Connecting to a server by its name.
 
 use std::future::{Future, IntoFuture};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,12 @@ use std::time::Duration;
 use panpipe_transport::{Access, ConnectError, Latency, NameError, PipeName};
 
 use crate::backoff::Backoff;
+use crate::blocking::BlockingServiceClient;
 use crate::client::{Client, ServiceClient};
 use crate::codec::Codec;
 use crate::connection::Connection;
 use crate::limits::Limits;
-use crate::link::Link;
+use crate::link::{Link, over_blocking};
 use crate::offers::Offers;
 use crate::reconnect::{Plan, Reconnecting};
 use crate::service::{Serve, ServiceImpl};
@@ -207,6 +209,59 @@ impl<C: ServiceClient> Connect<C> {
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
         self.reconnect = Some((backoff, |engine| C::from_inner(Client::of_reconnecting(engine))));
         self
+    }
+}
+
+impl<C: ServiceClient> Connect<C> {
+    /// Connects now, on this thread and without a runtime, and makes the blocking client:
+    /// each of its methods waits on the thread that calls it.
+    ///
+    /// The client may be cloned and used from many threads. Nothing is read between calls:
+    /// that the server has ended is noticed by the next one, which fails as
+    /// [`Disconnected { sent: false }`](crate::CallError::Disconnected). A connection has
+    /// a thread of its own, besides, as long as this side serves something over it: from
+    /// the start with a service on [offer](Self::offer), while the server holds a client
+    /// that was passed to it, and while a stream or a sender is on its way between the two
+    /// sides that came from here. Such services are run by whichever of the threads reads.
+    ///
+    /// ```no_run
+    /// # #[panpipe::service]
+    /// # pub trait Store { async fn get(&self, key: String) -> u64; }
+    /// # fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let store = StoreClient::connect("acme.store").wait(Duration::from_secs(2)).blocking()?;
+    /// println!("{}", store.get("k".to_owned())?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As when it is awaited. A client that [reconnects](Self::reconnect) is async: for
+    /// one this is an error of the kind [`Unsupported`](std::io::ErrorKind::Unsupported),
+    /// as it always is on Windows.
+    pub fn blocking(self) -> Result<C::Blocking, ConnectError> {
+        let Connect { name, wait, trust, config, offers, reconnect } = self;
+        let name = name?;
+        if reconnect.is_some() {
+            let why = "a client that reconnects is async; connect anew after an error instead";
+            let source = io::Error::new(io::ErrorKind::Unsupported, why);
+            return Err(ConnectError::Io { path: name.to_string(), source });
+        }
+        let mut dial = panpipe_transport::connect(name).wait(wait.unwrap_or_default());
+        if let Some(access) = trust {
+            dial = dial.trust(access);
+        }
+        let config = Config { offers: offers.infos(), ..config };
+        let is_called_back = !offers.is_empty();
+        let link = over_blocking(dial.blocking()?, config).with_offers(offers).start_blocking();
+        // Nobody would say it later, and a server waits for it so long and no longer.
+        link.say_hello();
+        if is_called_back {
+            link.keep();
+        }
+        Ok(C::Blocking::of_async(C::from_inner(Client::of_link(link))))
     }
 }
 

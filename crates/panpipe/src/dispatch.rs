@@ -331,7 +331,8 @@ impl IncomingCall<'_> {
         match poll_caught(&mut work, &mut context, &watch, &mut Context::from_waker(Waker::noop())) {
             Poll::Pending => {
                 let (work, session, reply_to) = (Some(work), Arc::clone(self.session), self.reply_to);
-                tokio::spawn(Running { work, method, context, watch, has_layers, session, reply_to });
+                let executor = self.session.executor();
+                executor.spawn(Running { work, method, context, watch, has_layers, session, reply_to });
             }
             Poll::Ready(ended) => {
                 drop(work);

@@ -42,6 +42,10 @@
 //! - To call: the generated client's `connect`, `over` and `local`; what can go
 //!   wrong is [`CallError`]. [`Connect::reconnect`] makes one that outlives its
 //!   server's process.
+//! - Without a runtime, on Unix: the generated client's `connect_blocking` and `blocking`,
+//!   see [`Connect::blocking`]; [`serve_parent_blocking`], [`serve_blocking`],
+//!   [`Server::start_blocking`] and [`Spawn::start_blocking`]. Handlers are the same, streams
+//!   are iterators ([`Items`]).
 //! - In a handler: [`call`] knows who calls, as what, and until when, and does
 //!   something with the caller's rights.
 //! - One direction is enough: [`oneway`], for services of which nothing comes back.
@@ -61,7 +65,7 @@
 //! - Other codecs than bincode: the features `postcard`, `messagepack` and `json`,
 //!   and [`Connect::codec`].
 //!
-//! All of it needs a tokio runtime, of either kind. A runtime of one thread is the
+//! All else needs a tokio runtime, of either kind. A runtime of one thread is the
 //! quicker one for few clients: see [`Latency`].
 
 #[cfg(feature = "metrics")]
@@ -70,6 +74,7 @@ pub mod metrics;
 pub mod tarpc;
 
 mod backoff;
+mod blocking;
 mod call_info;
 mod call_terms;
 mod carried;
@@ -80,6 +85,7 @@ mod connect;
 mod connection;
 mod dispatch;
 mod error;
+mod executor;
 mod guarded;
 mod hooks;
 mod hub;
@@ -98,6 +104,7 @@ mod shape;
 mod stream;
 mod stub;
 mod sys;
+mod timer;
 mod trace;
 mod watch;
 
@@ -116,6 +123,7 @@ pub mod oneway;
 ///   `serve` that makes a service of an implementation;
 /// - `StoreClient`, with the same methods: one that returns `Result<T, E>` gives
 ///   the caller `Result<T, CallError<E>>`, any other `Result<T, CallError>`;
+/// - `StoreBlockingClient`, the same for code that is not async;
 /// - `StoreRequest`, `StoreResponse` and `StoreService`, which `tarpc` and the rest
 ///   of panpipe need.
 ///
@@ -218,9 +226,10 @@ pub use panpipe_transport::{
 };
 
 pub use backoff::Backoff;
+pub use blocking::{BlockingChild, BlockingServiceClient, serve_parent_blocking};
 pub use call_info::CallInfo;
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
-pub use client::{NoService, ServiceClient};
+pub use client::{NoBlockingService, NoService, ServiceClient};
 pub use codec::Codec;
 pub use connect::{Connect, Target, connect};
 pub use connection::Connection;
@@ -232,10 +241,12 @@ pub use plugin::{
     Output, Plugin, PluginBuilder, PluginChange, PluginError, PluginEvent, Plugins, plugin_main,
     plugin_main_async,
 };
-pub use server::{RunningServer, ServeError, Server, serve, serve_stream};
+pub use server::{
+    RunningBlockingServer, RunningServer, ServeError, Server, serve, serve_blocking, serve_stream,
+};
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};
-pub use stream::{SendError, Sender, Streaming, WhenFull, channel};
+pub use stream::{Items, SendError, Sender, Streaming, WhenFull, channel};
 pub use trace::TraceContext;
 
 /// What generated code is written in. Not for users: it changes with the macro.

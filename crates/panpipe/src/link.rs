@@ -6,20 +6,25 @@ use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
+use panpipe_transport::blocking::BlockingStream;
 use panpipe_transport::buffer::FrameBuf;
 use panpipe_transport::{Latency, Peer, PipeStream, varint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::blocking::Crew;
 use crate::carried::{self, Claims};
 use crate::codec::Codec;
 use crate::error::CallError;
+use crate::executor::Executor;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    CallTarget, Config, Deadline, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody,
-    ServiceInfo, Session, of_pipe, of_stream, parse_reply, put_str,
+    CallTarget, CloseReason, Config, Deadline, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply,
+    ReplyBody, ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
+use crate::timer::within;
 
 /// Closes the session when the last holder lets go.
 #[derive(Debug)]
@@ -38,6 +43,9 @@ impl Deref for Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.session.close();
+        if let Some(crew) = self.executor().crew() {
+            crew.wind_up();
+        }
     }
 }
 
@@ -50,12 +58,18 @@ pub(crate) struct Prepared {
 /// Prepares a session over a pipe.
 pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
     let peer = stream.peer();
-    let (inlet, outlet) = of_pipe(match config.latency {
+    let stream = match config.latency {
         // As it is made.
         Latency::Adaptive => stream,
         other => stream.with_latency(other),
-    });
-    prepare(config, peer, inlet, outlet)
+    };
+    prepare(config, peer, of_pipe(stream), Executor::current())
+}
+
+/// Prepares a session over a pipe at which threads wait by themselves.
+pub(crate) fn over_blocking(stream: BlockingStream, config: Config) -> Prepared {
+    let (peer, crew) = (stream.peer(), Crew::new(stream.interrupt()));
+    prepare(config, peer, of_blocking(stream), Executor::Threads(crew))
 }
 
 /// Prepares a session over any stream of bytes.
@@ -69,12 +83,12 @@ where
     if let Some(pipe) = any.downcast_mut::<Option<PipeStream>>().and_then(Option::take) {
         return over_pipe(pipe, config);
     }
-    let (inlet, outlet) = of_stream(io.expect("it was not taken: it is no pipe"));
-    prepare(config, Peer::unknown(), inlet, outlet)
+    let halves = of_stream(io.expect("it was not taken: it is no pipe"));
+    prepare(config, Peer::unknown(), halves, Executor::current())
 }
 
-fn prepare(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> Prepared {
-    let (session, driver) = Session::new(config, peer, inlet, outlet);
+fn prepare(config: Config, peer: Peer, halves: (Inlet, Outlet), executor: Executor) -> Prepared {
+    let (session, driver) = Session::new(config, peer, halves, executor);
     let connection = Arc::new_cyclic(|link| {
         session.set_link(link.clone());
         Link { session }
@@ -107,6 +121,18 @@ impl Prepared {
     pub(crate) fn start(self) -> Arc<Link> {
         tokio::spawn(self.driver);
         self.connection
+    }
+
+    /// Gives the session to the threads that wait in it.
+    ///
+    /// # Panics
+    ///
+    /// When it is over another stream than a blocking one.
+    pub(crate) fn start_blocking(self) -> Arc<Link> {
+        let Prepared { connection, driver } = self;
+        let crew = connection.executor().crew().expect("the stream of threads has a crew");
+        crew.take_up(&connection.session, driver);
+        connection
     }
 
     /// Takes the session apart, to run it in place.
@@ -169,6 +195,35 @@ impl Drop for PendingCall {
 }
 
 impl Link {
+    /// Has a connection of threads be looked after also where nobody waits in it.
+    pub(crate) fn keep(&self) {
+        if let Some(crew) = self.executor().crew() {
+            crew.keep();
+        }
+    }
+
+    /// Drives a connection of threads on this one, or waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When it is a runtime's.
+    pub(crate) fn run(&self) -> CloseReason {
+        self.run_until(None).unwrap_or(CloseReason::Local)
+    }
+
+    /// The same, for as long at most. `None` if it has not ended by then.
+    pub(crate) fn run_until(&self, end: Option<Instant>) -> Option<CloseReason> {
+        let crew = self.executor().crew().expect("only the connections of threads are run so");
+        crew.run(&self.session, end)
+    }
+
+    /// Has the thread that reads find the end of the stream, where the system can.
+    pub(crate) fn end_reading(&self) {
+        if let Some(crew) = self.executor().crew() {
+            crew.end_reading();
+        }
+    }
+
     /// Asks the peer whether it is there: ready when it has answered in any way, or the
     /// connection has ended.
     pub(crate) async fn ping(self: &Arc<Self>) {
@@ -232,9 +287,7 @@ pub(crate) async fn flush(link: Arc<Link>, deadline: Option<Deadline>) -> Result
     let queued = poll_fn(|cx| link.poll_oneways_queued(&mut made, cx.waker()));
     match deadline {
         None => queued.await,
-        Some(deadline) => tokio::time::timeout_at(deadline.at.into(), queued)
-            .await
-            .map_err(|_| CallError::DeadlineExceeded)?,
+        Some(deadline) => within(deadline.at, queued).await.ok_or(CallError::DeadlineExceeded)?,
     }
     let mut call = PendingCall::new(link, deadline);
     let started = &mut call;

@@ -14,6 +14,7 @@ use crate::call_terms::CallTerms;
 use crate::client::{Client, TypedCall, TypedCarrier};
 use crate::error::CallError;
 use crate::service::{AnyService, MethodInfo, Serve, ServiceImpl};
+use crate::timer::within;
 
 struct Local<I> {
     service: Arc<I>,
@@ -38,9 +39,9 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
         Box::pin(async move {
             match deadline {
                 None => handler.await,
-                Some(deadline) => tokio::time::timeout_at(deadline.at.into(), handler)
-                    .await
-                    .unwrap_or(Err(CallError::DeadlineExceeded)),
+                Some(deadline) => {
+                    within(deadline.at, handler).await.unwrap_or(Err(CallError::DeadlineExceeded))
+                }
             }
         })
     }

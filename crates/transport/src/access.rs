@@ -4,9 +4,9 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use thiserror::Error;
 
@@ -124,7 +124,24 @@ impl Access {
                 return Ok(());
             }
         }
-        Err(AccessDenied { peer: peer.clone(), allowed: self.in_words(peer, &own) })
+        Err(self.deny(peer, &own))
+    }
+
+    /// The same at once, for a thread that waits for nobody: a rule that has to be
+    /// [waited for](Self::when_async) lets nobody in.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub fn check_now(&self, peer: &Peer) -> Result<(), AccessDenied> {
+        match pin!(self.check(peer)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(checked) => checked,
+            Poll::Pending => Err(self.deny(peer, &Peer::this_process())),
+        }
+    }
+
+    fn deny(&self, peer: &Peer, own: &Peer) -> AccessDenied {
+        AccessDenied { peer: peer.clone(), allowed: self.in_words(peer, own) }
     }
 
     /// How far the door must stand open for those who may come.
@@ -391,6 +408,12 @@ mod tests {
         for access in everyone {
             assert_eq!(access.reach(), Reach::Everyone, "{access:?}");
         }
+    }
+
+    #[test]
+    fn who_cannot_wait_for_a_rule_lets_nobody_in_by_it() {
+        assert_eq!(Access::anyone().check_now(&own()), Ok(()));
+        assert!(Access::when_async(|_| std::future::pending()).check_now(&own()).is_err());
     }
 
     #[test]

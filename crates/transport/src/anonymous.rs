@@ -4,6 +4,7 @@
 use std::io;
 use std::process::Command;
 
+use crate::blocking::BlockingStream;
 use crate::peer::Peer;
 use crate::stream::{PipeReader, PipeStream, PipeWriter};
 use crate::sys;
@@ -24,6 +25,25 @@ pub fn pair() -> io::Result<(PipeStream, PipeStream)> {
     let one = PipeStream::new(sys::ReadHalf::new(read_one)?, sys::WriteHalf::new(write_one)?, peer.clone());
     let other = PipeStream::new(sys::ReadHalf::new(read_other)?, sys::WriteHalf::new(write_other)?, peer);
     Ok((one, other))
+}
+
+/// The same for threads that wait by themselves. It needs no runtime.
+///
+/// # Errors
+///
+/// As [`pair`]; on Windows always, as [`Unsupported`](io::ErrorKind::Unsupported).
+pub fn blocking_pair() -> io::Result<(BlockingStream, BlockingStream)> {
+    let (read_one, write_other) = sys::pipe()?;
+    let (read_other, write_one) = sys::pipe()?;
+    let peer = Peer::this_process();
+    let of = |read, write, peer| {
+        Ok::<_, io::Error>(BlockingStream::new(
+            sys::BlockingRead::new(read)?,
+            sys::WriteHalf::new(write)?,
+            peer,
+        ))
+    };
+    Ok((of(read_one, write_one, peer.clone())?, of(read_other, write_other, peer)?))
 }
 
 /// The two ends of a one-way pipe.
@@ -54,6 +74,19 @@ pub fn for_child() -> io::Result<(PipeStream, ChildEnds)> {
     let (read_child, write_own) = sys::pipe()?;
     let own =
         PipeStream::new(sys::ReadHalf::new(read_own)?, sys::WriteHalf::new(write_own)?, Peer::unknown());
+    Ok((own, ChildEnds { ends: vec![read_child, write_child] }))
+}
+
+/// The same where this side's threads wait by themselves. It needs no runtime.
+///
+/// # Errors
+///
+/// As [`pair`]; on Windows always, as [`Unsupported`](io::ErrorKind::Unsupported).
+pub fn blocking_for_child() -> io::Result<(BlockingStream, ChildEnds)> {
+    let (read_own, write_child) = sys::pipe()?;
+    let (read_child, write_own) = sys::pipe()?;
+    let (read, write) = (sys::BlockingRead::new(read_own)?, sys::WriteHalf::new(write_own)?);
+    let own = BlockingStream::new(read, write, Peer::unknown());
     Ok((own, ChildEnds { ends: vec![read_child, write_child] }))
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::access::{Access, Reach};
+use crate::blocking::BlockingStream;
 use crate::error::{ConnectError, NameError};
 use crate::limits::{CONNECT_PAUSE, CONNECT_PAUSE_MOST};
 use crate::name::PipeName;
@@ -47,35 +48,96 @@ impl Connect {
         self
     }
 
-    async fn run(self) -> Result<PipeStream, ConnectError> {
-        let name = self.name?;
-        // Where the system tells no user it can tell an owner.
-        let expect_owner = self.trust.as_ref().is_none_or(|access| access.reach() == Reach::Owner);
-        // A wait past the end of the clock is a wait for ever.
-        let end = Instant::now().checked_add(self.wait);
-        let mut pause = CONNECT_PAUSE;
+    /// Connects now, on this thread and without a runtime; it sleeps between two tries,
+    /// where it is to [wait](Self::wait).
+    ///
+    /// # Errors
+    ///
+    /// As when it is awaited; on Windows always. A rule that has to be
+    /// [waited for](Access::when_async) trusts nobody here.
+    ///
+    /// ```no_run
+    /// # fn run() -> Result<(), panpipe_transport::ConnectError> {
+    /// let stream = panpipe_transport::connect("acme.store").blocking()?;
+    /// println!("{} serves", stream.peer());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn blocking(self) -> Result<BlockingStream, ConnectError> {
+        let Connect { name, wait, trust } = self;
+        let name = name?;
+        let expect_owner = expects_owner(trust.as_ref());
+        let mut tries = Tries::new(wait);
         loop {
-            let error = match sys::connect(name.place(), expect_owner) {
+            match sys::connect_blocking(name.place(), expect_owner) {
+                Ok((read, write, peer)) => {
+                    if let Some(access) = trust {
+                        access.check_now(&peer).map_err(|denied| ConnectError::Untrusted {
+                            path: name.place().to_string(),
+                            denied,
+                        })?;
+                    }
+                    return Ok(BlockingStream::new(read, write, peer));
+                }
+                Err(error) => std::thread::sleep(tries.pause(&name, error)?),
+            }
+        }
+    }
+
+    async fn run(self) -> Result<PipeStream, ConnectError> {
+        let Connect { name, wait, trust } = self;
+        let name = name?;
+        let expect_owner = expects_owner(trust.as_ref());
+        let mut tries = Tries::new(wait);
+        loop {
+            match sys::connect(name.place(), expect_owner) {
                 Ok((read, write, peer)) => {
                     let stream = PipeStream::new(read, write, peer);
-                    if let Some(access) = self.trust {
+                    if let Some(access) = trust {
                         let path = || name.place().to_string();
                         let checked = access.check(&stream.peer()).await;
                         checked.map_err(|denied| ConnectError::Untrusted { path: path(), denied })?;
                     }
                     return Ok(stream);
                 }
-                Err(error) if error.may_pass() && !self.wait.is_zero() => error,
-                Err(error) => return Err(error),
-            };
-            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
-                let path = name.place().to_string();
-                return Err(ConnectError::TimedOut { path, waited: self.wait, last: Box::new(error) });
+                Err(error) => sleep(tries.pause(&name, error)?).await,
             }
-            sleep(pause.min(left)).await;
-            pause = (pause * 2).min(CONNECT_PAUSE_MOST);
         }
+    }
+}
+
+/// Whether the server has to be that of the user whose name it is: where the system tells
+/// no user it can tell an owner.
+fn expects_owner(trust: Option<&Access>) -> bool {
+    trust.is_none_or(|access| access.reach() == Reach::Owner)
+}
+
+/// How often it is tried, and when the next time.
+struct Tries {
+    wait: Duration,
+    /// A wait past the end of the clock is a wait for ever.
+    end: Option<Instant>,
+    pause: Duration,
+}
+
+impl Tries {
+    fn new(wait: Duration) -> Self {
+        Tries { wait, end: Instant::now().checked_add(wait), pause: CONNECT_PAUSE }
+    }
+
+    /// How long to wait before the next try, if there is one behind this error.
+    fn pause(&mut self, name: &PipeName, error: ConnectError) -> Result<Duration, ConnectError> {
+        if !error.may_pass() || self.wait.is_zero() {
+            return Err(error);
+        }
+        let left = self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            let path = name.place().to_string();
+            return Err(ConnectError::TimedOut { path, waited: self.wait, last: Box::new(error) });
+        }
+        let pause = self.pause.min(left);
+        self.pause = (self.pause * 2).min(CONNECT_PAUSE_MOST);
+        Ok(pause)
     }
 }
 

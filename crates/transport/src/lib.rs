@@ -34,10 +34,13 @@
 //! values become bytes is a [`codec`], each a feature: `bincode`, the default,
 //! `postcard`, `messagepack`, `json`.
 //!
+//! Threads that wait by themselves, without a runtime, have the streams of [`blocking`].
+//!
 //! [`buffer`], [`frame`], [`varint`] and [`limits`] are what a protocol of one's own is
 //! built of; panpipe's is.
 
 pub mod anonymous;
+pub mod blocking;
 pub mod buffer;
 pub mod codec;
 pub mod frame;

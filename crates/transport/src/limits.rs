@@ -50,6 +50,9 @@ pub const SPIN_CROWD: u32 = 8;
 /// For how long nobody begins to wait so after there were more.
 pub const SPIN_CROWDED: Duration = Duration::from_millis(1);
 
+/// How often a thread looks by itself that nobody can wake, for want of descriptors.
+pub const NO_BELL: Duration = Duration::from_millis(10);
+
 // ---- names ----
 
 /// The first pause between two tries to connect.
@@ -197,5 +200,7 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause after clients could not be accepted.
 pub const ACCEPT_PAUSE_MOST: Duration = Duration::from_millis(250);
+/// How often it is looked whether a child has ended, where the system does not tell.
+pub const EXIT_PAUSE: Duration = Duration::from_millis(5);
 /// How long a client may take to open a service of its own for a broadcast.
 pub const BROADCAST_OPEN: Duration = Duration::from_secs(1);

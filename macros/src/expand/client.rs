@@ -24,7 +24,7 @@ pub(super) fn types(service: &Service, names: &Names) -> TokenStream {
 
 pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     let Service { ident: trait_name, .. } = service;
-    let Names { client, service: service_type, request, response, .. } = names;
+    let Names { client, blocking, service: service_type, request, response, .. } = names;
     let (impl_generics, arguments, where_clause) = names.wire.split_for_impl();
     let mut deserialize = names.wire.clone();
     deserialize.params.insert(0, syn::parse_quote!('__de));
@@ -39,6 +39,9 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
         }
     });
     let debug_name = client.to_string();
+    let connect_blocking_doc = format!(
+        "Connects to the server of this name, without a runtime: each method of a [`{blocking}`] waits on the thread that calls it. It is `connect(name).blocking()`, see `panpipe::Connect::blocking`."
+    );
     let params = service.params();
     let offer_doc = "Makes a client of a service of this process, to be passed to another as an argument, a result or a stream's item: whoever has it calls back. The service is dropped with the last client of it, here and there.";
     let local_doc = format!(
@@ -59,6 +62,27 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
                 >,
             ) -> ::panpipe::Connect<Self> {
                 ::panpipe::__private::connect(name)
+            }
+
+            #[doc = #connect_blocking_doc]
+            ///
+            /// # Errors
+            ///
+            /// `ConnectError` when there is no such server, or the name is none.
+            pub fn connect_blocking(
+                name: impl ::core::convert::TryInto<
+                    ::panpipe::PipeName,
+                    Error: ::core::convert::Into<::panpipe::NameError>,
+                >,
+            ) -> ::core::result::Result<#blocking #arguments, ::panpipe::ConnectError> {
+                Self::connect(name).blocking()
+            }
+
+            /// The same client for code that is not async: each call waits on its own thread,
+            /// which must be none that others' tasks need.
+            #[must_use]
+            pub fn blocking(&self) -> #blocking #arguments {
+                ::panpipe::BlockingServiceClient::of_async(::core::clone::Clone::clone(self))
             }
 
             /// Makes a client over any stream of bytes whose other end is served.
@@ -107,6 +131,7 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
         impl #impl_generics ::panpipe::ServiceClient for #client #arguments #where_clause {
             type Req = #request #arguments;
             type Resp = #response #arguments;
+            type Blocking = #blocking #arguments;
 
             fn info() -> ::panpipe::ServiceInfo {
                 #info
@@ -170,9 +195,8 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     }
 }
 
-fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStream {
-    let ident = &method.ident;
-    let (info, params) = (info_name(method), service.params());
+/// The attributes of a client's method, its documentation among them.
+pub(super) fn method_attrs(service: &Service, method: &Method) -> TokenStream {
     let attrs = method.callers_attrs();
     let undocumented = !method.attrs.iter().any(|attr| attr.path().is_ident("doc"));
     let doc = undocumented.then(|| {
@@ -185,46 +209,60 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
         );
         quote!(#[doc = #doc])
     });
-    let bindings: Vec<_> = method.args.iter().map(|arg| &arg.ident).collect();
-    let to_request = to_request(names, method);
-    let types = method.args.iter().map(|arg| &arg.ty);
-    let wireds = method.args.iter().map(|arg| {
-        let (ident, wired) = (&arg.ident, wired(&arg.ty));
-        quote!(<#wired>::new(#ident))
-    });
-    let signature = |output: TokenStream| {
-        quote! {
-            #(#attrs)*
-            #doc
-            #since
-            pub fn #ident(&self, #(#bindings: #types),*) -> impl ::core::future::Future<Output = #output>
-                + ::core::marker::Send + 'static + use<#(#params),*>
-        }
-    };
-    if method.oneway {
-        let signature = signature(quote!(::core::result::Result<(), ::panpipe::CallError>));
-        return quote! {
-            #signature {
-                self.inner.oneway(&#info, (#(#wireds,)*), #to_request)
-            }
-        };
+    quote! {
+        #(#attrs)*
+        #doc
+        #since
     }
-    let call = call(names, method, &quote!(self.inner), &quote!((#(#wireds,)*)));
+}
+
+/// A method's result as a client's caller gets it.
+pub(super) fn callers_result(method: &Method) -> TokenStream {
+    if method.oneway {
+        return quote!(::core::result::Result<(), ::panpipe::CallError>);
+    }
     let Halves { ok, err, .. } = halves(&method.output);
     let error = match &method.output {
         Output::Plain(_) => quote!(::panpipe::CallError),
         Output::Result { .. } | Output::Alias { .. } => quote!(::panpipe::CallError<#err>),
     };
-    let signature = signature(quote!(::core::result::Result<#ok, #error>));
+    quote!(::core::result::Result<#ok, #error>)
+}
+
+/// A method's arguments as they travel, as a tuple.
+pub(super) fn wired_args(method: &Method) -> TokenStream {
+    let wireds = method.args.iter().map(|arg| {
+        let (ident, wired) = (&arg.ident, wired(&arg.ty));
+        quote!(<#wired>::new(#ident))
+    });
+    quote!((#(#wireds,)*))
+}
+
+fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStream {
+    let ident = &method.ident;
+    let (info, params) = (info_name(method), service.params());
+    let (attrs, output) = (method_attrs(service, method), callers_result(method));
+    let bindings = method.args.iter().map(|arg| &arg.ident);
+    let types = method.args.iter().map(|arg| &arg.ty);
+    let args = wired_args(method);
+    let body = if method.oneway {
+        let to_request = to_request(names, method);
+        quote!(self.inner.oneway(&#info, #args, #to_request))
+    } else {
+        call(names, method, &quote!(self.inner.call), &args)
+    };
     quote! {
-        #signature {
-            #call
+        #attrs
+        pub fn #ident(&self, #(#bindings: #types),*) -> impl ::core::future::Future<Output = #output>
+            + ::core::marker::Send + 'static + use<#(#params),*>
+        {
+            #body
         }
     }
 }
 
 /// A method's arguments as a request.
-fn to_request(names: &Names, method: &Method) -> TokenStream {
+pub(super) fn to_request(names: &Names, method: &Method) -> TokenStream {
     let (request, variant, args) = (&names.request, &method.variant, args_type(method));
     let bindings = method.args.iter().map(|arg| &arg.ident);
     let indices = (0..method.args.len()).map(syn::Index::from);
@@ -232,8 +270,8 @@ fn to_request(names: &Names, method: &Method) -> TokenStream {
     quote!(|#args_name: #args| #request::#variant { #(#bindings: #args_name.#indices.into_inner()),* })
 }
 
-/// A call of a method of which something comes back.
-fn call(names: &Names, method: &Method, client: &TokenStream, args: &TokenStream) -> TokenStream {
+/// A call, by this function of a client's, of a method of which something comes back.
+pub(super) fn call(names: &Names, method: &Method, by: &TokenStream, args: &TokenStream) -> TokenStream {
     let (response, variant) = (&names.response, &method.variant);
     let (info, args_type, to_request) = (info_name(method), args_type(method), to_request(names, method));
     let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
@@ -243,7 +281,7 @@ fn call(names: &Names, method: &Method, client: &TokenStream, args: &TokenStream
         Output::Alias { .. } => quote!(::panpipe::__private::ResultParts::into_result(output)),
     };
     quote! {
-        #client.call::<#args_type, #ok_shape, #ok, #err_shape, #err>(
+        #by::<#args_type, #ok_shape, #ok, #err_shape, #err>(
             &#info,
             #args,
             #to_request,
@@ -266,7 +304,7 @@ fn relay_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
             })
         }
     } else {
-        let made = call(names, method, &quote!(client), &quote!(args));
+        let made = call(names, method, &quote!(client.call), &quote!(args));
         let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
         quote! {
             call.relay::<_, #ok_shape, #ok, #err_shape, #err, _, _>(&#info, move |args: #args| #made)

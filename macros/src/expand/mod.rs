@@ -1,6 +1,7 @@
 //! From a service to its code: the trait as users implement it, the service
 //! that calls an implementation, the messages as values, the client.
 
+mod blocking;
 mod client;
 mod messages;
 mod service;
@@ -19,16 +20,20 @@ pub(crate) fn service(service: &Service) -> TokenStream {
     let names = Names::new(service);
     let service_trait = service_trait::expand(service, &names);
     let messages = messages::expand(service, &names);
-    let client = client::types(service, &names);
+    let clients = [client::types(service, &names), blocking::types(service, &names)];
     let service_type = service::types(service, &names);
     let methods = service.methods().map(method_info(service));
-    let impls =
-        [messages::impls(service, &names), service::impls(service, &names), client::impls(service, &names)];
+    let impls = [
+        messages::impls(service, &names),
+        service::impls(service, &names),
+        client::impls(service, &names),
+        blocking::impls(service, &names),
+    ];
     quote! {
         #service_trait
         #messages
         #service_type
-        #client
+        #(#clients)*
         // In a scope of their own the methods' names are nobody's.
         #[allow(deprecated, unreachable_patterns, unused_qualifications, non_upper_case_globals)]
         #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
@@ -43,6 +48,7 @@ pub(crate) fn service(service: &Service) -> TokenStream {
 struct Names {
     service: Ident,
     client: Ident,
+    blocking: Ident,
     request: Ident,
     response: Ident,
     /// As the trait declares them.
@@ -60,6 +66,7 @@ impl Names {
         Names {
             service: format_ident!("{}Service", service.ident),
             client: format_ident!("{}Client", service.ident),
+            blocking: format_ident!("{}BlockingClient", service.ident),
             request: format_ident!("{}Request", service.ident),
             response: format_ident!("{}Response", service.ident),
             generics: service.generics.clone(),

@@ -76,6 +76,16 @@ impl<Req, Resp> Carrier<Req, Resp> {
         }
     }
 
+    /// The connection that it stands on, if it is always the same.
+    pub(super) fn link(&self) -> Option<&Link> {
+        match self {
+            Carrier::Link(link) => Some(link),
+            Carrier::Stub(stub) => Some(&stub.link),
+            Carrier::Layered(layered) => layered.carrier.link(),
+            Carrier::Reconnecting(_) | Carrier::Records(_) | Carrier::Typed(_) => None,
+        }
+    }
+
     pub(super) fn peer(&self) -> Peer {
         match self {
             Carrier::Link(link) => link.peer(),

@@ -19,6 +19,7 @@ use crate::layer::{Call, Ended, Outcome, Stack, Work, not_made};
 use crate::service::MethodInfo;
 use crate::session::Deadline;
 use crate::shape::Shape;
+use crate::timer::within;
 use crate::watch::Watch;
 
 /// A carrier, and the layers around it.
@@ -127,8 +128,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Layered<Req, Resp> {
 async fn by(deadline: Option<Deadline>, call: Work) -> Ended {
     match deadline {
         None => call.await,
-        Some(deadline) => tokio::time::timeout_at(deadline.at.into(), call)
-            .await
-            .unwrap_or_else(|_| Err(Box::new(CallError::DeadlineExceeded))),
+        Some(deadline) => {
+            within(deadline.at, call).await.unwrap_or_else(|| Err(Box::new(CallError::DeadlineExceeded)))
+        }
     }
 }

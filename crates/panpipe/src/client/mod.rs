@@ -18,6 +18,7 @@ use self::carrier::{Carrier, Lost, Version};
 pub(crate) use self::carrier::{TypedCall, TypedCarrier};
 use self::layered::Layered;
 use self::making::{Form, make, make_oneway, nothing_comes_back};
+use crate::blocking::{BlockingServiceClient, Within, block_on, wait_for};
 use crate::call;
 use crate::call_terms::CallTerms;
 use crate::dispatch::{Dispatched, IncomingCall};
@@ -27,11 +28,14 @@ use crate::link::{Link, flush, over_stream};
 use crate::oneway::RecordWriter;
 use crate::reconnect::Reconnecting;
 use crate::service::MethodInfo;
-use crate::session::{CloseReason, Config, Deadline, FLUSH, ServiceInfo};
+use crate::session::{CloseReason, Config, Deadline, FLUSH, ServiceInfo, Session};
 use crate::shape::Shape;
 use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
 use crate::trace::TraceContext;
 use crate::watch::{Side, Watch};
+
+/// Why a thread cannot wait inside of a handler.
+const WITHIN: &str = "this thread runs a handler of the very connection that it would have to read; await the async client there";
 
 /// A generated client, for code that works with any.
 pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
@@ -39,6 +43,8 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     type Req: Send + 'static;
     /// Every response of the service as one type.
     type Resp: Send + 'static;
+    /// The same client for code that is not async.
+    type Blocking: BlockingServiceClient<Async = Self>;
 
     /// The service's name and versions.
     fn info() -> ServiceInfo;
@@ -240,6 +246,67 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         make_oneway(self.carrier.clone(), info, args, to_request, deadline, watch)
     }
 
+    /// Calls a method, and waits on this thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), and [`CallError::Unsupported`] where this thread is
+    /// running a handler that the connection waits for.
+    #[inline]
+    pub fn call_blocking<A, ST, T, SE, E>(
+        &self,
+        info: &'static MethodInfo,
+        args: A,
+        to_request: fn(A) -> Req,
+        from_response: fn(Resp) -> Option<Result<T, E>>,
+    ) -> Result<T, CallError<E>>
+    where
+        A: Serialize + Send + 'static,
+        ST: Shape<T> + 'static,
+        SE: Shape<E> + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let CallTerms { deadline, trace } = self.terms(info);
+        let watch = self.watch(info, trace);
+        let form = Form::<A, ST, T, SE, E, Req, Resp> { to_request, from_response, shapes: PhantomData };
+        let call = make(self.carrier.clone(), info, args, form, deadline, watch);
+        self.wait(deadline, call).unwrap_or_else(|error| Err(error.widen()))
+    }
+
+    /// Calls a one-way method, and waits on this thread until the call is on its way.
+    ///
+    /// # Errors
+    ///
+    /// As [`call_blocking`](Self::call_blocking).
+    pub fn oneway_blocking<A>(
+        &self,
+        info: &'static MethodInfo,
+        args: A,
+        to_request: fn(A) -> Req,
+    ) -> Result<(), CallError>
+    where
+        A: Serialize + Send + 'static,
+    {
+        self.wait(None, self.oneway(info, args, to_request))?
+    }
+
+    /// The barrier behind one-way calls, for a thread.
+    pub(crate) fn flush_blocking(&self) -> Result<(), CallError> {
+        self.wait(None, self.flush())?
+    }
+
+    /// Waits on this thread.
+    #[inline]
+    fn wait<F: Future>(&self, deadline: Option<Deadline>, future: F) -> Result<F::Output, CallError> {
+        let session: Option<&Session> = self.carrier.link().map(|link| &**link);
+        match session {
+            Some(session) => wait_for(session, deadline.map(|deadline| deadline.at), future)
+                .map_err(|Within| CallError::Unsupported(WITHIN.to_owned())),
+            None => Ok(block_on(future)),
+        }
+    }
+
     /// The barrier behind one-way calls.
     pub(crate) fn flush(
         &self,
@@ -312,6 +379,8 @@ impl ServiceClient for NoService {
     type Req = Infallible;
     type Resp = Infallible;
 
+    type Blocking = NoBlockingService;
+
     fn info() -> ServiceInfo {
         ServiceInfo::none()
     }
@@ -326,6 +395,24 @@ impl ServiceClient for NoService {
 
     fn relay(&self, call: IncomingCall<'_>) -> Dispatched {
         call.unknown_method()
+    }
+}
+
+/// The same for code that is not async.
+#[derive(Debug, Clone)]
+pub struct NoBlockingService {
+    client: NoService,
+}
+
+impl BlockingServiceClient for NoBlockingService {
+    type Async = NoService;
+
+    fn of_async(client: NoService) -> Self {
+        NoBlockingService { client }
+    }
+
+    fn as_async(&self) -> &NoService {
+        &self.client
     }
 }
 

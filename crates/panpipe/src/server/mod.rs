@@ -2,6 +2,7 @@
 
 mod accept;
 mod admission;
+mod blocking;
 mod client;
 mod draining;
 mod running;
@@ -20,6 +21,7 @@ use tokio::task::JoinError;
 
 use self::accept::Accept;
 pub(crate) use self::accept::told;
+pub use self::blocking::{RunningBlockingServer, serve_blocking};
 use self::client::ClientSetup;
 pub use self::running::RunningServer;
 use crate::call_info::CallInfo;
@@ -87,6 +89,9 @@ pub enum ServeError {
     /// The server's task panicked.
     #[error("the server's task failed: {0}")]
     Task(#[from] JoinError),
+    /// The thread of a server without a runtime panicked.
+    #[error("the server's thread panicked")]
+    Thread,
 }
 
 /// A server to be started: a name, a service, limits.

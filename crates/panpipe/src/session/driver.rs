@@ -10,13 +10,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
-use tokio::time::{Sleep, sleep_until};
 
 use super::close::CloseReason;
 use super::core::{Core, Incoming, IncomingExtras};
 use super::message::{FLUSH, Header, Kind, MAGIC, OPEN, parse_header};
 use super::outlet::{Inlet, Outlet};
-use super::{Session, State};
+use super::{Session, State, Wants};
 use crate::carried::Claims;
 use crate::codec::Codec;
 use crate::dispatch::{IncomingCall, dispatch};
@@ -25,19 +24,20 @@ use crate::limits;
 #[cfg(feature = "metrics")]
 use crate::metrics::OpenConnection;
 use crate::offers::Services;
+use crate::timer::Timer;
 
 type OnOpen = Box<dyn FnOnce() + Send>;
 
 /// The future that is a connection's only task. It ends with the connection.
 pub(crate) struct Driver {
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
     /// What the peer may call. It goes with the driver, so that a service that
     /// holds a client of this very connection does not keep it for ever.
     services: Services,
     /// What is to be done once the peer's hello has been taken, before any call runs.
     on_open: Option<OnOpen>,
-    inlet: Inlet,
-    inbox: Inbox,
+    pub(super) inlet: Inlet,
+    pub(super) inbox: Inbox,
     /// Calls whose handlers wait to be started until the peer reads its replies.
     /// How many, and of how many bytes, is bounded as for calls that run.
     parked: Waiting,
@@ -58,10 +58,12 @@ pub(crate) struct Driver {
     held_up: bool,
     /// Whether both hellos have passed.
     greeted: bool,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     armed: Option<Instant>,
     /// How long the last words may take.
-    linger: Option<Pin<Box<Sleep>>>,
+    linger: Option<Timer>,
+    /// What it waits for, where threads drive it.
+    pub(super) wants: Wants,
     #[cfg(feature = "metrics")]
     counted: OpenConnection,
 }
@@ -93,6 +95,7 @@ impl Driver {
             timer: None,
             armed: None,
             linger: None,
+            wants: Wants::default(),
         }
     }
 
@@ -119,21 +122,31 @@ impl Driver {
                 // One-way calls wait: the end of one that runs wakes the driver.
                 return Poll::Pending;
             }
-            match ready!(self.inbox.poll_fill(cx, Pin::new(&mut self.inlet))) {
-                Ok(0) => {
-                    self.read_end = Some(Box::new(match self.inbox.eof() {
-                        Ok(()) => CloseReason::Closed,
-                        Err(_) => CloseReason::Truncated,
-                    }));
-                }
-                Ok(_) => {
-                    self.held_up = !self.take_frames();
-                    // What the batch has answered goes out before the next one.
-                    self.session
-                        .with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
-                }
-                Err(error) => self.read_end = Some(Box::new(lost(&error))),
+            // Where threads drive they read before they poll.
+            if matches!(self.inlet, Inlet::Blocking(_)) {
+                return Poll::Pending;
             }
+            let read = ready!(self.inbox.poll_fill(cx, Pin::new(&mut self.inlet)));
+            self.has_read(read);
+            if self.read_end.is_none() {
+                self.held_up = !self.take_frames();
+                // What the batch has answered goes out before the next one.
+                self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
+            }
+        }
+    }
+
+    /// Notes what has been read: frames that are to be taken, or the end.
+    pub(super) fn has_read(&mut self, read: io::Result<usize>) {
+        match read {
+            Ok(0) => {
+                self.read_end = Some(Box::new(match self.inbox.eof() {
+                    Ok(()) => CloseReason::Closed,
+                    Err(_) => CloseReason::Truncated,
+                }));
+            }
+            Ok(_) => self.held_up = true,
+            Err(error) => self.read_end = Some(Box::new(lost(&error))),
         }
     }
 
@@ -327,14 +340,17 @@ impl Driver {
 
     /// Sets the timer to what the core waits for next.
     fn arm(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
+        if self.is_exact() && self.armed != next {
+            (self.timer, self.armed) = (None, None);
+        }
         let Some(next) = next else { return };
         // A timer that fires too early costs one look; re-arming costs every call.
         if self.timer.is_some() && self.armed.is_some_and(|armed| armed <= next) {
             return;
         }
         match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(next.into()),
-            None => self.timer = Some(Box::pin(sleep_until(next.into()))),
+            Some(timer) => timer.reset(next),
+            None => self.timer = Some(Timer::of(self.session.executor(), next)),
         }
         self.armed = Some(next);
         if self.poll_timer(cx) {
@@ -347,7 +363,7 @@ impl Driver {
         let Some(timer) = &mut self.timer else {
             return false;
         };
-        if timer.as_mut().poll(cx).is_pending() {
+        if Pin::new(timer).poll(cx).is_pending() {
             return false;
         }
         self.timer = None;
@@ -358,10 +374,16 @@ impl Driver {
 
     /// Whether the last words have had their time.
     fn has_lingered(&mut self, cx: &mut Context<'_>) -> bool {
-        let linger = self
-            .linger
-            .get_or_insert_with(|| Box::pin(sleep_until((Instant::now() + limits::LINGER).into())));
-        linger.as_mut().poll(cx).is_ready()
+        let Driver { linger, session, .. } = self;
+        let linger =
+            linger.get_or_insert_with(|| Timer::of(session.executor(), Instant::now() + limits::LINGER));
+        Pin::new(linger).poll(cx).is_ready()
+    }
+
+    /// Whether the timer stands at what is next and never earlier: a thread that has a
+    /// time to look at cannot wait in the read itself.
+    fn is_exact(&self) -> bool {
+        matches!(self.inlet, Inlet::Blocking(_))
     }
 
     fn finish(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
@@ -391,6 +413,7 @@ impl Driver {
                 state.core.can_run_oneways()
             });
             if !can_start {
+                self.wants = Wants { goes_on: true, ..Wants::default() };
                 return Poll::Pending;
             }
         }
@@ -581,6 +604,7 @@ impl Future for Driver {
         this.start_parked();
         let read = this.poll_read(cx);
         let session = Arc::clone(&this.session);
+        let is_exact = this.is_exact();
         let (finished, over, next, can_start) = session.with(|state| {
             Self::write(state, cx, &mut this.write_end, &mut this.unflushed);
             let core = &mut state.core;
@@ -595,7 +619,12 @@ impl Future for Driver {
                     this.armed = None;
                 }
             }
+            if is_exact {
+                let waits = !(this.parked.is_empty() && this.oneways.is_empty()) || this.write_end.is_some();
+                this.wants = core.wants(this.read_end.is_none() && !this.held_up, waits);
+            }
             let armed = match (this.armed, next) {
+                _ if is_exact => next,
                 (Some(armed), Some(next)) => Some(armed.min(next)),
                 (armed, next) => armed.or(next),
             };

@@ -2,6 +2,7 @@
 //! Callers and handlers use it directly; the driver feeds it.
 
 mod batch;
+mod blocking;
 mod calls;
 mod close;
 mod core;
@@ -26,6 +27,7 @@ use std::time::Instant;
 use panpipe_transport::Peer;
 
 pub(crate) use self::batch::{Batch, RawItem};
+pub(crate) use self::blocking::{Flushed, Wants};
 pub(crate) use self::calls::Reply;
 pub use self::close::CloseReason;
 #[cfg(feature = "metrics")]
@@ -38,12 +40,13 @@ pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
 pub(crate) use self::load::Load;
 pub(crate) use self::message::{FLUSH, OPEN, ROOT_PORT, put_str, take_str, take_u64, take_version};
-pub(crate) use self::outlet::{Inlet, Outlet, of_pipe, of_stream};
+pub(crate) use self::outlet::{Inlet, Outlet, of_blocking, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
 pub(crate) use self::stream_end::StreamEnd;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
+use crate::executor::Executor;
 use crate::hooks::Hooks;
 use crate::link::Link;
 #[cfg(feature = "metrics")]
@@ -59,8 +62,8 @@ pub(crate) struct Session {
     link: OnceLock<Weak<Link>>,
     /// What the peer's calls have to pass, if anything.
     hooks: OnceLock<Arc<Hooks>>,
-    /// Where the tasks of its streams run.
-    runtime: tokio::runtime::Handle,
+    /// Who runs the tasks of its streams and handlers.
+    executor: Executor,
 }
 
 struct State {
@@ -76,11 +79,12 @@ impl fmt::Debug for Session {
 
 impl Session {
     /// A session and the driver that moves its bytes; the driver must be run.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    pub(crate) fn new(config: Config, peer: Peer, inlet: Inlet, outlet: Outlet) -> (Arc<Session>, Driver) {
+    pub(crate) fn new(
+        config: Config,
+        peer: Peer,
+        (inlet, outlet): (Inlet, Outlet),
+        executor: Executor,
+    ) -> (Arc<Session>, Driver) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         #[cfg(feature = "metrics")]
         let counted = OpenConnection::of(config.role);
@@ -92,7 +96,7 @@ impl Session {
             peer,
             link: OnceLock::new(),
             hooks: OnceLock::new(),
-            runtime: tokio::runtime::Handle::current(),
+            executor,
         });
         let driver = Driver::new(
             Arc::clone(&session),
@@ -136,8 +140,9 @@ impl Session {
         self.with(|state| state.core.codec())
     }
 
-    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
-        &self.runtime
+    #[inline]
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.executor
     }
 
     /// Runs `f` on the state, and does outside the lock what is left to do then.
@@ -394,6 +399,16 @@ impl Session {
             let offered = state.core.peer_offers();
             offered.is_some_and(|offered| offered.common(service) == Some(offered.version()))
         })
+    }
+
+    /// Whether nothing more is to be read, or run.
+    pub(crate) fn is_over(&self) -> bool {
+        self.with(|state| state.core.is_over())
+    }
+
+    /// Whether a side that is to end has done all that there was, and said it.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.with(|state| state.core.is_drained())
     }
 
     pub(crate) fn close(&self) {

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use panpipe_transport::blocking::{BlockingReader, BlockingStream, BlockingWriter};
 use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{PipeReader, PipeStream, PipeWriter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
@@ -17,6 +18,8 @@ impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 /// Where bytes come from.
 pub(crate) enum Inlet {
     Pipe(PipeReader),
+    /// Read by a thread that waits, before the driver is polled.
+    Blocking(BlockingReader),
     Stream(ReadHalf<Pin<Box<dyn Io>>>),
 }
 
@@ -24,6 +27,8 @@ pub(crate) enum Inlet {
 pub(crate) enum Outlet {
     /// Can be written to by whoever has something to say.
     Pipe(PipeWriter),
+    /// The same, where nobody is told by an event loop when there is room again.
+    Blocking(BlockingWriter),
     /// Can only be written to by the driver: its waker is the only one.
     Stream(WriteHalf<Pin<Box<dyn Io>>>),
     /// Nowhere any more.
@@ -33,6 +38,11 @@ pub(crate) enum Outlet {
 pub(crate) fn of_pipe(stream: PipeStream) -> (Inlet, Outlet) {
     let (reader, writer) = stream.into_split();
     (Inlet::Pipe(reader), Outlet::Pipe(writer))
+}
+
+pub(crate) fn of_blocking(stream: BlockingStream) -> (Inlet, Outlet) {
+    let (reader, writer) = stream.into_split();
+    (Inlet::Blocking(reader), Outlet::Blocking(writer))
 }
 
 pub(crate) fn of_stream(io: impl AsyncRead + AsyncWrite + Send + 'static) -> (Inlet, Outlet) {
@@ -62,6 +72,7 @@ impl AsyncRead for Inlet {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Inlet::Pipe(reader) => Pin::new(reader).poll_read(cx, buf),
+            Inlet::Blocking(_) => Poll::Pending,
             Inlet::Stream(reader) => Pin::new(reader).poll_read(cx, buf),
         }
     }
@@ -74,6 +85,8 @@ impl Outlet {
         match self {
             Outlet::Pipe(writer) if outbox.has_lent() => writer.try_write_vectored(&slices(outbox)),
             Outlet::Pipe(writer) => writer.try_write(outbox.pending()),
+            Outlet::Blocking(writer) if outbox.has_lent() => writer.try_write_vectored(&slices(outbox)),
+            Outlet::Blocking(writer) => writer.try_write(outbox.pending()),
             Outlet::Stream(_) => Err(io::ErrorKind::WouldBlock.into()),
             Outlet::Closed => Err(io::ErrorKind::BrokenPipe.into()),
         }
@@ -83,6 +96,10 @@ impl Outlet {
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<usize>> {
         match self {
             Outlet::Pipe(writer) => write(Pin::new(writer), cx, outbox),
+            Outlet::Blocking(_) => match self.try_write(outbox) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+                written => Poll::Ready(written),
+            },
             Outlet::Stream(writer) => write(Pin::new(writer), cx, outbox),
             Outlet::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
@@ -91,8 +108,10 @@ impl Outlet {
     /// Has the system hold little of what is written, where it can be told.
     #[inline]
     pub(crate) fn hold_little(&mut self, little: bool) {
-        if let Outlet::Pipe(writer) = self {
-            writer.hold_little(little);
+        match self {
+            Outlet::Pipe(writer) => writer.hold_little(little),
+            Outlet::Blocking(writer) => writer.hold_little(little),
+            Outlet::Stream(_) | Outlet::Closed => {}
         }
     }
 
@@ -102,7 +121,7 @@ impl Outlet {
         match self {
             Outlet::Pipe(writer) => Pin::new(writer).poll_flush(cx),
             Outlet::Stream(writer) => Pin::new(writer).poll_flush(cx),
-            Outlet::Closed => Poll::Ready(Ok(())),
+            Outlet::Blocking(_) | Outlet::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -114,6 +133,9 @@ impl Outlet {
                 if Pin::new(writer).poll_shutdown(cx).is_pending() {
                     *self = Outlet::Closed;
                 }
+            }
+            Outlet::Blocking(writer) => {
+                let _ = writer.shut_down();
             }
             Outlet::Stream(writer) => {
                 let _ = Pin::new(writer).poll_shutdown(cx);

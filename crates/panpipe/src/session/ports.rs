@@ -319,6 +319,8 @@ pub(crate) struct Ports {
     open_theirs: usize,
     /// How many streams this side writes.
     pub(crate) writing: usize,
+    /// At how many of them the peer calls a service of this side's.
+    pub(crate) serving: usize,
     /// What is left for streams that are read quickly.
     growth: u64,
     /// How many bytes of large items have come and are not read.
@@ -337,6 +339,7 @@ impl Ports {
             theirs: Vec::new(),
             open_theirs: 0,
             writing: 0,
+            serving: 0,
             growth: limits::STREAM_GROWTH_BYTES,
             large_in: 0,
             large_out: 0,
@@ -366,6 +369,7 @@ impl Ports {
     /// Opens a port of this side's; gives its number.
     pub(crate) fn open_one(&mut self, end: End) -> u64 {
         self.writing += usize::from(matches!(end, End::Writing(_)));
+        self.serving += usize::from(matches!(end, End::Serving(_)));
         let index = self.own.insert(Port::new(end));
         // The dialer's are 1, 3, 5 …, the acceptor's 2, 4, 6 …
         index as u64 * 2 + 2 - self.own_parity
@@ -469,7 +473,8 @@ impl Ports {
                     self.large_in -= reading.left.large;
                 }
             }
-            End::Serving(_) | End::Calling => {}
+            End::Serving(_) => self.serving -= 1,
+            End::Calling => {}
         }
         gone
     }

@@ -3,6 +3,7 @@
 
 mod channel;
 mod item;
+mod items;
 mod own_waker;
 mod pump;
 mod reader;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::task::coop;
 
 pub use self::channel::channel;
+pub use self::items::Items;
 pub use self::sender::{SendError, Sender, WhenFull};
 
 use self::channel::Receiver;
@@ -35,7 +37,8 @@ use crate::session::{PortKind, StreamEnd};
 /// stream. It is made of any [`Stream`](futures_core::Stream), or by [`channel`]
 /// together with the [`Sender`] that writes to it.
 ///
-/// Whoever holds it reads it as a `Stream` of `Result<T, StreamError>`. An error
+/// Whoever holds it reads it as a `Stream` of `Result<T, StreamError>`, and in code that
+/// is not async as an [iterator](Items) of them. An error
 /// is the last item, and means that the stream was cut off; a stream that ends
 /// without one is whole. Items that are `Result`s themselves are items like
 /// others.
@@ -111,6 +114,14 @@ impl<T> Streaming<T> {
     /// A stream of these items.
     pub fn new(items: impl Stream<Item = T> + Send + 'static) -> Self {
         Streaming::of(Source::Made(Box::pin(items)))
+    }
+
+    /// The connection that it comes over, if it does.
+    fn link(&mut self) -> Option<Arc<Link>> {
+        match self.place.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            Place::Here(Source::Port(reader)) => reader.link().cloned(),
+            _ => None,
+        }
     }
 
     fn of(source: Source<T>) -> Self {

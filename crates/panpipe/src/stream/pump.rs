@@ -28,8 +28,8 @@ impl<T> Unpin for Pump<T> {}
 
 impl<T: Serialize + Send + 'static> Pump<T> {
     pub(super) fn start(link: Arc<Link>, port: u64, source: Source<T>) {
-        let runtime = link.runtime().clone();
-        runtime.spawn(Pump { link, port, source: Some(source), next: None });
+        let pump = Pump { link: Arc::clone(&link), port, source: Some(source), next: None };
+        link.executor().spawn(pump);
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {

@@ -52,6 +52,11 @@ impl<T> PortReader<T> {
         }
     }
 
+    /// The connection, until the stream is over.
+    pub(super) fn link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref()
+    }
+
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
         let Some(link) = &self.link else { return Poll::Ready(None) };
         loop {

@@ -198,6 +198,14 @@ impl<T> Sender<T> {
         self.poll_closed(Waker::noop()).is_ready()
     }
 
+    /// The connection that it writes to, if it does.
+    pub(super) fn link(&self) -> Option<&Arc<Link>> {
+        match &self.shared.way {
+            Way::Port(writer) => Some(&writer.link),
+            Way::Queue(_) | Way::Lost => None,
+        }
+    }
+
     /// Waits until nobody reads the stream any more. Cancel safe.
     pub async fn closed(&self) {
         let waiting = Waiting { sender: self, own: OwnWaker::default() };
@@ -409,7 +417,7 @@ impl<T: Send + 'static> PortWriter<T> {
         drop(dropped);
         if !is_flushed {
             let (shared, mut next) = (Arc::clone(shared), None);
-            self.link.runtime().spawn(poll_fn(move |cx| match &shared.way {
+            self.link.executor().spawn(poll_fn(move |cx| match &shared.way {
                 Way::Port(writer) => writer.poll_flush(&mut next, cx.waker()),
                 _ => Poll::Ready(()),
             }));
@@ -486,9 +494,8 @@ struct Leaving<T>(Sender<T>);
 
 impl<T: DeserializeOwned + Send + 'static> Attach for Leaving<T> {
     fn attach(self: Arc<Self>, link: Arc<Link>, port: u64) {
-        let runtime = link.runtime().clone();
         let reader = PortReader::of_port(Arc::clone(&link), link.codec(), port);
-        runtime.spawn(Feeder { reader, to: self.0.clone() }.run());
+        link.executor().spawn(Feeder { reader, to: self.0.clone() }.run());
     }
 
     fn lost(&self) {

@@ -7,6 +7,7 @@
 //! - `Confinement`: what a plugin's process is held to; `spawn(…)`: starts it where it
 //!   dies with this process; `Family`: it and its own children, which can be waited
 //!   for, told to end, and killed;
+//! - `on_told_to_end(…)`, `exits_within(…)`: the same, and a child's end, without a runtime;
 //! - `is_executable(…)`.
 
 #[cfg(unix)]

@@ -129,7 +129,7 @@ impl Inbox {
     }
 
     /// Nothing more has come yet: holds on to no more than a begun frame needs.
-    fn rest(&mut self) {
+    pub fn rest(&mut self) {
         let left = self.end - self.start;
         if left == 0 {
             pool::give_back(std::mem::take(&mut self.buffer));

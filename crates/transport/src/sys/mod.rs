@@ -15,6 +15,8 @@
 //!   child takes it up;
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
 //! - `is_single()`: whether this thread has but one processor; `let_others_run()`;
+//! - `BlockingRead`, `Room`, `Bell`, `wait`, `Interrupt`, `BoundListener`, and what ends in
+//!   `_blocking`: the same for threads that wait by themselves;
 //! - `take_stdio()`: the process's standard streams;
 //! - `this_process()`, `child_process(pid)`, and `Connected`: what can be asked of a
 //!   connected peer; `user_name(uid)`;

@@ -90,7 +90,7 @@ impl Core {
     }
 
     /// Whether a side that is to end has done all that there was, and said it.
-    fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.draining && !self.has_unsent() && !self.has_work() && !self.calls.are_in_flight()
     }
 

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{Latency, frame};
 
+use super::blocking::Wants;
 use super::calls::{CallState, Calls, Room};
 use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due, Ticket};
@@ -247,6 +248,8 @@ pub(crate) struct Core {
     /// Until the peer has said so, where nothing else is left: when it has to have.
     goodbye: Option<Ticket>,
     closing: bool,
+    /// Whether the peer may call a service of this side's without being asked.
+    is_called_back: bool,
     /// Whether anything has come since it was last asked, and whether the connection
     /// ends since nothing has.
     heard: bool,
@@ -263,6 +266,7 @@ impl Core {
         if config.role == Role::Dialer && root.is_none() {
             hello.choice = config.offers.to_vec();
         }
+        let is_called_back = config.role == Role::Dialer && !config.offers.is_empty();
         Core {
             role: config.role,
             codec: config.codec,
@@ -302,6 +306,7 @@ impl Core {
             peer_is_done: false,
             goodbye: None,
             closing: false,
+            is_called_back,
             heard: false,
             idle: false,
         }
@@ -494,6 +499,26 @@ impl Core {
         self.driving = false;
         self.armed = armed;
         remember(&mut self.driver, waker);
+    }
+
+    /// What the driver, which goes to wait, waits for: it `reads`, or does not, and `waits`
+    /// for others than the peer, or does not.
+    pub(crate) fn wants(&self, reads: bool, waits: bool) -> Wants {
+        let ends = self.draining || self.closing || self.is_over();
+        let has_unsent = self.has_unsent();
+        Wants {
+            reads,
+            is_just_read: reads && !waits && !has_unsent && !ends,
+            has_unsent,
+            goes_on: ends || waits || self.ports.serving > 0 || self.is_called_back,
+        }
+    }
+
+    /// Has the driver be woken, if it waits and nobody has.
+    pub(crate) fn keep_driver(&mut self, waker: &Waker) {
+        if !self.driving && self.driver.is_none() {
+            self.driver = Some(waker.clone());
+        }
     }
 
     /// Sees to it that the driver runs, if it does not already.

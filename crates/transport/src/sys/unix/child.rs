@@ -11,7 +11,7 @@ use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use super::half::of_any;
-use super::{Handle, ReadHalf, WriteHalf};
+use super::{BlockingRead, Handle, ReadHalf, WriteHalf};
 
 /// The handle as its child knows it: a descriptor keeps its number.
 pub(crate) fn handle_number(handle: &Handle) -> String {
@@ -96,6 +96,20 @@ pub(crate) fn take_handles(handles: &str) -> io::Result<(ReadHalf, WriteHalf)> {
         }
         Some((both, _)) => take_both(both),
         None => take_both(handles),
+    }
+}
+
+/// The same for threads that wait by themselves.
+pub(crate) fn take_handles_blocking(handles: &str) -> io::Result<(BlockingRead, WriteHalf)> {
+    match handles.split_once(',') {
+        Some((read, write)) if read != write => {
+            let (read, write) = (parse(read)?, parse(write)?);
+            look(read)?;
+            look(write)?;
+            Ok((BlockingRead::new(take(read)?)?, WriteHalf::of_any(take(write)?)?))
+        }
+        Some((both, _)) => super::blocking::of_any(take(parse(both)?)?),
+        None => super::blocking::of_any(take(parse(handles)?)?),
     }
 }
 

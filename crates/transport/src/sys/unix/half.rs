@@ -24,7 +24,7 @@ const NOT_WAITING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 const SLICES: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Socket,
     Pipe,
 }
@@ -46,12 +46,14 @@ pub(crate) struct WriteHalf {
     waiting: Option<Watched>,
     /// How much the system holds otherwise, while it holds little.
     usual_buffer: Option<usize>,
+    /// Whether SIGPIPE is nobody's concern in this process.
+    has_no_sigpipe: bool,
 }
 
 /// Both directions of a socket.
 pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(ReadHalf, WriteHalf)> {
     let read = ReadHalf { fd: watch(Arc::clone(&fd), Interest::READABLE)?, kind: Kind::Socket };
-    Ok((read, WriteHalf { fd: Some(fd), kind: Kind::Socket, waiting: None, usual_buffer: None }))
+    Ok((read, WriteHalf::of_socket(fd)))
 }
 
 impl ReadHalf {
@@ -119,18 +121,57 @@ impl WriteHalf {
     /// Puts the writing end of a pipe to work.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&pipe)?;
-        Ok(WriteHalf { fd: Some(Arc::new(pipe)), kind: Kind::Pipe, waiting: None, usual_buffer: None })
+        Ok(WriteHalf {
+            fd: Some(Arc::new(pipe)),
+            kind: Kind::Pipe,
+            waiting: None,
+            usual_buffer: None,
+            has_no_sigpipe: false,
+        })
     }
 
     /// Puts a pipe or a socket to work that others may have too.
     pub(super) fn of_any(fd: OwnedFd) -> io::Result<Self> {
         match kind(&fd)? {
             Kind::Pipe => WriteHalf::new(fd),
-            kind => Ok(WriteHalf { fd: Some(Arc::new(fd)), kind, waiting: None, usual_buffer: None }),
+            kind => Ok(WriteHalf {
+                fd: Some(Arc::new(fd)),
+                kind,
+                waiting: None,
+                usual_buffer: None,
+                has_no_sigpipe: false,
+            }),
         }
     }
 
+    /// The writing direction of a socket; needs no event loop before a write waits.
+    pub(super) fn of_socket(fd: Arc<OwnedFd>) -> Self {
+        WriteHalf {
+            fd: Some(fd),
+            kind: Kind::Socket,
+            waiting: None,
+            usual_buffer: None,
+            has_no_sigpipe: false,
+        }
+    }
+
+    /// The descriptor, until the direction has been shut down.
+    pub(super) fn descriptor(&self) -> Option<&Arc<OwnedFd>> {
+        self.fd.as_ref()
+    }
+
+    /// Writes to a pipe by the plain system call, which is the quickest, if this process
+    /// ignores SIGPIPE now: as Rust's own runtime has it, unless a program says otherwise.
+    pub(super) fn trusting_sigpipe(mut self) -> Self {
+        self.has_no_sigpipe = sigpipe::is_ignored();
+        self
+    }
+
+    #[inline]
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.has_no_sigpipe && self.kind == Kind::Pipe {
+            return self.try_with(|fd, _| Ok(rustix::io::write(fd, bytes)?));
+        }
         self.try_with(|fd, kind| match kind {
             Kind::Socket => Ok(send(fd, bytes, NOT_WAITING)?),
             Kind::Pipe => sigpipe::write(fd, &[IoSlice::new(bytes)]),
@@ -254,7 +295,7 @@ pub(super) fn of_any(fd: OwnedFd) -> io::Result<(ReadHalf, WriteHalf)> {
     Ok((ReadHalf::of_any(fd)?, WriteHalf::of_any(other)?))
 }
 
-fn kind(fd: &OwnedFd) -> io::Result<Kind> {
+pub(super) fn kind(fd: &OwnedFd) -> io::Result<Kind> {
     match FileType::from_raw_mode(fstat(fd)?.st_mode) {
         FileType::Socket => Ok(Kind::Socket),
         _ => Ok(Kind::Pipe),

@@ -17,7 +17,7 @@ use super::identity::peer_of;
 use super::lock::NameLock;
 use super::place::own_uid;
 use super::register::{Watched, watch};
-use super::{Place, ReadHalf, WriteHalf, activation, directory};
+use super::{BlockingRead, Place, ReadHalf, WriteHalf, activation, directory};
 use crate::access::Reach;
 use crate::error::{BindError, ConnectError};
 use crate::limits::BACKLOG;
@@ -36,25 +36,10 @@ pub(crate) struct NamedListener {
 
 impl NamedListener {
     pub(crate) fn bind(place: &Place, reach: Reach) -> Result<Self, BindError> {
-        if let Place::Foreign { owner, .. } = *place {
-            return Err(BindError::Foreign { path: place.to_string(), owner, ours: own_uid() });
-        }
-        let path = place.path(reach);
-        let io = |source: io::Error| BindError::Io { path: path.display().to_string(), source };
-        let (name, socket) = match activation::take(path) {
-            // The name is the manager's, who gives it to one server after the other, or
-            // to two at once while the one replaces the other: no lock is in their way.
-            Some(socket) => (None, socket),
-            None => {
-                let (name, socket) = BoundName::bind(place, reach)?;
-                (Some(name), socket)
-            }
-        };
-        // Said again of a socket that was passed on: from here on its clients are told
-        // that this process serves, and not the manager.
-        listen(&socket, BACKLOG as i32).map_err(|e| io(e.into()))?;
-        ioctl_fionbio(&socket, true).map_err(|e| io(e.into()))?;
-        let socket = watch(Arc::new(socket), Interest::READABLE).map_err(io)?;
+        let (name, socket) = bind_socket(place, reach)?;
+        let path = || place.path(reach).display().to_string();
+        let socket = watch(Arc::new(socket), Interest::READABLE)
+            .map_err(|source| BindError::Io { path: path(), source })?;
         Ok(NamedListener { name, socket })
     }
 
@@ -71,16 +56,21 @@ impl NamedListener {
     /// Frees the name. Who waits to be accepted can be still.
     pub(crate) fn retire(self) -> RetiredListener {
         let NamedListener { name, socket } = self;
-        // What a manager keeps its next server accepts.
-        let queue = name.is_some().then(|| Arc::clone(socket.get_ref()));
-        drop(name);
-        if let Some(queue) = &queue {
-            // Who has looked the name up just before is turned away by the system, as
-            // if nobody had listened any more: nobody joins the queue from here on.
-            let _ = shutdown(queue, Shutdown::Read);
-        }
-        RetiredListener { queue }
+        retire(name, socket.get_ref())
     }
+}
+
+/// Gives up a name and keeps those who wait to be accepted.
+pub(super) fn retire(name: Option<BoundName>, socket: &Arc<OwnedFd>) -> RetiredListener {
+    // What a manager keeps its next server accepts.
+    let queue = name.is_some().then(|| Arc::clone(socket));
+    drop(name);
+    if let Some(queue) = &queue {
+        // Who has looked the name up just before is turned away by the system, as
+        // if nobody had listened any more: nobody joins the queue from here on.
+        let _ = shutdown(queue, Shutdown::Read);
+    }
+    RetiredListener { queue }
 }
 
 /// A socket that has no name any more, and those that had connected to it before.
@@ -92,8 +82,21 @@ pub(crate) struct RetiredListener {
 impl RetiredListener {
     /// The next of those that wait.
     pub(crate) fn accept(&mut self) -> io::Result<Option<(ReadHalf, WriteHalf, Peer)>> {
+        let Some((socket, peer)) = self.accept_socket()? else { return Ok(None) };
+        let (read, write) = super::half::of_socket(socket)?;
+        Ok(Some((read, write, peer)))
+    }
+
+    /// The same for threads that wait by themselves.
+    pub(crate) fn accept_blocking(&mut self) -> io::Result<Option<(BlockingRead, WriteHalf, Peer)>> {
+        let Some((socket, peer)) = self.accept_socket()? else { return Ok(None) };
+        let (read, write) = super::blocking::of_socket(socket)?;
+        Ok(Some((read, write, peer)))
+    }
+
+    fn accept_socket(&mut self) -> io::Result<Option<(Arc<OwnedFd>, Peer)>> {
         let Some(queue) = &self.queue else { return Ok(None) };
-        match accept(queue) {
+        match accept_socket(queue) {
             // The end of a queue that nobody joins any more.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(None),
             other => other,
@@ -101,16 +104,46 @@ impl RetiredListener {
     }
 }
 
+/// A socket that listens, and the name that it has: none where a service manager
+/// keeps it.
+pub(super) fn bind_socket(place: &Place, reach: Reach) -> Result<(Option<BoundName>, OwnedFd), BindError> {
+    if let Place::Foreign { owner, .. } = *place {
+        return Err(BindError::Foreign { path: place.to_string(), owner, ours: own_uid() });
+    }
+    let path = place.path(reach);
+    let io = |source: io::Error| BindError::Io { path: path.display().to_string(), source };
+    let (name, socket) = match activation::take(path) {
+        // The name is the manager's, who gives it to one server after the other, or
+        // to two at once while the one replaces the other: no lock is in their way.
+        Some(socket) => (None, socket),
+        None => {
+            let (name, socket) = BoundName::bind(place, reach)?;
+            (Some(name), socket)
+        }
+    };
+    // Said again of a socket that was passed on: from here on its clients are told
+    // that this process serves, and not the manager.
+    listen(&socket, BACKLOG as i32).map_err(|e| io(e.into()))?;
+    ioctl_fionbio(&socket, true).map_err(|e| io(e.into()))?;
+    Ok((name, socket))
+}
+
 /// The next of those that wait; `None` if nobody does.
 fn accept(listener: &OwnedFd) -> io::Result<Option<(ReadHalf, WriteHalf, Peer)>> {
+    let Some((socket, peer)) = accept_socket(listener)? else { return Ok(None) };
+    let (read, write) = super::half::of_socket(socket)?;
+    Ok(Some((read, write, peer)))
+}
+
+/// The same before it is put to work.
+pub(super) fn accept_socket(listener: &OwnedFd) -> io::Result<Option<(Arc<OwnedFd>, Peer)>> {
     loop {
         match accept_with(listener, FLAGS) {
             Ok(socket) => {
                 let socket = Arc::new(socket);
                 // Who cannot be told is nobody to serve, and no reason to fail.
                 let Ok(peer) = peer_of(&socket) else { continue };
-                let (read, write) = super::half::of_socket(socket)?;
-                return Ok(Some((read, write, peer)));
+                return Ok(Some((socket, peer)));
             }
             Err(Errno::AGAIN) => return Ok(None),
             // The client has gone again, or a signal came: on to the next.
@@ -122,7 +155,7 @@ fn accept(listener: &OwnedFd) -> io::Result<Option<(ReadHalf, WriteHalf, Peer)>>
 
 /// A name that this process has given to a socket of its own.
 #[derive(Debug)]
-struct BoundName {
+pub(super) struct BoundName {
     path: PathBuf,
     /// The socket's device and inode: what is ours to remove.
     inode: (u64, u64),
@@ -232,16 +265,34 @@ pub(crate) fn connect(
     place: &Place,
     expect_owner: bool,
 ) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
+    let (socket, peer, path) = connect_socket(place, expect_owner)?;
+    let (read, write) = super::half::of_socket(socket).map_err(|source| ConnectError::Io { path, source })?;
+    Ok((read, write, peer))
+}
+
+/// The same for threads that wait by themselves.
+pub(crate) fn connect_blocking(
+    place: &Place,
+    expect_owner: bool,
+) -> Result<(BlockingRead, WriteHalf, Peer), ConnectError> {
+    let (socket, peer, path) = connect_socket(place, expect_owner)?;
+    let (read, write) =
+        super::blocking::of_socket(socket).map_err(|source| ConnectError::Io { path, source })?;
+    Ok((read, write, peer))
+}
+
+/// A socket that is connected to a place, who is at its other end, and its path.
+fn connect_socket(place: &Place, expect_owner: bool) -> Result<(Arc<OwnedFd>, Peer, String), ConnectError> {
     for path in place.paths() {
         match connect_to(path, expect_owner.then(|| place.owner())) {
             Err(ConnectError::NotFound { .. }) => {}
-            other => return other,
+            other => return other.map(|(socket, peer)| (socket, peer, path.display().to_string())),
         }
     }
     Err(ConnectError::NotFound { path: place.to_string() })
 }
 
-fn connect_to(path: &Path, owner: Option<u32>) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
+fn connect_to(path: &Path, owner: Option<u32>) -> Result<(Arc<OwnedFd>, Peer), ConnectError> {
     let at = || path.display().to_string();
     let io = |source: io::Error| ConnectError::Io { path: at(), source };
     let socket = match try_connect(path) {
@@ -257,6 +308,5 @@ fn connect_to(path: &Path, owner: Option<u32>) -> Result<(ReadHalf, WriteHalf, P
             return Err(ConnectError::WrongOwner { path: at(), expected, theirs });
         }
     }
-    let (read, write) = super::half::of_socket(socket).map_err(io)?;
-    Ok((read, write, peer))
+    Ok((socket, peer))
 }

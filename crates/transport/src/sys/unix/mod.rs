@@ -6,6 +6,7 @@
 //! wakes their owner each time the peer reads.
 
 mod activation;
+mod blocking;
 mod child;
 mod directory;
 mod fifo;
@@ -20,17 +21,19 @@ mod register;
 mod sigpipe;
 mod stdio;
 
+pub(crate) use blocking::{Bell, BlockingRead, BoundListener, Interrupt, Room, wait};
 pub(crate) use child::{
-    Inheritance, Passed, handle_number, take_handles, take_read_handle, take_write_handle,
+    Inheritance, Passed, handle_number, take_handles, take_handles_blocking, take_read_handle,
+    take_write_handle,
 };
 pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, this_process, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
-pub(crate) use listener::{NamedListener, RetiredListener, connect};
+pub(crate) use listener::{NamedListener, RetiredListener, connect, connect_blocking};
 pub(crate) use place::Place;
 pub(crate) use processor::{is_single, let_others_run};
-pub(crate) use stdio::take_stdio;
+pub(crate) use stdio::{take_stdio, take_stdio_blocking};
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -12,6 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether the kernel knows `RWF_NOSIGNAL`; assumed until it says no.
 static KERNEL_CAN: AtomicBool = AtomicBool::new(cfg!(target_os = "linux"));
 
+/// Whether the signal does nothing in this process, as of now.
+pub(super) fn is_ignored() -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without an action to set the call only fills the place for the present one,
+    // which is this frame's, and zeroed before: it is initialised whatever the call says.
+    let (asked, action) = unsafe {
+        let asked = libc::sigaction(libc::SIGPIPE, ptr::null(), action.as_mut_ptr());
+        (asked, action.assume_init())
+    };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Writes; a pipe that nobody reads is an error and no signal.
 pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(target_os = "linux")]
@@ -91,6 +103,11 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn a_program_of_rusts_ignores_the_signal() {
+        assert!(is_ignored());
+    }
 
     #[test]
     fn the_way_without_the_kernels_help_gives_an_error_and_leaves_no_signal() {

@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::stdio::{dup2_stdin, dup2_stdout};
 
-use super::{ReadHalf, WriteHalf};
+use super::{BlockingRead, ReadHalf, WriteHalf};
 
 /// The first number that is no standard stream's.
 const FIRST_FREE: i32 = 3;
@@ -18,6 +18,15 @@ static TAKEN: Mutex<bool> = Mutex::new(false);
 /// Takes the standard input and output away from the rest of the process: what
 /// it prints goes to the standard error from here on, what it reads is empty.
 pub(crate) fn take_stdio() -> io::Result<(ReadHalf, WriteHalf)> {
+    take(|input, output| Ok((ReadHalf::of_any(input)?, WriteHalf::of_any(output)?)))
+}
+
+/// The same for threads that wait by themselves.
+pub(crate) fn take_stdio_blocking() -> io::Result<(BlockingRead, WriteHalf)> {
+    take(|input, output| Ok((BlockingRead::new(input)?, WriteHalf::of_any(output)?)))
+}
+
+fn take<T>(put_to_work: impl FnOnce(OwnedFd, OwnedFd) -> io::Result<T>) -> io::Result<T> {
     let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if *taken {
         return Err(io::Error::new(
@@ -30,7 +39,7 @@ pub(crate) fn take_stdio() -> io::Result<(ReadHalf, WriteHalf)> {
     check(stdout.as_fd(), "output")?;
     let input = private(fcntl_dupfd_cloexec(&stdin, FIRST_FREE)?, OFlags::RDONLY);
     let output = private(fcntl_dupfd_cloexec(&stdout, FIRST_FREE)?, OFlags::WRONLY);
-    let (read, write) = (ReadHalf::of_any(input)?, WriteHalf::of_any(output)?);
+    let halves = put_to_work(input, output)?;
     let nothing = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let mut printing = stdout.lock();
     dup2_stdout(io::stderr())?;
@@ -38,7 +47,7 @@ pub(crate) fn take_stdio() -> io::Result<(ReadHalf, WriteHalf)> {
     // What was printed and not written yet goes the new way, not in between.
     io::Write::flush(&mut printing)?;
     *taken = true;
-    Ok((read, write))
+    Ok(halves)
 }
 
 fn check(stream: impl AsFd, which: &str) -> io::Result<()> {

@@ -8,6 +8,7 @@
 //!
 //! Type-checked, and run under Wine. Wine enforces no pipe's security.
 
+mod blocking;
 mod child;
 mod fifo;
 mod half;
@@ -19,6 +20,10 @@ mod security;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use blocking::{
+    Bell, BlockingRead, BoundListener, Interrupt, Room, connect_blocking, take_handles_blocking,
+    take_stdio_blocking, wait,
+};
 pub(crate) use child::{
     Inheritance, Passed, handle_number, take_handles, take_read_handle, take_write_handle,
 };

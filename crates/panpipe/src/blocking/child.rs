@@ -1,0 +1,191 @@
+//! A child process, and the child's own end, without a runtime.
+
+use std::io;
+use std::process::{self, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use panpipe_transport::blocking::BlockingStream;
+use panpipe_transport::{Peer, anonymous};
+
+use super::BlockingServiceClient;
+use crate::child::{HANDLES, ParentError, Spawn, SpawnError, ended, take_up};
+use crate::client::{Client, ServiceClient};
+use crate::link::{Link, over_blocking};
+use crate::offers::Offers;
+use crate::service::{Serve, ServiceImpl};
+use crate::session::{CloseReason, Config};
+use crate::sys;
+
+impl Spawn {
+    /// Starts the child without a runtime: the methods of its client wait on the thread
+    /// that calls them, see [`Connect::blocking`](crate::Connect::blocking).
+    ///
+    /// The child itself may be served by [`serve_parent`](crate::serve_parent) or
+    /// [`serve_parent_blocking`], whichever. The latter makes the quickest call that
+    /// there is between two processes: a write and a read on each side.
+    ///
+    /// ```no_run
+    /// # #[panpipe::service]
+    /// # pub trait Worker { async fn square(&self, x: u64) -> u64; }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::process::Command;
+    /// use std::time::Duration;
+    ///
+    /// let child = panpipe::spawn(Command::new("worker")).start_blocking::<WorkerClient>()?;
+    /// println!("{}", child.client().square(12)?);
+    /// child.shutdown(Duration::from_secs(2))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When no pipe can be made, as always on Windows, or the program cannot be run.
+    pub fn start_blocking<C: ServiceClient>(self) -> Result<BlockingChild<C>, SpawnError> {
+        let Spawn { mut command, limits, offers, .. } = self;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let (stream, ends) = anonymous::blocking_for_child().map_err(SpawnError::Pipe)?;
+        command.env(HANDLES, ends.handles());
+        let passed = ends.pass_to(&mut command).map_err(SpawnError::Pipe)?;
+        let process = command.spawn().map_err(|source| SpawnError::Program { program, source })?;
+        // With our copies of the child's ends closed, its end is seen.
+        drop(passed);
+        // Nobody has waited for it yet: the pid is its own.
+        let stream = stream.with_peer(Peer::child(process.id()));
+        let is_called_back = !offers.is_empty();
+        let config = Config { limits: Arc::new(limits), offers: offers.infos(), ..Config::dialer(C::info()) };
+        let connection = over_blocking(stream, config).with_offers(offers).start_blocking();
+        // The child may want to call first, and cannot before it has our hello.
+        connection.say_hello();
+        if is_called_back {
+            connection.keep();
+        }
+        let client = C::Blocking::of_async(C::from_inner(Client::of_link(Arc::clone(&connection))));
+        Ok(BlockingChild { client, connection, process: Reaped(process) })
+    }
+}
+
+/// A running child and the connection to it, without a runtime. Dropping it kills the
+/// child, and waits until it has ended.
+#[derive(Debug)]
+pub struct BlockingChild<C: ServiceClient> {
+    client: C::Blocking,
+    connection: Arc<Link>,
+    process: Reaped,
+}
+
+/// A process that is no zombie, however it goes.
+#[derive(Debug)]
+struct Reaped(process::Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        // One that has been waited for is not killed: its number may be another's.
+        if !matches!(self.0.try_wait(), Ok(Some(_))) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+impl<C: ServiceClient> BlockingChild<C> {
+    /// The client of the child's service.
+    #[must_use]
+    pub fn client(&self) -> &C::Blocking {
+        &self.client
+    }
+
+    /// The child's process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// Why the connection ended, once a call has noticed that.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.connection.close_reason()
+    }
+
+    /// Waits until the child has ended by itself.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot say how it ended.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.process.0.wait()
+    }
+
+    /// Lets running calls finish and closes the connection, which ends a child
+    /// that serves its parent; kills the child when it has not ended by then.
+    ///
+    /// # Errors
+    ///
+    /// When the system can neither kill the child nor say how it ended.
+    pub fn shutdown(self, grace: Duration) -> io::Result<ExitStatus> {
+        let BlockingChild { client, connection, mut process } = self;
+        let start = Instant::now();
+        drop(client);
+        // Other clones of the client may live on; the child is told to end all the same.
+        connection.drain();
+        // A grace past the end of the clock is all the time there is.
+        connection.run_until(start.checked_add(grace));
+        drop(connection);
+        let left = grace.saturating_sub(start.elapsed());
+        if let Some(status) = sys::exits_within(&mut process.0, left)? {
+            return Ok(status);
+        }
+        process.0.kill()?;
+        process.0.wait()
+    }
+}
+
+/// In a child: serves the parent until it closes the connection, on this thread and
+/// without a runtime.
+///
+/// It is [`serve_parent`](crate::serve_parent) otherwise. Handlers are the same `async fn`s.
+/// Each is polled here first, while nothing else is read: it must not block this thread
+/// for long. One that is still pending then goes on in a thread that the connection has
+/// of its own for such, and what it waits for may be a call back to the parent, a stream,
+/// another thread. There is no tokio runtime for it: what needs one, as tokio's timers
+/// do, panics, and fails that call. The client of the parent is the async one, for
+/// handlers to await; a blocking one cannot wait in a handler for its own connection.
+///
+/// ```no_run
+/// # #[panpipe::service]
+/// # pub trait Host { async fn log(&self, line: String); }
+/// # #[panpipe::service]
+/// # pub trait Worker { async fn square(&self, x: u64) -> u64; }
+/// struct Squares { host: HostClient }
+///
+/// impl Worker for Squares {
+///     async fn square(&self, x: u64) -> u64 {
+///         let _ = self.host.log(format!("asked for {x}")).await;
+///         x * x
+///     }
+/// }
+///
+/// fn main() -> Result<(), panpipe::ParentError> {
+///     panpipe::serve_parent_blocking(|host: HostClient| Squares { host }.serve())
+/// }
+/// ```
+///
+/// # Errors
+///
+/// When the process was not started by [`spawn`](crate::spawn), or the connection breaks;
+/// always on Windows.
+pub fn serve_parent_blocking<C, I>(make: impl FnOnce(C) -> Serve<I>) -> Result<(), ParentError>
+where
+    C: ServiceClient,
+    I: ServiceImpl,
+{
+    let stream = take_up(HANDLES, BlockingStream::stdio, BlockingStream::from_handles)?;
+    let offers = Arc::new(vec![I::info()]);
+    let config = Config { offers, wants: C::info().or_none(), ..Config::acceptor() };
+    let prepared = over_blocking(stream, config);
+    let service = make(C::from_inner(Client::of_link(Arc::clone(&prepared.connection))));
+    // Held to the end: a child that does not call its parent serves it all the same.
+    let connection = prepared.with_offers(Offers::of(service)).start_blocking();
+    ended(connection.run())
+}

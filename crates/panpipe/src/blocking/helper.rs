@@ -1,0 +1,203 @@
+//! The thread that a connection has of its own, where something is to go on while nobody
+//! waits: handlers that are still pending, streams that are being sent, services that the
+//! other side may call, last words that it does not read yet.
+//!
+//! It starts with the first of them and ends with the last. It runs the tasks whoever
+//! leads, and leads itself if nobody else does.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Instant;
+
+use slab::Slab;
+
+use super::crew::{Crew, Lead, Rank, Role, Step};
+use super::parker::{Own, Parker, Waits};
+use crate::timer::take_poll_again;
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The helper of a crew.
+pub(super) enum Helper {
+    None,
+    /// It has not looked at anything yet.
+    Starting,
+    Running(Arc<Parker>),
+}
+
+/// What goes on besides calls.
+#[derive(Default)]
+pub(super) struct Tasks {
+    all: Slab<Arc<Task>>,
+    ready: VecDeque<Arc<Task>>,
+}
+
+impl Tasks {
+    pub(super) fn are_done(&self) -> bool {
+        self.all.is_empty()
+    }
+}
+
+struct Task {
+    /// Nothing while it is polled, and once it is over.
+    future: Mutex<Option<Work>>,
+    crew: Weak<Crew>,
+    key: usize,
+    is_ready: AtomicBool,
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.is_ready.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let Some(crew) = self.crew.upgrade() else { return };
+        crew.lock().tasks.ready.push_back(Arc::clone(self));
+        crew.wake_helper();
+    }
+}
+
+impl Crew {
+    /// Has the helper run a task.
+    pub(crate) fn spawn(self: &Arc<Self>, task: Work) {
+        {
+            let tasks = &mut self.lock().tasks;
+            let place = tasks.all.vacant_entry();
+            let task = Arc::new(Task {
+                future: Mutex::new(Some(task)),
+                crew: Arc::downgrade(self),
+                key: place.key(),
+                is_ready: AtomicBool::new(true),
+            });
+            place.insert(Arc::clone(&task));
+            tasks.ready.push_back(task);
+        }
+        self.start_helper();
+    }
+
+    pub(super) fn wake_helper(&self) {
+        let helper = match &self.lock().helper {
+            Helper::Running(parker) => Arc::clone(parker),
+            Helper::None | Helper::Starting => return,
+        };
+        helper.wake_thread();
+    }
+
+    /// Starts the helper, or wakes it.
+    pub(super) fn start_helper(self: &Arc<Self>) {
+        {
+            let mut state = self.lock();
+            match &state.helper {
+                Helper::Starting => return,
+                Helper::Running(parker) => {
+                    let parker = Arc::clone(parker);
+                    drop(state);
+                    return parker.wake_thread();
+                }
+                Helper::None => state.helper = Helper::Starting,
+            }
+        }
+        let crew = Arc::clone(self);
+        if let Err(error) = thread::Builder::new().name("panpipe".to_owned()).spawn(move || crew.help()) {
+            tracing::warn!(
+                "a connection has no thread of its own, and is looked after in calls only: {error}"
+            );
+            self.lock().helper = Helper::None;
+        }
+    }
+
+    /// What the helper does.
+    fn help(self: Arc<Self>) {
+        Own::with(|own| self.help_as(&own.parker));
+    }
+
+    fn help_as(self: &Arc<Self>, parker: &Arc<Parker>) {
+        self.lock().helper = Helper::Running(Arc::clone(parker));
+        let _waits = Waits::begin(parker);
+        let _entered = self.enter();
+        let mut lead: Option<Lead<'_>> = None;
+        let mut later = Vec::new();
+        loop {
+            parker.forget();
+            self.run_tasks(&mut later);
+            if lead.is_none() {
+                if let Role::Leads(mut taken) = self.join(parker, Rank::Helper) {
+                    // What there is to do only the driver knows.
+                    lead = taken.poll_driver().is_pending().then_some(taken);
+                }
+            }
+            let until = later.iter().map(|(at, _)| *at).min();
+            if let Some(leads) = &mut lead {
+                if leads.is_kept() || !self.lock().tasks.are_done() {
+                    if leads.drive(parker, until, Rank::Helper) == Step::Ended {
+                        lead = None;
+                    }
+                    continue;
+                }
+                lead = None;
+            }
+            // What the tasks have queued goes out, though the leader be in a read.
+            self.depart();
+            if self.is_dismissed(parker) {
+                return;
+            }
+            self.follow(parker, until);
+        }
+    }
+
+    /// Whether there is nothing to help with. Then there is no helper any more.
+    fn is_dismissed(&self, parker: &Parker) -> bool {
+        let ended = self.has_ended();
+        let mut state = self.lock();
+        let is_over = state.tasks.are_done() && (ended || !state.is_kept) && !parker.is_woken();
+        if is_over {
+            state.helper = Helper::None;
+        }
+        is_over
+    }
+
+    /// Polls each task that is ready, once. `later` are those that have to be polled
+    /// again at some time.
+    fn run_tasks(self: &Arc<Self>, later: &mut Vec<(Instant, Arc<Task>)>) {
+        if !later.is_empty() {
+            let now = Instant::now();
+            later.retain(|(at, task)| {
+                if *at <= now {
+                    task.wake_by_ref();
+                }
+                *at > now
+            });
+        }
+        let ready = std::mem::take(&mut self.lock().tasks.ready);
+        for task in ready {
+            task.is_ready.store(false, Ordering::SeqCst);
+            let place = || task.future.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mut future) = place().take() else { continue };
+            let waker = Waker::from(Arc::clone(&task));
+            let _ = take_poll_again();
+            let polled =
+                catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+            if let Ok(Poll::Pending) = polled {
+                *place() = Some(future);
+                if let Some(at) = take_poll_again() {
+                    later.push((at, task));
+                }
+                continue;
+            }
+            // A panic of the user's own drop is not the connection's.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+            let gone = self.lock().tasks.all.remove(task.key);
+            drop(gone);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What threads that drive a session themselves need of it: when to wait for what, and to
+//! write without its driver.
+
+use std::future::Future;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use panpipe_transport::blocking::{BlockingReader, Room};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::driver::Driver;
+use super::outlet::{Inlet, Outlet};
+use super::{CloseReason, Session, State};
+
+/// What a driver waits for that is pending.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wants {
+    /// It reads on.
+    pub(crate) reads: bool,
+    /// Nothing but bytes, and a time, can matter to it.
+    pub(crate) is_just_read: bool,
+    /// Something waits to be written.
+    pub(crate) has_unsent: bool,
+    /// The peer may call services of this side whenever it likes, or the connection is on
+    /// its way to its end.
+    pub(crate) goes_on: bool,
+}
+
+impl Wants {
+    /// Whether it has to be driven also where nobody waits for anything.
+    pub(crate) fn is_kept(self) -> bool {
+        self.has_unsent || self.goes_on
+    }
+}
+
+/// What has become of queued bytes that were to be written at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    All,
+    /// There is no room for some.
+    Left,
+    /// Nobody reads them any more.
+    Broken,
+}
+
+impl Session {
+    /// Writes what is queued, as far as there is room. The driver is woken by `waker` as
+    /// before.
+    pub(crate) fn flush(&self, waker: &Waker) -> Flushed {
+        self.with(|state| {
+            let flushed = state.flush();
+            state.core.keep_driver(waker);
+            flushed
+        })
+    }
+
+    /// What to wait at until something can be written.
+    pub(crate) fn room(&self) -> Option<Room> {
+        self.with(|state| match &state.outlet {
+            Outlet::Blocking(writer) => writer.room(),
+            _ => None,
+        })
+    }
+
+    /// Ends what is due, where the driver may be waiting for something else.
+    pub(crate) fn look_at_clock(&self) {
+        self.with(|state| {
+            state.core.on_timeout(Instant::now());
+            state.flush();
+        });
+    }
+}
+
+impl State {
+    fn flush(&mut self) -> Flushed {
+        loop {
+            self.core.feed();
+            self.outlet.hold_little(self.core.is_bulk_passed());
+            let outbox = self.core.outbox();
+            if outbox.pending().is_empty() {
+                return Flushed::All;
+            }
+            match self.outlet.try_write(outbox) {
+                Ok(0) => return Flushed::Left,
+                Ok(n) => outbox.advance(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Left,
+                // The driver meets the same error and deals with it.
+                Err(_) => return Flushed::Broken,
+            }
+            self.core.after_write();
+        }
+    }
+}
+
+impl Driver {
+    /// What it waits for, as of its last poll.
+    #[inline]
+    pub(crate) fn wants(&self) -> Wants {
+        self.wants
+    }
+
+    /// What it reads from.
+    #[inline]
+    pub(crate) fn reader(&self) -> Option<&BlockingReader> {
+        match &self.inlet {
+            Inlet::Blocking(reader) => Some(reader),
+            _ => None,
+        }
+    }
+
+    /// What to wait at until it can write.
+    pub(crate) fn room(&self) -> Option<Room> {
+        self.session.room()
+    }
+
+    #[inline]
+    pub(crate) fn poll_in_place(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        Pin::new(self).poll(cx)
+    }
+
+    /// Waits for bytes and takes them in; they are dealt with at the next poll.
+    #[inline]
+    pub(crate) fn read(&mut self) {
+        if !self.wants.reads {
+            return;
+        }
+        let Inlet::Blocking(reader) = &mut self.inlet else { return };
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(read) = self.inbox.poll_fill(&mut cx, Pin::new(&mut Now(reader))) {
+            self.has_read(read);
+        }
+    }
+
+    /// Nobody drives it for now: it holds on to no more than it needs.
+    #[inline]
+    pub(crate) fn rest(&mut self) {
+        self.inbox.rest();
+    }
+}
+
+/// Reads, and waits if nothing is there.
+struct Now<'a>(&'a mut BlockingReader);
+
+impl AsyncRead for Now<'_> {
+    #[inline]
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = self.get_mut().0.read(buf.initialize_unfilled());
+        Poll::Ready(read.map(|n| buf.advance(n)))
+    }
+}

@@ -1,0 +1,283 @@
+//! Descriptors at which threads wait by themselves, without an event loop.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::half::{Kind, kind};
+use super::listener::{BoundName, accept_socket, bind_socket, retire};
+use super::{Place, RetiredListener, WriteHalf};
+use crate::access::Reach;
+use crate::blocking::Ready;
+use crate::error::BindError;
+use crate::peer::Peer;
+
+/// The direction that is read, by a thread that waits in the read itself.
+#[derive(Debug)]
+pub(crate) struct BlockingRead {
+    fd: Arc<OwnedFd>,
+    kind: Kind,
+}
+
+/// Both directions of a socket. Reading waits; writing says each time that it does not.
+pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(BlockingRead, WriteHalf)> {
+    set_blocking(&fd)?;
+    let read = BlockingRead { fd: Arc::clone(&fd), kind: Kind::Socket };
+    Ok((read, WriteHalf::of_socket(fd)))
+}
+
+/// Puts a descriptor of either kind to work, for both directions.
+pub(super) fn of_any(fd: OwnedFd) -> io::Result<(BlockingRead, WriteHalf)> {
+    let other = fd.try_clone()?;
+    Ok((BlockingRead::new(fd)?, WriteHalf::of_any(other)?))
+}
+
+impl BlockingRead {
+    /// Puts a pipe's reading end, or a socket, to work. The two ends of a pipe do not
+    /// share whether they wait: the other one is left as it is.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        set_blocking(&fd)?;
+        Ok(BlockingRead { kind: kind(&fd)?, fd: Arc::new(fd) })
+    }
+
+    /// Waits for bytes; none at the end of the stream.
+    #[inline]
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::read(&self.fd, &mut *bytes) {
+                Err(Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// What ends a wait in `read`, from any thread.
+    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
+        (self.kind == Kind::Socket).then(|| Interrupt(Arc::clone(&self.fd)))
+    }
+}
+
+/// Ends the reading direction of a socket.
+#[derive(Debug)]
+pub(crate) struct Interrupt(Arc<OwnedFd>);
+
+impl Interrupt {
+    /// Whoever reads finds the end of the stream behind what has come.
+    pub(crate) fn end_reading(&self) {
+        let _ = shutdown(&*self.0, Shutdown::Read);
+    }
+}
+
+/// The descriptor that has to have room for a write.
+#[derive(Debug)]
+pub(crate) struct Room(Arc<OwnedFd>);
+
+impl WriteHalf {
+    /// The writing direction of threads.
+    pub(crate) fn of_threads(self) -> Self {
+        self.trusting_sigpipe()
+    }
+
+    /// What to wait at until something can be written; nothing once it was shut down.
+    pub(crate) fn room(&self) -> Option<Room> {
+        self.descriptor().map(|fd| Room(Arc::clone(fd)))
+    }
+}
+
+/// Ends the wait of a thread.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    heard: OwnedFd,
+    rung: OwnedFd,
+}
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (heard, rung) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Bell { heard, rung })
+    }
+
+    /// Safe in a signal handler: it is one system call. A bell that is full has been
+    /// rung.
+    pub(crate) fn ring(&self) {
+        let _ = rustix::io::write(&self.rung, &[1]);
+    }
+
+    /// It has been heard.
+    pub(crate) fn silence(&self) {
+        while rustix::io::read(&self.heard, &mut [0; 64]).is_ok_and(|n| n == 64) {}
+    }
+}
+
+/// Waits until one of these is ready; until one may be, where a signal comes.
+pub(crate) fn wait(
+    read: Option<&BlockingRead>,
+    write: Option<&Room>,
+    bell: Option<&Bell>,
+    timeout: Option<Duration>,
+) -> io::Result<Ready> {
+    wait_at(read.map(|read| &*read.fd), write, bell, timeout)
+}
+
+fn wait_at(
+    read: Option<&OwnedFd>,
+    write: Option<&Room>,
+    bell: Option<&Bell>,
+    timeout: Option<Duration>,
+) -> io::Result<Ready> {
+    // A time that the system cannot say is all the time there is.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    let anything = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+    let mut watched = Vec::with_capacity(3);
+    watched.extend(read.map(|fd| PollFd::new(fd, PollFlags::IN)));
+    watched.extend(write.map(|room| PollFd::new(&*room.0, PollFlags::OUT)));
+    watched.extend(bell.map(|bell| PollFd::new(&bell.heard, PollFlags::IN)));
+    match poll(&mut watched, timeout.as_ref()) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok(Ready::default()),
+        Err(other) => return Err(other.into()),
+    }
+    let mut events = watched.iter().map(PollFd::revents);
+    let mut next = |is_watched: bool| match is_watched {
+        true => events.next().unwrap_or(PollFlags::empty()),
+        false => PollFlags::empty(),
+    };
+    let (reads, writes, rung) = (next(read.is_some()), next(write.is_some()), next(bell.is_some()));
+    if let Some(bell) = bell.filter(|_| !rung.is_empty()) {
+        bell.silence();
+    }
+    Ok(Ready { readable: reads.intersects(anything), writable: !writes.is_empty(), rung: !rung.is_empty() })
+}
+
+/// A socket that listens, and the name that it has.
+#[derive(Debug)]
+pub(crate) struct BoundListener {
+    /// Given up before the socket is, as that of a `NamedListener`.
+    name: Option<BoundName>,
+    socket: Arc<OwnedFd>,
+}
+
+impl BoundListener {
+    pub(crate) fn bind(place: &Place, reach: Reach) -> Result<Self, BindError> {
+        let (name, socket) = bind_socket(place, reach)?;
+        Ok(BoundListener { name, socket: Arc::new(socket) })
+    }
+
+    /// Waits for a client; none when the bell has rung, or a signal has come, before one
+    /// came.
+    pub(crate) fn accept(
+        &self,
+        bell: &Bell,
+        timeout: Option<Duration>,
+    ) -> io::Result<Option<(BlockingRead, WriteHalf, Peer)>> {
+        let ready = wait_at(Some(&self.socket), None, Some(bell), timeout)?;
+        if ready.rung || !ready.readable {
+            return Ok(None);
+        }
+        let Some((socket, peer)) = accept_socket(&self.socket)? else { return Ok(None) };
+        let (read, write) = of_socket(socket)?;
+        Ok(Some((read, write, peer)))
+    }
+
+    /// Frees the name. Who waits to be accepted can be still.
+    pub(crate) fn retire(self) -> RetiredListener {
+        retire(self.name, &self.socket)
+    }
+}
+
+fn set_blocking(fd: &impl AsFd) -> io::Result<()> {
+    let flags = fcntl_getfl(fd)?;
+    if flags.contains(OFlags::NONBLOCK) {
+        fcntl_setfl(fd, flags - OFlags::NONBLOCK)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::access::Access;
+    use crate::anonymous::blocking_pair;
+    use crate::blocking::{Bell, BlockingListener, wait};
+
+    #[test]
+    fn what_is_written_is_read_and_the_end_is_seen() {
+        let (one, other) = blocking_pair().unwrap();
+        let ((mut reader, _keep), (_keep_too, mut writer)) = (one.into_split(), other.into_split());
+        assert_eq!(writer.try_write(b"word").unwrap(), 4);
+        let mut bytes = [0; 8];
+        assert_eq!((reader.read(&mut bytes).unwrap(), &bytes[..4]), (4, b"word".as_slice()));
+        writer.shut_down().unwrap();
+        assert_eq!(reader.read(&mut bytes).unwrap(), 0);
+        assert_eq!(writer.try_write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_full_pipe_makes_nobody_wait_but_who_asks_for_room() {
+        let (one, other) = blocking_pair().unwrap();
+        let ((mut reader, _keep), (_keep_too, mut writer)) = (one.into_split(), other.into_split());
+        let mut held = 0;
+        let full = loop {
+            match writer.try_write(&[7; 64 << 10]) {
+                Ok(n) => held += n,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let room = writer.room().unwrap();
+        let at_once = Some(Duration::ZERO);
+        assert!(!wait(None, Some(&room), None, at_once).unwrap().writable);
+        let mut bytes = vec![0; 64 << 10];
+        while held > 0 {
+            held -= reader.read(&mut bytes).unwrap();
+        }
+        assert!(wait(None, Some(&room), None, None).unwrap().writable);
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time_and_by_the_bell() {
+        let (one, _other) = blocking_pair().unwrap();
+        let (reader, _writer) = one.into_split();
+        let start = Instant::now();
+        let nothing = wait(Some(&reader), None, None, Some(Duration::from_millis(20))).unwrap();
+        assert!(nothing == Ready::default() && start.elapsed() >= Duration::from_millis(20));
+        let bell = Bell::new().unwrap();
+        let heard = std::thread::scope(|scope| {
+            scope.spawn(|| bell.ring());
+            wait(Some(&reader), None, Some(&bell), None).unwrap()
+        });
+        assert!(heard.rung && !heard.readable);
+        // It is heard once.
+        assert!(!wait(None, None, Some(&bell), Some(Duration::ZERO)).unwrap().rung);
+    }
+
+    #[test]
+    fn who_reads_a_socket_can_be_told_that_nothing_comes() {
+        let name = format!("test.blocking.{}", std::process::id());
+        let listener = BlockingListener::bind_for(&name, Access::same_user()).unwrap();
+        let bell = Bell::new().unwrap();
+        let client = crate::connect(&name).blocking().unwrap();
+        let server = listener.accept_any(&bell, None).unwrap().unwrap();
+        assert_eq!(server.peer().pid, Some(std::process::id()));
+        let (mut reader, _writer) = server.into_split();
+        let interrupt = reader.interrupt().unwrap();
+        let read = std::thread::scope(|scope| {
+            scope.spawn(|| interrupt.end_reading());
+            reader.read(&mut [0; 8]).unwrap()
+        });
+        assert_eq!(read, 0);
+        bell.ring();
+        assert!(listener.accept_any(&bell, None).unwrap().is_none());
+        drop(client);
+    }
+}
