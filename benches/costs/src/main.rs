@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match &args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["server", place] => work::serve(place),
+        ["server-blocking", _] => work::serve_blocking(),
         ["client", case, place, calls] => {
             let case = work::case(case).expect("a case");
             println!("{}", work::client(case, place, calls.parse().expect("a number of calls")));

@@ -26,13 +26,18 @@ pub(crate) struct Case {
     pub(crate) is_child: bool,
     /// How many make calls at the same time.
     pub(crate) callers: usize,
+    /// Whether there is no runtime on either side.
+    pub(crate) is_blocking: bool,
 }
 
-pub(crate) const CASES: [Case; 4] = [
-    Case { name: "named-1", is_child: false, callers: 1 },
-    Case { name: "child-1", is_child: true, callers: 1 },
-    Case { name: "named-64", is_child: false, callers: 64 },
-    Case { name: "child-64", is_child: true, callers: 64 },
+const ASYNC: Case = Case { name: "", is_child: false, callers: 1, is_blocking: false };
+
+pub(crate) const CASES: [Case; 5] = [
+    Case { name: "named-1", ..ASYNC },
+    Case { name: "child-1", is_child: true, ..ASYNC },
+    Case { name: "named-64", callers: 64, ..ASYNC },
+    Case { name: "child-64", is_child: true, callers: 64, ..ASYNC },
+    Case { name: "child-1-blocking", is_child: true, is_blocking: true, ..ASYNC },
 ];
 
 pub(crate) fn case(name: &str) -> Option<Case> {
@@ -71,6 +76,11 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("there is an event loop")
 }
 
+/// Serves the parent on the thread that reads its calls.
+pub(crate) fn serve_blocking() {
+    let _ = panpipe::serve_parent_blocking(|_: NoService| Here { end: Arc::default() }.serve());
+}
+
 /// Serves the parent, or whoever comes until one says that it is the end.
 pub(crate) fn serve(place: &str) {
     runtime().block_on(async {
@@ -87,16 +97,44 @@ pub(crate) fn serve(place: &str) {
     });
 }
 
+/// The child, under whatever counts.
+fn child(role: &str) -> Command {
+    let this = std::env::current_exe().expect("this program has a path");
+    let with = std::env::var(WITH).unwrap_or_default();
+    let mut words = with.split_whitespace().chain(this.to_str()).chain([role, CHILD]);
+    let mut command = Command::new(words.next().expect("the path is one"));
+    command.args(words);
+    command
+}
+
+/// The same as [`client`] without a runtime.
+fn blocking_client(calls: usize) -> String {
+    let child = panpipe::spawn(child("server-blocking")).start_blocking::<MeterClient>();
+    let child = child.expect("the child starts");
+    let client = child.client();
+    let count = || (allocations::count(), client.allocations().expect("the server answers"));
+    let echo_all = || {
+        for _ in 0..calls {
+            let echoed = client.echo(vec![7; 64]).expect("the server answers");
+            assert_eq!(echoed.len(), 64);
+        }
+    };
+    echo_all();
+    let before = count();
+    echo_all();
+    let after = count();
+    child.shutdown(ENOUGH).expect("the child ends");
+    format!("{} {}", after.0 - before.0, after.1 - before.1)
+}
+
 /// Makes the calls. Gives the allocations of both sides meanwhile, in words.
 pub(crate) fn client(case: Case, place: &str, calls: usize) -> String {
+    if case.is_blocking {
+        return blocking_client(calls);
+    }
     runtime().block_on(async {
         if case.is_child {
-            let this = std::env::current_exe().expect("this program has a path");
-            let with = std::env::var(WITH).unwrap_or_default();
-            let mut words = with.split_whitespace().chain(this.to_str()).chain(["server", CHILD]);
-            let mut command = Command::new(words.next().expect("the path is one"));
-            command.args(words);
-            let child = panpipe::spawn(command).start::<MeterClient>().expect("the child starts");
+            let child = panpipe::spawn(child("server")).start::<MeterClient>().expect("the child starts");
             let counts = run(case, child.client(), calls).await;
             child.shutdown(ENOUGH).await.expect("the child ends");
             counts

@@ -24,6 +24,8 @@ pub const READ_CHUNK: usize = 64 << 10;
 /// How much is read at once where another large frame is expected, whose bytes
 /// are to go elsewhere.
 pub const READ_HEAD: usize = 4 << 10;
+/// How large a frame is at most that takes no memory of its own: a reply of 64 bytes.
+pub const SMALL_FRAME: usize = 88;
 /// How many buffers a thread keeps for its connections.
 pub const POOL_BUFFERS: usize = 8;
 /// How large a kept buffer may be.

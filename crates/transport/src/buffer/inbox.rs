@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{Assembly, pool};
 use crate::frame::{self, FrameError, HEAD};
-use crate::limits::{READ_CHUNK, READ_HEAD};
+use crate::limits::{READ_CHUNK, READ_HEAD, SMALL_FRAME};
 
 /// Bytes that have come in, taken off as frames.
 ///
@@ -192,17 +192,7 @@ impl Inbox {
             (self.start, self.end) = (0, 0);
             return FrameBuf::new(std::mem::take(&mut self.buffer), body);
         }
-        let body = &self.buffer[body];
-        let buffer = if body.len() < pool::LEAST {
-            // The pool keeps none that are so small.
-            body.to_vec()
-        } else {
-            let mut buffer = pool::lend_fitting(body.len());
-            buffer.extend_from_slice(body);
-            buffer
-        };
-        let all = 0..buffer.len();
-        FrameBuf::new(buffer, all)
+        FrameBuf::copied(&self.buffer[body])
     }
 
     /// As much as is here of the next frame's body, and how long that will be:
@@ -273,16 +263,47 @@ impl Drop for Inbox {
 }
 
 /// A frame's body that has left its inbox.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FrameBuf {
-    buffer: Vec<u8>,
+    held: Held,
     start: usize,
     end: usize,
 }
 
+/// Where a body stands.
+#[derive(Debug)]
+enum Held {
+    /// Here, so that a small message takes no memory of its own.
+    Small([u8; SMALL_FRAME]),
+    Large(Vec<u8>),
+}
+
+impl Default for FrameBuf {
+    fn default() -> Self {
+        FrameBuf::new(Vec::new(), 0..0)
+    }
+}
+
 impl FrameBuf {
     pub(super) fn new(buffer: Vec<u8>, body: Range<usize>) -> Self {
-        FrameBuf { buffer, start: body.start, end: body.end }
+        FrameBuf { held: Held::Large(buffer), start: body.start, end: body.end }
+    }
+
+    #[inline]
+    fn copied(body: &[u8]) -> Self {
+        let end = body.len();
+        let held = if end <= SMALL_FRAME {
+            let mut small = [0; SMALL_FRAME];
+            small[..end].copy_from_slice(body);
+            Held::Small(small)
+        } else {
+            let mut buffer =
+                // The pool keeps none that are small.
+                if end < pool::LEAST { Vec::with_capacity(end) } else { pool::lend_fitting(end) };
+            buffer.extend_from_slice(body);
+            Held::Large(buffer)
+        };
+        FrameBuf { held, start: 0, end }
     }
 
     /// Drops the first `n` bytes.
@@ -304,8 +325,12 @@ impl FrameBuf {
 impl Deref for FrameBuf {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        match &self.held {
+            Held::Small(small) => &small[self.start..self.end],
+            Held::Large(buffer) => &buffer[self.start..self.end],
+        }
     }
 }
 
@@ -316,8 +341,11 @@ impl AsRef<[u8]> for FrameBuf {
 }
 
 impl Drop for FrameBuf {
+    #[inline]
     fn drop(&mut self) {
-        pool::give_back(std::mem::take(&mut self.buffer));
+        if let Held::Large(buffer) = &mut self.held {
+            pool::give_back(std::mem::take(buffer));
+        }
     }
 }
 
