@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -365,4 +366,71 @@ fn a_call_is_one_write_and_one_read_on_each_side() {
     };
     assert_eq!(calls(first.0, second.0, third.0), (100, 100), "here");
     assert_eq!(calls(first.1, second.1, third.1), (100, 100), "in the child");
+}
+
+/// Runs something on a thread of its own, which has to be done in time.
+fn in_time(what: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    let running = thread::spawn(move || {
+        what();
+        let _ = done.send(());
+    });
+    match is_done.recv_timeout(PATIENCE) {
+        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => running.join().unwrap(),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("a thread waits for what has come"),
+    }
+}
+
+#[test]
+fn each_of_many_threads_gets_its_only_reply_whoever_led_before() {
+    let (_server, name) = server(&[]);
+    in_time(move || {
+        for round in 0..200 {
+            // Until the hello is answered one call is under way and the others wait.
+            let probe = client(&name);
+            thread::scope(|scope| {
+                for thread in 0..6 {
+                    let probe = &probe;
+                    scope.spawn(move || {
+                        assert_eq!(probe.wait((thread + round) % 3), Ok((thread + round) % 3))
+                    });
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn layers_may_have_a_thread_wait_for_another() {
+    let (_server, name) = server(&[]);
+    in_time(move || {
+        let one_at_a_time = tower::limit::GlobalConcurrencyLimitLayer::new(1);
+        let probe = client(&name).as_async().clone().with_layer(one_at_a_time).blocking();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                let probe = &probe;
+                scope.spawn(move || (0..200).for_each(|x| assert_eq!(probe.add(x, 1), Ok(x + 1))));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_in_a_thread_of_the_client_is_answered_and_its_deadline_kept() {
+    let (_server, name) = server(&[]);
+    in_time(move || {
+        let probe = client(&name);
+        let elsewhere = probe.as_async().clone();
+        assert_eq!(futures::executor::block_on(elsewhere.add(1, 2)), Ok(3));
+        let impatient = elsewhere.with_timeout(Duration::from_millis(20));
+        assert_eq!(futures::executor::block_on(impatient.hang()), Err(CallError::DeadlineExceeded));
+        // While another thread is in a read.
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| probe.wait(100));
+            assert_eq!(futures::executor::block_on(impatient.hang()), Err(CallError::DeadlineExceeded));
+            assert_eq!(futures::executor::block_on(elsewhere.add(1, 2)), Ok(3));
+            assert_eq!(reading.join().unwrap(), Ok(100));
+        });
+        assert_eq!(probe.add(1, 2), Ok(3));
+    });
 }

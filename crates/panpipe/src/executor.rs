@@ -33,6 +33,14 @@ impl Executor {
         }
     }
 
+    /// Something is pending until the peer sends it.
+    #[inline]
+    pub(crate) fn awaits(&self) {
+        if let Executor::Threads(crew) = self {
+            crew.awaits();
+        }
+    }
+
     /// The threads, if it is they.
     #[inline]
     pub(crate) fn crew(&self) -> Option<&Arc<Crew>> {

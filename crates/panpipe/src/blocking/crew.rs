@@ -37,6 +37,13 @@ const READING: u8 = 3;
 thread_local! {
     /// The crew that this thread is waiting in: it looks by itself at what is to be done.
     static WAITING_IN: Cell<*const Crew> = const { Cell::new(ptr::null()) };
+    /// What this thread waits for comes as bytes, and by nobody else: as of its last poll.
+    static BY_BYTES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What this thread has polled is pending for others than the peer too.
+pub(super) fn not_by_bytes_alone() {
+    BY_BYTES.set(false);
 }
 
 /// The threads of a connection.
@@ -61,6 +68,8 @@ pub(super) struct State {
     pub(super) tasks: Tasks,
     /// Whether the connection is to be looked after where nobody waits in it.
     pub(super) is_kept: bool,
+    /// Whether something that comes over it is waited for elsewhere.
+    is_awaited: bool,
 }
 
 /// Where the driver is.
@@ -105,6 +114,7 @@ impl Crew {
             helper: Helper::None,
             tasks: Tasks::default(),
             is_kept: false,
+            is_awaited: false,
         };
         Arc::new(Crew {
             state: Mutex::new(state),
@@ -146,6 +156,8 @@ impl Crew {
         let mut state = self.lock();
         match std::mem::replace(&mut state.place, Place::Led) {
             Place::Here(Idle { driver, until }) => {
+                // It may come as one who was to follow, and has been woken meanwhile.
+                state.followers.retain(|known| !Arc::ptr_eq(known, parker));
                 state.leader = Some(Arc::clone(parker));
                 drop(state);
                 self.stance.store(AT_WORK, Ordering::Release);
@@ -178,25 +190,30 @@ impl Crew {
         let mut state = self.lock();
         state.followers.retain(|known| !Arc::ptr_eq(known, parker));
         if matches!(state.place, Place::Here(_)) {
-            self.pass_on(state);
+            self.pass_on(state, None);
         }
     }
 
-    /// Has the next one lead, if there is one: they have been left without.
-    fn pass_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    /// Has the next one lead, if there is one: they have been left without, by `gone`.
+    fn pass_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>, gone: Option<&Arc<Parker>>) {
         match state.followers.pop_front() {
             Some(next) => {
                 drop(state);
                 next.wake_thread();
             }
-            None if state.is_kept || !state.tasks.are_done() => {
+            None if state.is_kept || state.is_awaited || !state.tasks.are_done() => {
                 drop(state);
                 self.start_helper();
             }
             None => {
+                // There may be nothing left for it, unless that is what it has just found.
+                let helper = state
+                    .helper
+                    .running()
+                    .filter(|helper| gone.is_none_or(|gone| !Arc::ptr_eq(gone, helper)));
+                let helper = helper.map(Arc::clone);
                 drop(state);
-                // There may be nothing left for it.
-                self.wake_helper();
+                helper.into_iter().for_each(|helper| helper.wake_thread());
             }
         }
     }
@@ -206,17 +223,68 @@ impl Crew {
     fn attend(self: &Arc<Self>) {
         let Some(session) = self.session.get().and_then(Weak::upgrade) else { return };
         if session.flush(&self.waker()) == Flushed::Left {
+            // Who leads next has to see that there is something to write.
+            self.woken.store(true, Ordering::SeqCst);
             self.keep();
-        }
-        if session.is_over() {
+        } else if session.is_over() {
             // Its last words have been said: nobody is to wait for an answer.
             self.end_reading();
         }
     }
 
+    /// When something of the session's falls due next.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.session.get().and_then(Weak::upgrade)?.next_timeout()
+    }
+
+    /// Something is waited for that comes over the connection, by this thread or, if it does
+    /// not wait in this crew, by somebody who leaves the reading to others.
+    #[inline]
+    pub(crate) fn awaits(self: &Arc<Self>) {
+        if WAITING_IN.get() == Arc::as_ptr(self) {
+            BY_BYTES.set(true);
+        } else {
+            self.lock().is_awaited = true;
+            self.start_helper();
+        }
+    }
+
+    /// Whether something is waited for elsewhere, as far as is known.
+    pub(super) fn is_awaited(&self) -> bool {
+        if !std::mem::take(&mut self.lock().is_awaited) {
+            return false;
+        }
+        let session = self.session.get().and_then(Weak::upgrade);
+        let is_awaited = session.is_some_and(|session| session.has_calls_or_ports());
+        // Who waits since then has said so again.
+        self.lock().is_awaited |= is_awaited;
+        is_awaited
+    }
+
     /// Has the leader find the end of the stream, where the system can.
     pub(crate) fn end_reading(&self) {
         self.interrupt.iter().for_each(Interrupt::end_reading);
+    }
+
+    /// Whether something waits to be written.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.session.get().and_then(Weak::upgrade).is_some_and(|session| session.has_unsent())
+    }
+
+    /// Whether the driver is led, by whoever it is.
+    pub(super) fn is_led(state: &State) -> bool {
+        matches!(state.place, Place::Led)
+    }
+
+    /// Whether the driver is to be polled and nobody has it.
+    pub(super) fn is_left_woken(&self, state: &State) -> bool {
+        matches!(state.place, Place::Here(_)) && self.woken.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn look_at_clock(&self) {
+        if let Some(session) = self.session.get().and_then(Weak::upgrade) {
+            session.look_at_clock();
+        }
     }
 
     /// Has the helper look after the connection, as long as there is a reason to.
@@ -260,14 +328,27 @@ impl Crew {
         while self.stance.load(Ordering::SeqCst) == READING && !parker.is_woken() {
             let Some(session) = self.session.get().and_then(Weak::upgrade) else { break };
             match session.flush(&self.waker()) {
-                // An end that cannot be written to is seen by who reads.
-                Flushed::All | Flushed::Broken => break,
+                Flushed::All => break,
+                Flushed::Broken => {
+                    // The other side may go on writing; nothing that is asked of it is answered.
+                    session.cannot_write();
+                    self.end_reading();
+                    break;
+                }
                 Flushed::Left => {}
             }
             let Some(room) = session.room() else { break };
-            let Some(bell) = parker.go_to_bell() else { break };
+            let bell = parker.go_to_bell();
+            if bell.is_none() && parker.is_woken() {
+                break;
+            }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let waited = wait(None, Some(&room), Some(bell), left);
+            // Without a bell, for want of descriptors, it has to be looked now and then.
+            let left = match bell {
+                Some(_) => left,
+                None => Some(left.map_or(limits::NO_BELL, |left| left.min(limits::NO_BELL))),
+            };
+            let waited = wait(None, Some(&room), bell, left);
             parker.leave_bell();
             if waited.is_err() || until.is_some_and(|until| Instant::now() >= until) {
                 break;
@@ -278,6 +359,7 @@ impl Crew {
 
     /// Notes that this thread waits here, until the guard is dropped.
     pub(super) fn enter(self: &Arc<Self>) -> WaitsIn {
+        BY_BYTES.set(false);
         WaitsIn(WAITING_IN.replace(Arc::as_ptr(self)))
     }
 
@@ -290,7 +372,13 @@ impl Crew {
                 leader.into_iter().for_each(|leader| leader.wake_thread());
             }
             _ if WAITING_IN.get() == Arc::as_ptr(self) => {}
-            _ => self.attend(),
+            _ => {
+                self.attend();
+                if self.next_timeout().is_some() {
+                    // Who is in a read looks at no clock.
+                    self.keep();
+                }
+            }
         }
     }
 }
@@ -367,7 +455,7 @@ impl Lead<'_> {
             let Some(driver) = &mut self.driver else { return Step::Ended };
             let wants = driver.wants();
             let until = earlier(until, self.until);
-            if wants.is_just_read && until.is_none() && rank == Rank::Follower {
+            if wants.is_just_read && until.is_none() && rank == Rank::Follower && BY_BYTES.get() {
                 self.crew.stance.store(READING, Ordering::SeqCst);
                 if self.crew.woken.load(Ordering::SeqCst) || parker.is_woken() {
                     self.crew.stance.store(AT_WORK, Ordering::Release);
@@ -395,6 +483,9 @@ impl Lead<'_> {
                 }
             }
             if parker.is_woken() {
+                return Step::Woken;
+            }
+            if rank == Rank::Helper && !self.is_kept() && self.crew.lock().tasks.are_done() {
                 return Step::Woken;
             }
         }
@@ -460,12 +551,13 @@ impl Lead<'_> {
             self.crew.woken.swap(false, Ordering::SeqCst);
         }
         // What others have left there is theirs.
-        let theirs = take_poll_again();
+        let (theirs, by_bytes) = (take_poll_again(), BY_BYTES.get());
         self.is_polling = true;
         let polled = driver.poll_in_place(&mut Context::from_waker(&self.waker));
         self.is_polling = false;
         self.until = take_poll_again();
         theirs.into_iter().for_each(poll_again_at);
+        BY_BYTES.set(by_bytes);
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(reason) => {
@@ -508,9 +600,9 @@ impl Drop for Lead<'_> {
         let is_kept = driver.wants().is_kept();
         let mut state = self.crew.lock();
         state.place = Place::Here(Idle { driver, until: self.until });
-        state.leader = None;
+        let gone = state.leader.take();
         state.is_kept = is_kept;
         self.crew.stance.store(NOBODY, Ordering::SeqCst);
-        self.crew.pass_on(state);
+        self.crew.pass_on(state, gone.as_ref());
     }
 }

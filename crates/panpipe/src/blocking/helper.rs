@@ -19,7 +19,7 @@ use slab::Slab;
 
 use super::crew::{Crew, Lead, Rank, Role, Step};
 use super::parker::{Own, Parker, Waits};
-use crate::timer::take_poll_again;
+use crate::timer::{earlier, take_poll_again};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -29,6 +29,15 @@ pub(super) enum Helper {
     /// It has not looked at anything yet.
     Starting,
     Running(Arc<Parker>),
+}
+
+impl Helper {
+    pub(super) fn running(&self) -> Option<&Arc<Parker>> {
+        match self {
+            Helper::Running(parker) => Some(parker),
+            Helper::None | Helper::Starting => None,
+        }
+    }
 }
 
 /// What goes on besides calls.
@@ -86,11 +95,8 @@ impl Crew {
     }
 
     pub(super) fn wake_helper(&self) {
-        let helper = match &self.lock().helper {
-            Helper::Running(parker) => Arc::clone(parker),
-            Helper::None | Helper::Starting => return,
-        };
-        helper.wake_thread();
+        let helper = self.lock().helper.running().map(Arc::clone);
+        helper.into_iter().for_each(|helper| helper.wake_thread());
     }
 
     /// Starts the helper, or wakes it.
@@ -102,7 +108,11 @@ impl Crew {
                 Helper::Running(parker) => {
                     let parker = Arc::clone(parker);
                     drop(state);
-                    return parker.wake_thread();
+                    // It looks by itself before it waits.
+                    if !parker.is_own() {
+                        parker.wake_thread();
+                    }
+                    return;
                 }
                 Helper::None => state.helper = Helper::Starting,
             }
@@ -110,15 +120,25 @@ impl Crew {
         let crew = Arc::clone(self);
         if let Err(error) = thread::Builder::new().name("panpipe".to_owned()).spawn(move || crew.help()) {
             tracing::warn!(
-                "a connection has no thread of its own, and is looked after in calls only: {error}"
+                "a connection can have no thread of its own, what it has going on is given up: {error}"
             );
-            self.lock().helper = Helper::None;
+            let tasks = {
+                let mut state = self.lock();
+                state.helper = Helper::None;
+                std::mem::take(&mut state.tasks)
+            };
+            // Their end tells the other side. A panic of the user's own drop is not the
+            // connection's.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(tasks)));
         }
     }
 
     /// What the helper does.
     fn help(self: Arc<Self>) {
-        Own::with(|own| self.help_as(&own.parker));
+        // A service that panics as it is dropped, or made, is no reason to leave the others.
+        while catch_unwind(AssertUnwindSafe(|| Own::with(|own| self.help_as(&own.parker)))).is_err() {
+            tracing::error!("a connection's own thread has panicked, and goes on");
+        }
     }
 
     fn help_as(self: &Arc<Self>, parker: &Arc<Parker>) {
@@ -138,7 +158,7 @@ impl Crew {
             }
             let until = later.iter().map(|(at, _)| *at).min();
             if let Some(leads) = &mut lead {
-                if leads.is_kept() || !self.lock().tasks.are_done() {
+                if leads.is_kept() || !self.lock().tasks.are_done() || self.is_awaited() {
                     if leads.drive(parker, until, Rank::Helper) == Step::Ended {
                         lead = None;
                     }
@@ -151,15 +171,30 @@ impl Crew {
             if self.is_dismissed(parker) {
                 return;
             }
-            self.follow(parker, until);
+            let clock = self.next_timeout();
+            self.follow(parker, earlier(until, clock));
+            if clock.is_some_and(|at| Instant::now() >= at) {
+                self.look_at_clock();
+            }
         }
     }
 
     /// Whether there is nothing to help with. Then there is no helper any more.
     fn is_dismissed(&self, parker: &Parker) -> bool {
         let ended = self.has_ended();
+        let awaits = self.is_awaited() || self.next_timeout().is_some();
+        let has_unsent = self.has_unsent();
         let mut state = self.lock();
-        let is_over = state.tasks.are_done() && (ended || !state.is_kept) && !parker.is_woken();
+        if Crew::is_led(&state) && !has_unsent {
+            // Who leads sees to the rest.
+            state.is_kept = false;
+        }
+        if self.is_left_woken(&state) {
+            // It was given up just as there was something to do.
+            parker.wake_thread();
+        }
+        let is_needed = !ended && (state.is_kept || awaits);
+        let is_over = state.tasks.are_done() && !is_needed && !parker.is_woken();
         if is_over {
             state.helper = Helper::None;
         }

@@ -16,4 +16,4 @@ mod waiting;
 pub use self::child::{BlockingChild, serve_parent_blocking};
 pub use self::client::BlockingServiceClient;
 pub(crate) use self::crew::Crew;
-pub(crate) use self::waiting::{Within, block_on, wait_for};
+pub(crate) use self::waiting::{Within, block_on, by_others_too, wait_for};

@@ -83,6 +83,11 @@ impl Drop for Waits<'_> {
 }
 
 impl Parker {
+    /// Whether it is the calling thread's.
+    pub(crate) fn is_own(&self) -> bool {
+        self.thread.id() == thread::current().id()
+    }
+
     /// Looks whether it was woken, and forgets it.
     #[inline]
     pub(crate) fn forget(&self) {

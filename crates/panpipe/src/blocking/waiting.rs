@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::crew::{Crew, Lead, Rank, Role, Step};
+use super::crew::{Crew, Lead, Rank, Role, Step, not_by_bytes_alone};
 use super::parker::{Own, Parker, Waits};
 use crate::session::{CloseReason, Session};
 use crate::timer::{earlier, poll_again_at, take_poll_again};
@@ -31,6 +31,17 @@ pub(crate) fn wait_for<F: Future>(
         Some(crew) => wait_in(crew, session, deadline, pin!(future)),
         None => Ok(block_on(future)),
     }
+}
+
+/// A future that others than the peer may end, whatever it has polled last.
+pub(crate) async fn by_others_too<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = future.as_mut().poll(cx);
+        not_by_bytes_alone();
+        polled
+    })
+    .await
 }
 
 /// Waits on this thread for what others see to.
@@ -74,6 +85,7 @@ fn wait_as<F: Future>(
     let mut stay = Stay { crew, parker, lead: None, follows: false };
     loop {
         parker.forget();
+        not_by_bytes_alone();
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Ok(output);
         }
@@ -140,6 +152,7 @@ impl Crew {
             Poll::Ready(reason) => Poll::Ready(Some(reason)),
             Poll::Pending if end.is_some_and(|end| Instant::now() >= end) => Poll::Ready(None),
             Poll::Pending => {
+                self.awaits();
                 end.into_iter().for_each(poll_again_at);
                 Poll::Pending
             }

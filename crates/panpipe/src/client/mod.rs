@@ -18,7 +18,7 @@ use self::carrier::{Carrier, Lost, Version};
 pub(crate) use self::carrier::{TypedCall, TypedCarrier};
 use self::layered::Layered;
 use self::making::{Form, make, make_oneway, nothing_comes_back};
-use crate::blocking::{BlockingServiceClient, Within, block_on, wait_for};
+use crate::blocking::{BlockingServiceClient, Within, block_on, by_others_too, wait_for};
 use crate::call;
 use crate::call_terms::CallTerms;
 use crate::dispatch::{Dispatched, IncomingCall};
@@ -301,8 +301,15 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     fn wait<F: Future>(&self, deadline: Option<Deadline>, future: F) -> Result<F::Output, CallError> {
         let session: Option<&Session> = self.carrier.link().map(|link| &**link);
         match session {
-            Some(session) => wait_for(session, deadline.map(|deadline| deadline.at), future)
-                .map_err(|Within| CallError::Unsupported(WITHIN.to_owned())),
+            Some(session) => {
+                let deadline = deadline.map(|deadline| deadline.at);
+                let waited = match &self.carrier {
+                    // What a layer waits for nobody knows.
+                    Carrier::Layered(_) => wait_for(session, deadline, by_others_too(future)),
+                    _ => wait_for(session, deadline, future),
+                };
+                waited.map_err(|Within| CallError::Unsupported(WITHIN.to_owned()))
+            }
             None => Ok(block_on(future)),
         }
     }

@@ -64,6 +64,26 @@ impl Session {
         })
     }
 
+    /// When something falls due next.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.with(|state| state.core.next_timeout())
+    }
+
+    /// Whether calls of this side are under way, or ports are open.
+    pub(crate) fn has_calls_or_ports(&self) -> bool {
+        self.with(|state| state.core.has_calls_in_flight() || state.core.open_ports() > 0)
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.with(|state| state.core.has_unsent())
+    }
+
+    /// Nothing can be written any more: ends what waits for an answer.
+    pub(crate) fn cannot_write(&self) {
+        self.with(|state| state.core.ended(CloseReason::Closed));
+    }
+
     /// Ends what is due, where the driver may be waiting for something else.
     pub(crate) fn look_at_clock(&self) {
         self.with(|state| {

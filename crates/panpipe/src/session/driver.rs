@@ -622,6 +622,8 @@ impl Future for Driver {
             if is_exact {
                 let waits = !(this.parked.is_empty() && this.oneways.is_empty()) || this.write_end.is_some();
                 this.wants = core.wants(this.read_end.is_none() && !this.held_up, waits);
+                // A pipe that nobody reads is always ready to be written.
+                this.wants.has_unsent &= this.write_end.is_none();
             }
             let armed = match (this.armed, next) {
                 _ if is_exact => next,

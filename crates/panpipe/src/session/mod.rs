@@ -209,10 +209,14 @@ impl Session {
         key: &mut Option<usize>,
         waker: &Waker,
     ) -> Poll<Result<(Reply, Codec), CallError>> {
-        self.with(|state| {
+        let polled = self.with(|state| {
             let codec = state.core.codec();
             state.core.poll_reply(key, waker).map_ok(|reply| (reply, codec))
-        })
+        });
+        if polled.is_pending() {
+            self.executor.awaits();
+        }
+        polled
     }
 
     pub(crate) fn poll_oneway(
@@ -292,11 +296,15 @@ impl Session {
     }
 
     pub(crate) fn poll_items(&self, port: u64, batch: &mut Batch, waker: &Waker) -> Poll<Option<StreamEnd>> {
-        self.with(|state| {
+        let polled = self.with(|state| {
             let polled = state.core.poll_items(port, batch, waker);
             state.write_or_wake(false);
             polled
-        })
+        });
+        if polled.is_pending() {
+            self.executor.awaits();
+        }
+        polled
     }
 
     pub(crate) fn large_was_read(&self, port: u64, large: u64) {

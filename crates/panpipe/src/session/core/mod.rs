@@ -573,6 +573,11 @@ impl Core {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether calls of this side are under way.
+    pub(crate) fn has_calls_in_flight(&self) -> bool {
+        self.calls.are_in_flight()
+    }
+
     /// How many ports are open.
     pub(crate) fn open_ports(&self) -> usize {
         self.ports.open()

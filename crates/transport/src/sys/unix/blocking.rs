@@ -53,6 +53,10 @@ impl BlockingRead {
         loop {
             match rustix::io::read(&self.fd, &mut *bytes) {
                 Err(Errno::INTR) => {}
+                // Somebody who shares the pipe has set it so.
+                Err(Errno::AGAIN) => {
+                    let _ = poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], None);
+                }
                 other => return Ok(other?),
             }
         }
