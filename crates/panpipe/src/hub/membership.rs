@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use panpipe_transport::Peer;
+
 use super::{ConnectedClient, Hub};
 use crate::connection::Connection;
+use crate::error::{Refusal, RefusalReason};
 use crate::guarded::guarded;
 use crate::link::Link;
 use crate::session::CloseReason;
@@ -44,8 +47,15 @@ impl Membership {
         move || entrance.enter()
     }
 
-    /// The connection has ended.
-    pub(crate) fn end(mut self, reason: CloseReason) {
+    /// The connection has ended: says so to the log, and to who wants to know.
+    pub(crate) fn end(mut self, peer: &Peer, reason: CloseReason) {
+        match &reason {
+            CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
+            | CloseReason::Closed
+            | CloseReason::Local
+            | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
+            other => tracing::warn!(%peer, "a client was lost: {other}"),
+        }
         self.reason = reason;
     }
 }

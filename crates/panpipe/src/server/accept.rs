@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use super::admission;
-use super::client::ClientSetup;
 use super::draining::Draining;
+use super::setup::ClientSetup;
 use crate::error::Refusal;
 use crate::limits;
 use crate::link::over_pipe;

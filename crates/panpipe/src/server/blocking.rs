@@ -10,16 +10,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use panpipe_transport::blocking::{Bell, BlockingListener, BlockingStream};
-use panpipe_transport::{Access, BindError, NameError, PipeName};
+use panpipe_transport::{BindError, NameError, PipeName};
 
+use super::setup::ClientSetup;
 use super::{ServeError, Server, admission};
 use crate::error::{Refusal, RefusalReason};
-use crate::hub::{Callbacks, Hub, Membership};
-use crate::limits::{self, Limits};
+use crate::hub::Hub;
+use crate::limits;
 use crate::link::{Link, over_blocking};
-use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
-use crate::session::{CloseReason, Config, Load};
+use crate::session::Config;
 use crate::sys;
 
 /// Serves `service` under `name`, on threads and without a runtime, until ctrl-c or
@@ -104,14 +104,14 @@ impl Server {
         let io = |source| BindError::Io { path: name.to_string(), source };
         let bell = Bell::new().map_err(io)?;
         let shared = Arc::new(Shared {
-            setup: Setup {
-                access: self.access,
-                offers: self.offers,
-                load: Arc::new(Load::new(self.limits.max_calls_in_all)),
-                limits: self.limits,
-                hub: self.hub.clone(),
-                callbacks: self.callbacks,
-            },
+            setup: ClientSetup::new(
+                self.access,
+                self.offers,
+                self.limits,
+                self.latency,
+                self.hub.clone(),
+                self.callbacks,
+            ),
             bell,
             is_stopping: AtomicBool::new(false),
             refusals: AtomicUsize::new(0),
@@ -171,7 +171,7 @@ impl RunningBlockingServer {
 
 /// What the threads of a server have in common.
 struct Shared {
-    setup: Setup,
+    setup: ClientSetup,
     /// Rung when there is something else to do than to accept.
     bell: Bell,
     is_stopping: AtomicBool,
@@ -194,16 +194,6 @@ struct Clients {
     next: u64,
     /// Whoever is let in from here on is to end at once.
     is_draining: bool,
-}
-
-/// What each client is served with.
-struct Setup {
-    access: Access,
-    offers: Offers,
-    load: Arc<Load>,
-    limits: Limits,
-    hub: Hub,
-    callbacks: Callbacks,
 }
 
 impl Shared {
@@ -280,21 +270,14 @@ struct Client {
 impl Client {
     fn serve(self, stream: BlockingStream) {
         let peer = stream.peer();
-        let Setup { access, offers, load, limits, hub, callbacks } = &self.shared.setup;
-        if let Err(denied) = access.check_now(&peer) {
+        let setup = &self.shared.setup;
+        if let Err(denied) = setup.access.check_now(&peer) {
             let refusal = Refusal { reason: RefusalReason::NotAllowed, message: denied.to_string() };
             tracing::warn!(%peer, "a client is refused: {refusal}");
             return say_no(stream, refusal);
         }
-        let config = Config {
-            limits: Arc::new(limits.clone()),
-            offers: offers.infos(),
-            load: Some(Arc::clone(load)),
-            ..Config::acceptor()
-        };
-        let prepared = over_blocking(stream, config).with_offers(offers.clone());
-        let membership = Membership::new(hub.clone(), callbacks.clone(), &prepared.connection);
-        let connection = prepared.on_open(membership.entrance()).start_blocking();
+        let (prepared, membership) = setup.admit(over_blocking(stream, setup.config()));
+        let connection = prepared.start_blocking();
         let is_late = {
             let mut clients = self.shared.clients();
             clients.by_number.insert(self.number, Some(Arc::clone(&connection)));
@@ -304,14 +287,7 @@ impl Client {
             connection.drain();
         }
         let reason = connection.run();
-        match &reason {
-            CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
-            | CloseReason::Closed
-            | CloseReason::Local
-            | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
-            other => tracing::warn!(%peer, "a client was lost: {other}"),
-        }
-        membership.end(reason);
+        membership.end(&peer, reason);
     }
 }
 

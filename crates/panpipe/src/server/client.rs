@@ -5,28 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use panpipe_transport::{Access, Latency, PipeStream};
+use panpipe_transport::PipeStream;
 
 use super::accept::say_no;
 use super::admission;
 use super::draining::{Draining, ToBeTold};
-use crate::error::{Refusal, RefusalReason};
-use crate::hub::{Callbacks, Hub, Membership};
-use crate::limits::Limits;
+use super::setup::ClientSetup;
+use crate::hub::Membership;
 use crate::link::{Link, over_pipe};
-use crate::offers::Offers;
-use crate::session::{CloseReason, Config, Driver, Load};
-
-/// What each client is served with.
-pub(super) struct ClientSetup {
-    pub(super) access: Access,
-    pub(super) offers: Offers,
-    pub(super) load: Arc<Load>,
-    pub(super) limits: Arc<Limits>,
-    pub(super) latency: Latency,
-    pub(super) hub: Hub,
-    pub(super) callbacks: Callbacks,
-}
+use crate::session::Driver;
 
 impl ClientSetup {
     /// The task of a client that has come.
@@ -47,16 +34,8 @@ impl ClientSetup {
             say_no(stream, refusal).await;
             return None;
         }
-        let config = Config {
-            limits: Arc::clone(&self.limits),
-            latency: self.latency,
-            offers: self.offers.infos(),
-            load: Some(Arc::clone(&self.load)),
-            ..Config::acceptor()
-        };
-        let prepared = over_pipe(stream, config).with_offers(self.offers.clone());
-        let membership = Membership::new(self.hub.clone(), self.callbacks.clone(), &prepared.connection);
-        let (link, driver) = prepared.on_open(membership.entrance()).into_parts();
+        let (prepared, membership) = self.admit(over_pipe(stream, self.config()));
+        let (link, driver) = prepared.into_parts();
         Some(Served { driver, _to_be_told: draining.add(&link), link, membership: Some(membership) })
     }
 }
@@ -101,21 +80,9 @@ impl Served {
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let reason = ready!(Pin::new(&mut self.driver).poll(cx));
-        self.ended(reason);
-        Poll::Ready(())
-    }
-
-    fn ended(&mut self, reason: CloseReason) {
-        let peer = self.link.peer();
-        match &reason {
-            CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
-            | CloseReason::Closed
-            | CloseReason::Local
-            | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
-            other => tracing::warn!(%peer, "a client was lost: {other}"),
-        }
         if let Some(membership) = self.membership.take() {
-            membership.end(reason);
+            membership.end(&self.link.peer(), reason);
         }
+        Poll::Ready(())
     }
 }

@@ -6,6 +6,7 @@ mod blocking;
 mod client;
 mod draining;
 mod running;
+mod setup;
 
 use std::future::Future;
 use std::io;
@@ -22,8 +23,8 @@ use tokio::task::JoinError;
 use self::accept::Accept;
 pub(crate) use self::accept::told;
 pub use self::blocking::{RunningBlockingServer, serve_blocking};
-use self::client::ClientSetup;
 pub use self::running::RunningServer;
+use self::setup::ClientSetup;
 use crate::call_info::CallInfo;
 use crate::connection::Connection;
 
@@ -33,7 +34,7 @@ use crate::limits::{self, Limits};
 use crate::link::over_stream;
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
-use crate::session::{CloseReason, Config, Load};
+use crate::session::{CloseReason, Config};
 use crate::sys;
 
 /// Serves `service` under `name` until ctrl-c or SIGTERM, then lets running calls
@@ -364,15 +365,14 @@ impl Server {
         let hub = self.hub.clone();
         let accept = Accept {
             listener,
-            setup: Arc::new(ClientSetup {
-                access: self.access,
-                offers: self.offers,
-                load: Arc::new(Load::new(self.limits.max_calls_in_all)),
-                limits: Arc::new(self.limits),
-                latency: self.latency,
-                hub: self.hub,
-                callbacks: self.callbacks,
-            }),
+            setup: Arc::new(ClientSetup::new(
+                self.access,
+                self.offers,
+                self.limits,
+                self.latency,
+                self.hub,
+                self.callbacks,
+            )),
             grace: self.grace,
             stopping,
             until: self.until,

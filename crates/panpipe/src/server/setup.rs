@@ -1,0 +1,54 @@
+//! What each client of a server is served with.
+
+use std::sync::Arc;
+
+use panpipe_transport::{Access, Latency};
+
+use crate::hub::{Callbacks, Hub, Membership};
+use crate::limits::Limits;
+use crate::link::{Link, Prepared};
+use crate::offers::Offers;
+use crate::session::{Config, Load};
+
+/// What each client is served with: one for all of a server's.
+pub(super) struct ClientSetup {
+    pub(super) access: Access,
+    pub(super) limits: Arc<Limits>,
+    offers: Offers,
+    load: Arc<Load>,
+    latency: Latency,
+    hub: Hub,
+    callbacks: Callbacks,
+}
+
+impl ClientSetup {
+    pub(super) fn new(
+        access: Access,
+        offers: Offers,
+        limits: Limits,
+        latency: Latency,
+        hub: Hub,
+        callbacks: Callbacks,
+    ) -> Self {
+        let load = Arc::new(Load::new(limits.max_calls_in_all));
+        ClientSetup { access, limits: Arc::new(limits), offers, load, latency, hub, callbacks }
+    }
+
+    /// What a client's connection is made with.
+    pub(super) fn config(&self) -> Config {
+        Config {
+            limits: Arc::clone(&self.limits),
+            latency: self.latency,
+            offers: self.offers.infos(),
+            load: Some(Arc::clone(&self.load)),
+            ..Config::acceptor()
+        }
+    }
+
+    /// Has a client who has been let in call what is offered, and be known to the hub.
+    pub(super) fn admit(&self, prepared: Prepared) -> (Prepared, Membership) {
+        let link: &Arc<Link> = &prepared.connection;
+        let membership = Membership::new(self.hub.clone(), self.callbacks.clone(), link);
+        (prepared.with_offers(self.offers.clone()).on_open(membership.entrance()), membership)
+    }
+}
