@@ -122,14 +122,22 @@ impl Crew {
             tracing::warn!(
                 "a connection can have no thread of its own, what it has going on is given up: {error}"
             );
-            let tasks = {
-                let mut state = self.lock();
-                state.helper = Helper::None;
-                std::mem::take(&mut state.tasks)
-            };
-            // Their end tells the other side. A panic of the user's own drop is not the
-            // connection's.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(tasks)));
+            self.give_up();
+        }
+    }
+
+    /// Ends what nobody will run: its end tells the other side.
+    fn give_up(&self) {
+        let tasks = {
+            let mut state = self.lock();
+            state.helper = Helper::None;
+            std::mem::take(&mut state.tasks)
+        };
+        // Wakers may hold the tasks for longer.
+        for (_, task) in &tasks.all {
+            let future = task.future.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // A panic of the user's own drop is not the connection's.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
         }
     }
 
@@ -234,5 +242,34 @@ impl Crew {
             let gone = self.lock().tasks.all.remove(task.key);
             drop(gone);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_has_ended_though_somebody_may_still_wake_it() {
+        let crew = Crew::new(None);
+        // As if its thread were about to start: none does.
+        crew.lock().helper = Helper::Starting;
+        let (held, waker) = (Arc::new(()), Arc::new(Mutex::new(None)));
+        let (inside, kept) = (Arc::clone(&held), Arc::clone(&waker));
+        crew.spawn(Box::pin(poll_fn(move |cx| {
+            let _inside = &inside;
+            *kept.lock().unwrap() = Some(cx.waker().clone());
+            Poll::Pending
+        })));
+        let mut later = Vec::new();
+        crew.run_tasks(&mut later);
+        let waker: Waker = waker.lock().unwrap().take().unwrap();
+        crew.give_up();
+        assert_eq!(Arc::strong_count(&held), 1);
+        waker.wake();
+        crew.run_tasks(&mut later);
+        assert!(crew.lock().tasks.are_done() && later.is_empty());
     }
 }
