@@ -11,7 +11,8 @@ use crate::limits::SPIN;
 ///
 /// Waiting awake takes processor time that is otherwise free: at most its time after
 /// each message. It holds up nothing else on its thread, and where it waits in vain a
-/// few times in a row it sleeps for a while. Runtimes of many threads always sleep.
+/// few times in a row it sleeps for a while. Connections of runtimes of many threads, and
+/// those that threads wait at without a runtime, always sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Latency {
