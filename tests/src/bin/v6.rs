@@ -1,6 +1,7 @@
 //! The host and the plugin of version 6: see `tests/versions/v6`.
 
-#[tokio::main]
+// Of one thread: what is known before the other side has said anything is printed too.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
     panpipe_tests_v6::run(std::env::args().skip(1).collect()).await
 }
