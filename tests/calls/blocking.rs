@@ -1,7 +1,7 @@
 //! Clients whose methods wait on the thread that calls them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use panpipe_tests::bare::{BareClient, eventually_here, reads_and_writes};
 use panpipe_tests::probe::{Odd, Probe, ProbeBlockingClient, ProbeClient, ProbeError, Prober};
 use panpipe_tests::process::Process;
 use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioBlockingClient, StudioClient, numbers};
+use panpipe_tests::system::cpu_ticks;
 use panpipe_tests::worker::WorkerClient;
 use panpipe_tests::{PATIENCE, unique_name};
 
@@ -433,4 +434,16 @@ fn a_call_that_nobody_waits_for_in_a_thread_of_the_client_is_answered_and_its_de
         });
         assert_eq!(probe.add(1, 2), Ok(3));
     });
+}
+
+#[test]
+fn a_client_that_makes_no_call_takes_no_processor_time() {
+    let (_server, name, _) = studio();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_threads"));
+    let idle = Process::start(command.args(["hold", &name]).stdin(Stdio::piped()));
+    idle.wait_for("[0, 1, 2]");
+    let before = cpu_ticks(idle.id());
+    // How much it takes can only be seen by what it has taken after some time.
+    thread::sleep(Duration::from_millis(300));
+    assert!(cpu_ticks(idle.id()) - before <= 10);
 }

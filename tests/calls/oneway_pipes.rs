@@ -14,6 +14,7 @@ use panpipe::{CallError, Codec, ConnectError, Limits, RunningServer, ServeError,
 use panpipe_tests::process::Process;
 use panpipe_tests::raw;
 use panpipe_tests::sink::{Basin, Sink, SinkClient, older};
+use panpipe_tests::system::cpu_ticks;
 use panpipe_tests::{PATIENCE, eventually, unique_name};
 use panpipe_transport::anonymous;
 use tokio::io::AsyncWriteExt;
@@ -176,13 +177,6 @@ async fn a_slow_reader_makes_writers_wait_without_spinning_and_loses_nothing() {
     assert_eq!(basin.of(1), Vec::from_iter(0..4000));
     assert_eq!(basin.of(2), Vec::from_iter(0..=written));
     server.shutdown().await.unwrap();
-}
-
-/// The processor time of a process, in hundredths of a second.
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 #[tokio::test]

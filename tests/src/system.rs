@@ -156,3 +156,11 @@ impl fmt::Display for Standing {
         write!(f, "uids {uids:?} gids {gids:?} groups {groups:?} capabilities {capabilities:x}")
     }
 }
+
+/// The processor time of a process, in hundredths of a second.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("its name is in brackets");
+    let ticks = fields.split(' ').skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<u64>().expect("ticks are a number")).sum()
+}

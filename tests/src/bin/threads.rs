@@ -1,12 +1,13 @@
-//! A process that serves without a runtime: `threads child WHAT`, `threads serve NAME WHAT`.
+//! A process without a runtime, that serves or calls: `threads child WHAT`,
+//! `threads serve NAME WHAT`, `threads hold NAME`.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use panpipe::{NoService, Server, serve_parent_blocking};
+use panpipe::{NoService, Server, Streaming, serve_parent_blocking};
 use panpipe_tests::bare::{Bare, BareImpl};
 use panpipe_tests::probe::{Probe, ProbeClient, Prober};
-use panpipe_tests::studio::{Shared, Studio, StudioImpl};
+use panpipe_tests::studio::{Shared, Studio, StudioClient, StudioImpl};
 use panpipe_tests::worker::{Worker, WorkerImpl};
 
 fn main() -> ExitCode {
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
             serve(name, what);
             None
         }
+        ["hold", name] => {
+            hold(name);
+            None
+        }
         other => panic!("{other:?} is nothing to do"),
     };
     match ended {
@@ -34,6 +39,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes a call whose stream is still being sent when it has returned, then none until its
+/// standard input ends.
+fn hold(name: &str) {
+    let studio = StudioClient::connect_blocking(name).expect("somebody serves");
+    let endless = Streaming::new(futures::stream::iter(0..));
+    println!("{:?}", studio.first(endless, 3).expect("it answers"));
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    assert_eq!(studio.ticks().expect("it answers"), 0);
 }
 
 /// Serves until it is told to end, by a signal.
