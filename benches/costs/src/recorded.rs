@@ -11,18 +11,21 @@ use crate::count::Costs;
 const TOLERANCE: f64 = 0.05;
 /// The same where a fraction of a call of a thing is counted.
 const TOLERATED: f64 = 0.05;
-/// The same for system calls where one caller waits: whether it gives way once more or
-/// sleeps is a matter of time, which strace stretches. One more each call is noticed.
-const WAITS_TOLERATED: f64 = 0.75;
-/// The same where many wait, whose calls go out as many as there are at a time. Calls that
-/// go alone would take three each.
+/// The same for system calls where many wait, whose calls go out as many as there are at a
+/// time. Calls that go alone would take three each.
 const BATCHES_TOLERATED: f64 = 0.2;
+/// The child that gives way while it waits does so once more or less: in parts, and in
+/// system calls. One more each call is noticed.
+const GIVES_WAY: f64 = 0.1;
+const GIVES_WAY_TOLERATED: f64 = 0.75;
 
-fn tolerated(name: &str) -> f64 {
+/// How much dearer something may be, in parts and as such.
+fn tolerance(name: &str) -> (f64, f64) {
     match name.split_whitespace().collect::<Vec<_>>()[..] {
-        ["named-1" | "child-1", "system-calls", _] => WAITS_TOLERATED,
-        ["named-64" | "child-64", "system-calls", _] => BATCHES_TOLERATED,
-        _ => TOLERATED,
+        ["child-1", "instructions", "server"] => (GIVES_WAY, TOLERATED),
+        ["child-1", "system-calls", "server"] => (TOLERANCE, GIVES_WAY_TOLERATED),
+        ["named-64" | "child-64", "system-calls", _] => (TOLERANCE, BATCHES_TOLERATED),
+        _ => (TOLERANCE, TOLERATED),
     }
 }
 
@@ -57,10 +60,11 @@ pub(crate) fn compare(costs: &Costs) -> ExitCode {
             is_dearer = true;
             continue;
         };
-        let verdict = if cost > was * (1.0 + TOLERANCE) + tolerated(name) {
+        let (parts, least) = tolerance(name);
+        let verdict = if cost > was * (1.0 + parts) + least {
             is_dearer = true;
             "DEARER"
-        } else if cost < was * (1.0 - TOLERANCE) - tolerated(name) {
+        } else if cost < was * (1.0 - parts) - least {
             "cheaper: record it"
         } else {
             "as recorded"

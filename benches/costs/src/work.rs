@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use panpipe::{NoService, Server};
+use panpipe::{Latency, NoService, Server};
 use tokio::sync::Notify;
 
 use crate::sys::allocations;
@@ -14,6 +14,10 @@ use crate::sys::allocations;
 pub(crate) const CHILD: &str = "-";
 /// What the client starts its child with, if anything, in words.
 pub(crate) const WITH: &str = "COSTS_CHILD_WITH";
+
+/// How often who waits awake looks, or gives way, is a matter of time. A child that serves
+/// its parent cannot be told, and gives way.
+const ASLEEP: Latency = Latency::Asleep;
 
 /// Enough time to end, under whatever counts.
 const ENOUGH: Duration = Duration::from_secs(60);
@@ -90,7 +94,7 @@ pub(crate) fn serve(place: &str) {
             let _ = panpipe::serve_parent(|_: NoService| service).await;
             return;
         }
-        let server = Server::bind(place).service(service).start().expect("the name is free");
+        let server = Server::bind(place).service(service).latency(ASLEEP).start().expect("the name is free");
         println!("ready");
         end.notified().await;
         server.shutdown().await.expect("the server does not panic");
@@ -134,12 +138,15 @@ pub(crate) fn client(case: Case, place: &str, calls: usize) -> String {
     }
     runtime().block_on(async {
         if case.is_child {
-            let child = panpipe::spawn(child("server")).start::<MeterClient>().expect("the child starts");
+            let child = panpipe::spawn(child("server"))
+                .latency(ASLEEP)
+                .start::<MeterClient>()
+                .expect("the child starts");
             let counts = run(case, child.client(), calls).await;
             child.shutdown(ENOUGH).await.expect("the child ends");
             counts
         } else {
-            let client = MeterClient::connect(place).await.expect("the server listens");
+            let client = MeterClient::connect(place).latency(ASLEEP).await.expect("the server listens");
             let counts = run(case, &client, calls).await;
             client.end().await.expect("the server answers");
             counts
