@@ -11,6 +11,7 @@ use panpipe_transport::blocking::{BlockingReader, Room};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::driver::Driver;
+use super::intake::Intake;
 use super::outlet::{Inlet, Outlet};
 use super::{CloseReason, Session, State};
 
@@ -124,7 +125,7 @@ impl Driver {
     /// What it reads from.
     #[inline]
     pub(crate) fn reader(&self) -> Option<&BlockingReader> {
-        match &self.inlet {
+        match &self.intake.inlet {
             Inlet::Blocking(reader) => Some(reader),
             _ => None,
         }
@@ -146,17 +147,17 @@ impl Driver {
         if !self.wants.reads {
             return;
         }
-        let Inlet::Blocking(reader) = &mut self.inlet else { return };
+        let Intake { inlet: Inlet::Blocking(reader), inbox, .. } = &mut *self.intake else { return };
         let mut cx = Context::from_waker(Waker::noop());
-        if let Poll::Ready(read) = self.inbox.poll_fill(&mut cx, Pin::new(&mut Now(reader))) {
-            self.has_read(read);
+        if let Poll::Ready(read) = inbox.poll_fill(&mut cx, Pin::new(&mut Now(reader))) {
+            self.intake.has_read(read);
         }
     }
 
     /// Nobody drives it for now: it holds on to no more than it needs.
     #[inline]
     pub(crate) fn rest(&mut self) {
-        self.inbox.rest();
+        self.intake.inbox.rest();
     }
 }
 

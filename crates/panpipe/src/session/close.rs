@@ -1,6 +1,7 @@
 //! Why a connection ended.
 
 use std::fmt;
+use std::io;
 
 use crate::error::{CallError, Refusal, RefusalReason};
 
@@ -28,6 +29,16 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// What an I/O error means for the connection.
+    pub(crate) fn lost(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
+                CloseReason::Closed
+            }
+            _ => CloseReason::Io(error.to_string()),
+        }
+    }
+
     /// What a call learns that was not sent.
     pub(crate) fn unsent(&self) -> CallError {
         match self {

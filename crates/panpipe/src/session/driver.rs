@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -13,6 +12,7 @@ use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
 
 use super::close::CloseReason;
 use super::core::{Core, Incoming, IncomingExtras};
+use super::intake::Intake;
 use super::message::{FLUSH, Header, Kind, MAGIC, OPEN, parse_header};
 use super::outlet::{Inlet, Outlet};
 use super::{Session, State, Wants};
@@ -36,26 +36,17 @@ pub(crate) struct Driver {
     services: Services,
     /// What is to be done once the peer's hello has been taken, before any call runs.
     on_open: Option<OnOpen>,
-    pub(super) inlet: Inlet,
-    pub(super) inbox: Inbox,
+    pub(super) intake: Box<Intake>,
     /// Calls whose handlers wait to be started until the peer reads its replies.
     /// How many, and of how many bytes, is bounded as for calls that run.
     parked: Waiting,
     /// One-way calls whose handlers wait to be started until fewer run.
     oneways: Waiting,
-    magic_seen: bool,
-    /// The frame that is being read straight to where it, or the message that it is
-    /// a part of, is put together.
-    diverted: Option<Header>,
     /// What the connection has ended with, where one-way calls that had come are
     /// still to be run.
     ended: Option<Box<CloseReason>>,
-    /// What the stream ended or failed with; nothing more is read.
-    read_end: Option<Box<CloseReason>>,
     write_end: Option<Box<CloseReason>>,
     unflushed: bool,
-    /// Whether frames that have come had to wait.
-    held_up: bool,
     /// Whether both hellos have passed.
     greeted: bool,
     timer: Option<Timer>,
@@ -80,17 +71,12 @@ impl Driver {
             session,
             services: Services::default(),
             on_open: None,
-            inlet,
-            inbox: Inbox::default(),
+            intake: Box::new(Intake::new(inlet)),
             parked: Waiting::default(),
             oneways: Waiting::default(),
-            magic_seen: false,
-            diverted: None,
             ended: None,
-            read_end: None,
             write_end: None,
             unflushed: false,
-            held_up: false,
             greeted: false,
             timer: None,
             armed: None,
@@ -112,47 +98,34 @@ impl Driver {
     /// Reads what there is and deals with it. Ready when nothing more will come.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
-            if let Some(end) = &self.read_end {
+            if let Some(end) = &self.intake.end {
                 return Poll::Ready(CloseReason::clone(end));
             }
-            if self.held_up {
-                self.held_up = !self.take_frames();
+            if self.intake.held_up {
+                self.intake.held_up = !self.take_frames();
             }
-            if self.held_up {
+            if self.intake.held_up {
                 // One-way calls wait: the end of one that runs wakes the driver.
                 return Poll::Pending;
             }
             // Where threads drive they read before they poll.
-            if matches!(self.inlet, Inlet::Blocking(_)) {
+            if self.intake.is_blocking() {
                 return Poll::Pending;
             }
-            let read = ready!(self.inbox.poll_fill(cx, Pin::new(&mut self.inlet)));
-            self.has_read(read);
-            if self.read_end.is_none() {
-                self.held_up = !self.take_frames();
+            let read = ready!(self.intake.poll_fill(cx));
+            self.intake.has_read(read);
+            if self.intake.end.is_none() {
+                self.intake.held_up = !self.take_frames();
                 // What the batch has answered goes out before the next one.
                 self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
             }
         }
     }
 
-    /// Notes what has been read: frames that are to be taken, or the end.
-    pub(super) fn has_read(&mut self, read: io::Result<usize>) {
-        match read {
-            Ok(0) => {
-                self.read_end = Some(Box::new(match self.inbox.eof() {
-                    Ok(()) => CloseReason::Closed,
-                    Err(_) => CloseReason::Truncated,
-                }));
-            }
-            Ok(_) => self.held_up = true,
-            Err(error) => self.read_end = Some(Box::new(lost(&error))),
-        }
-    }
-
     /// Deals with every whole frame in the inbox. False: it has to wait.
     fn take_frames(&mut self) -> bool {
-        let Driver { session, services, on_open, inbox, parked, oneways, magic_seen, diverted, .. } = self;
+        let Driver { session, services, on_open, intake, parked, oneways, .. } = self;
+        let Intake { inbox, magic_seen, diverted, .. } = &mut **intake;
         let mut now = Instant::now;
         loop {
             // One lock for all that the core deals with alone; a call leaves it.
@@ -323,7 +296,7 @@ impl Driver {
                 Poll::Ready(Ok(_)) => {
                     *end = Some(Box::new(CloseReason::Io("the stream takes no more bytes".to_owned())))
                 }
-                Poll::Ready(Err(error)) => *end = Some(Box::new(lost(&error))),
+                Poll::Ready(Err(error)) => *end = Some(Box::new(CloseReason::lost(&error))),
                 Poll::Pending => break,
             }
         }
@@ -332,7 +305,7 @@ impl Driver {
         if *unflushed && end.is_none() {
             match outlet.poll_flush(cx) {
                 Poll::Ready(Ok(())) => *unflushed = false,
-                Poll::Ready(Err(error)) => *end = Some(Box::new(lost(&error))),
+                Poll::Ready(Err(error)) => *end = Some(Box::new(CloseReason::lost(&error))),
                 Poll::Pending => {}
             }
         }
@@ -383,7 +356,7 @@ impl Driver {
     /// Whether the timer stands at what is next and never earlier: a thread that has a
     /// time to look at cannot wait in the read itself.
     fn is_exact(&self) -> bool {
-        matches!(self.inlet, Inlet::Blocking(_))
+        self.intake.is_blocking()
     }
 
     fn finish(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
@@ -621,7 +594,7 @@ impl Future for Driver {
             }
             if is_exact {
                 let waits = !(this.parked.is_empty() && this.oneways.is_empty()) || this.write_end.is_some();
-                this.wants = core.wants(this.read_end.is_none() && !this.held_up, waits);
+                this.wants = core.wants(this.intake.end.is_none() && !this.intake.held_up, waits);
                 // A pipe that nobody reads is always ready to be written.
                 this.wants.has_unsent &= this.write_end.is_none();
             }
@@ -672,15 +645,5 @@ impl Drop for Driver {
             std::mem::replace(&mut state.outlet, Outlet::Closed)
         });
         drop(outlet);
-    }
-}
-
-/// What an I/O error means for the connection.
-fn lost(error: &io::Error) -> CloseReason {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
-            CloseReason::Closed
-        }
-        _ => CloseReason::Io(error.to_string()),
     }
 }

@@ -10,6 +10,7 @@ mod deadlines;
 mod driver;
 mod handlers;
 mod hello;
+mod intake;
 mod load;
 mod message;
 mod outlet;
