@@ -28,6 +28,7 @@ mod large_messages;
 mod latency;
 mod layers;
 mod limits;
+mod many_threads;
 mod names;
 mod one_way_calls;
 mod oneway_pipes;

@@ -3,6 +3,10 @@
 //!
 //! The wait blocks nobody. The reading task yields to the runtime, which runs what else
 //! there is, looks at its events, and polls the task again. Then it looks for itself.
+//!
+//! A runtime of many threads wakes another one for each task that has itself polled
+//! again, which costs more than it saves. There who waits stays on its thread for a
+//! shorter moment; the others take over what else there is.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -38,9 +42,13 @@ struct Here {
 }
 
 impl Here {
+    fn is_crowded(&self, now: Instant) -> bool {
+        self.crowded.is_some_and(|until| now < until)
+    }
+
     /// Whether `id` may begin to spin.
     fn has_room(&mut self, id: u32, now: Instant) -> bool {
-        if self.crowded.is_some_and(|until| now < until) {
+        if self.is_crowded(now) {
             return false;
         }
         let Some((spinner, until)) = self.spinner else { return true };
@@ -61,24 +69,34 @@ enum Way {
     /// Looks again and again: the other side runs on another processor.
     Looking,
     /// Lets the others run that share the processor, and looks then.
-    GivingWay,
+    Yielding,
+    /// Is not polled again, but looks as long as it is asked to; not at all where the other
+    /// side shares the processor.
+    Staying { looks: bool },
 }
+
+/// The connection that bytes have last come on, of those that stay on their threads.
+static LAST: AtomicU32 = AtomicU32::new(u32::MAX);
 
 /// How a connection waits awake that is made here and now, if it does.
 fn way() -> Option<Way> {
-    let alone_on_thread = Handle::try_current()
-        .is_ok_and(|runtime| matches!(runtime.runtime_flavor(), RuntimeFlavor::CurrentThread));
-    if !alone_on_thread {
+    let runtime = Handle::try_current().ok()?;
+    let is_many = !matches!(runtime.runtime_flavor(), RuntimeFlavor::CurrentThread);
+    if is_many && !sys::ReadHalf::LOOKS {
         return None;
     }
     // A thread may be bound to one processor that others of the process are not.
-    if sys::ReadHalf::LOOKS && sys::is_single() {
-        return Some(Way::GivingWay);
-    }
+    let gives_way = sys::ReadHalf::LOOKS && sys::is_single();
     // One, by the time that is rationed: there is none to spare.
     static RATIONED: OnceLock<bool> = OnceLock::new();
-    let rationed = *RATIONED.get_or_init(|| available_parallelism().map_or(1, usize::from) == 1);
-    (!rationed).then_some(Way::Looking)
+    if !gives_way && *RATIONED.get_or_init(|| available_parallelism().map_or(1, usize::from) == 1) {
+        return None;
+    }
+    Some(match (is_many, gives_way) {
+        (true, gives_way) => Way::Staying { looks: !gives_way },
+        (false, true) => Way::Yielding,
+        (false, false) => Way::Looking,
+    })
 }
 
 /// The spinning of one connection.
@@ -99,6 +117,8 @@ pub(crate) struct Spin {
     fresh: bool,
     /// When it last gave up, until bytes come.
     gave_up: Option<Instant>,
+    /// Whether bytes have come here twice in a row, and on no other connection between.
+    in_a_row: bool,
 }
 
 impl Spin {
@@ -113,7 +133,8 @@ impl Spin {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let (until, gave_up, asked) = (None, None, None);
-        Spin { id, time, way, asked, until, misses: 0, skip: 0, fresh: true, gave_up }
+        let in_a_row = false;
+        Spin { id, time, way, asked, until, misses: 0, skip: 0, fresh: true, gave_up, in_a_row }
     }
 
     /// Bytes have come.
@@ -126,22 +147,47 @@ impl Spin {
         self.skip = self.skip.saturating_sub(1);
         if self.until.take().is_some() {
             self.misses = 0;
-            HERE.set(Here { spinner: None, others: 0, ..HERE.get() });
+            if !self.is_staying() {
+                HERE.set(Here { spinner: None, others: 0, ..HERE.get() });
+            }
         }
+        if self.is_staying() {
+            self.in_a_row = LAST.load(Ordering::Relaxed) == self.id;
+            if !self.in_a_row {
+                LAST.store(self.id, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether who waits may look here and now.
+    #[inline]
+    pub(crate) fn is_staying(&self) -> bool {
+        matches!(self.way, Way::Staying { .. }) && !self.time.is_zero()
+    }
+
+    /// Whether to look again, for `most` in all.
+    pub(crate) fn stays(&mut self, most: Duration) -> bool {
+        // Where bytes come on other connections too, those are not to wait.
+        let is_last = self.in_a_row && LAST.load(Ordering::Relaxed) == self.id;
+        if self.way != (Way::Staying { looks: true }) || !is_last {
+            self.until = None;
+            return false;
+        }
+        self.goes_on(Instant::now(), most)
     }
 
     /// Nothing has come yet: has the task polled again soon, unless it is time to
     /// sleep.
     #[inline]
     pub(crate) fn wait(&mut self, cx: &mut Context<'_>) {
-        if !self.time.is_zero() {
+        if !self.time.is_zero() && !self.is_staying() {
             self.wait_awake(cx);
         }
     }
 
     fn wait_awake(&mut self, cx: &mut Context<'_>) {
         let now = Instant::now();
-        if !self.goes_on(now) {
+        if !self.goes_on(now, self.time) {
             return;
         }
         self.asked = Some(now).filter(|_| sys::ReadHalf::LOOKS);
@@ -176,14 +222,14 @@ impl Spin {
     /// Bytes that come as soon as the thread sleeps were held up by its spinning: the
     /// other process has no other processor to run on.
     fn came_after(&mut self, sleep: Duration) {
-        if sleep < SPIN_HELD_UP {
+        if sleep < SPIN_HELD_UP && !self.is_staying() {
             self.skip = SPIN_SKIPS;
         }
     }
 
-    fn goes_on(&mut self, now: Instant) -> bool {
+    fn goes_on(&mut self, now: Instant, most: Duration) -> bool {
         match self.until {
-            Some(until) if now < until && HERE.get().crowded.is_none_or(|until| now >= until) => true,
+            Some(until) if now < until && (self.is_staying() || !HERE.get().is_crowded(now)) => true,
             Some(until) => {
                 self.until = None;
                 if now < until {
@@ -199,6 +245,11 @@ impl Spin {
                 false
             }
             None if !self.fresh => false,
+            None if self.is_staying() => {
+                self.fresh = false;
+                self.until = now.checked_add(most.min(self.time));
+                true
+            }
             None => {
                 let mut here = HERE.get();
                 let begins = here.has_room(self.id, now);
@@ -224,14 +275,14 @@ mod tests {
     #[test]
     fn it_spins_for_its_time_and_then_sleeps() {
         let (mut spin, start) = (Spin::with_time(TIME, Way::Looking), Instant::now());
-        assert!(spin.goes_on(start) && spin.goes_on(start + TIME / 2));
-        assert!(!spin.goes_on(start + TIME));
+        assert!(spin.goes_on(start, TIME) && spin.goes_on(start + TIME / 2, TIME));
+        assert!(!spin.goes_on(start + TIME, TIME));
     }
 
     /// Bytes come, long after it has given up, until it spins; how often they came.
     fn comes_until_it_spins(spin: &mut Spin, now: Instant) -> u32 {
         let mut times = 0;
-        while !spin.goes_on(now) {
+        while !spin.goes_on(now, TIME) {
             spin.gave_up = None;
             spin.arrived();
             times += 1;
@@ -242,8 +293,8 @@ mod tests {
     #[test]
     fn without_bytes_it_does_not_spin_again() {
         let (mut spin, now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
-        assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
-        assert!(!spin.goes_on(now + TIME * 2) && !spin.goes_on(now + TIME * 3));
+        assert!(spin.goes_on(now, TIME) && !spin.goes_on(now + TIME, TIME));
+        assert!(!spin.goes_on(now + TIME * 2, TIME) && !spin.goes_on(now + TIME * 3, TIME));
         assert_eq!(comes_until_it_spins(&mut spin, now), 1);
     }
 
@@ -251,10 +302,10 @@ mod tests {
     fn waiting_in_vain_is_given_up_for_longer_and_longer() {
         let (mut spin, mut now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
         let mut slept_through = Vec::new();
-        assert!(spin.goes_on(now));
+        assert!(spin.goes_on(now, TIME));
         for _ in 0..30 {
             now += TIME;
-            assert!(!spin.goes_on(now));
+            assert!(!spin.goes_on(now, TIME));
             slept_through.push(comes_until_it_spins(&mut spin, now) - 1);
         }
         assert!(slept_through[..SPIN_MISSES as usize].iter().all(|slept| *slept == 0), "{slept_through:?}");
@@ -262,7 +313,7 @@ mod tests {
         assert_eq!(slept_through.last(), Some(&SPIN_SKIPS));
         // Bytes in time, and all is as at first.
         spin.arrived();
-        assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
+        assert!(spin.goes_on(now, TIME) && !spin.goes_on(now + TIME, TIME));
         assert_eq!(comes_until_it_spins(&mut spin, now), 1);
     }
 
@@ -270,20 +321,20 @@ mod tests {
     fn one_connection_a_thread_spins_at_a_time() {
         let (mut one, mut other, now) =
             (Spin::with_time(TIME, Way::Looking), Spin::with_time(TIME, Way::Looking), Instant::now());
-        assert!(one.goes_on(now) && !other.goes_on(now));
+        assert!(one.goes_on(now, TIME) && !other.goes_on(now, TIME));
         one.arrived();
-        assert!(other.goes_on(now) && !one.goes_on(now));
+        assert!(other.goes_on(now, TIME) && !one.goes_on(now, TIME));
         // Who goes without a word holds nobody up for longer than its time.
-        assert!(one.goes_on(now + TIME));
+        assert!(one.goes_on(now + TIME, TIME));
     }
 
     #[test]
     fn who_was_held_up_by_it_is_not_again() {
         let (mut spin, now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
-        assert!(spin.goes_on(now) && !spin.goes_on(now + TIME));
+        assert!(spin.goes_on(now, TIME) && !spin.goes_on(now + TIME, TIME));
         spin.came_after(SPIN_HELD_UP);
         assert_eq!(comes_until_it_spins(&mut spin, now), 1);
-        assert!(!spin.goes_on(now + TIME));
+        assert!(!spin.goes_on(now + TIME, TIME));
         spin.came_after(SPIN_HELD_UP / 2);
         assert_eq!(comes_until_it_spins(&mut spin, now), SPIN_SKIPS + 1);
     }
@@ -291,19 +342,19 @@ mod tests {
     #[test]
     fn who_gives_way_stops_where_others_have_much_to_do() {
         let now = Instant::now();
-        let mut spin = Spin::with_time(TIME, Way::GivingWay);
-        assert!(spin.goes_on(now));
+        let mut spin = Spin::with_time(TIME, Way::Yielding);
+        assert!(spin.goes_on(now, TIME));
         spin.others_ran(SPIN_OVERRUN);
-        assert!(spin.goes_on(now));
+        assert!(spin.goes_on(now, TIME));
         spin.others_ran(SPIN_OVERRUN * 2);
-        assert!(!spin.goes_on(now));
+        assert!(!spin.goes_on(now, TIME));
         assert_eq!(comes_until_it_spins(&mut spin, now), SPIN_SKIPS + 1);
     }
 
     #[test]
     fn it_looks_for_itself_only_when_it_has_been_polled_again() {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        for (way, looks) in [(Way::Looking, SPIN_LOOKS), (Way::GivingWay, 1)] {
+        for (way, looks) in [(Way::Looking, SPIN_LOOKS), (Way::Yielding, 1)] {
             let mut spin = Spin::with_time(Duration::from_secs(60), way);
             assert_eq!(spin.looks(), 0);
             spin.wait(&mut cx);
@@ -319,12 +370,34 @@ mod tests {
     #[test]
     fn where_many_wait_nobody_spins_for_a_while() {
         let (mut one, now) = (Spin::with_time(TIME, Way::Looking), Instant::now());
-        assert!(one.goes_on(now));
+        assert!(one.goes_on(now, TIME));
         for _ in 0..=SPIN_CROWD {
-            assert!(one.goes_on(now) && !Spin::with_time(TIME, Way::Looking).goes_on(now));
+            assert!(one.goes_on(now, TIME) && !Spin::with_time(TIME, Way::Looking).goes_on(now, TIME));
         }
-        assert!(!one.goes_on(now) && !Spin::with_time(TIME, Way::Looking).goes_on(now));
+        assert!(!one.goes_on(now, TIME) && !Spin::with_time(TIME, Way::Looking).goes_on(now, TIME));
         one.arrived();
-        assert!(one.goes_on(now + SPIN_CROWDED));
+        assert!(one.goes_on(now + SPIN_CROWDED, TIME));
+    }
+
+    #[test]
+    fn who_stays_looks_where_bytes_come_in_a_row_on_no_other_connection() {
+        const STAYING: Way = Way::Staying { looks: true };
+        let (mut one, mut other) = (Spin::with_time(TIME, STAYING), Spin::with_time(TIME, STAYING));
+        assert!(!one.stays(TIME));
+        one.arrived();
+        one.arrived();
+        // It is told so only of tests that run by themselves: others' connections count too.
+        if one.in_a_row {
+            other.arrived();
+            assert!(!one.stays(TIME) && !other.stays(TIME));
+        }
+        let mut shared = Spin::with_time(TIME, Way::Staying { looks: false });
+        shared.arrived();
+        shared.arrived();
+        assert!(shared.is_staying() && !shared.stays(TIME));
+        // It has itself polled by nobody.
+        shared.wait(&mut Context::from_waker(std::task::Waker::noop()));
+        assert_eq!(shared.looks(), 0);
+        assert!(!Spin::with_time(Duration::ZERO, STAYING).is_staying());
     }
 }

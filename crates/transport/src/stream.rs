@@ -4,10 +4,12 @@ use std::hint;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::latency::Latency;
+use crate::limits::SPIN_LOOKS;
 use crate::peer::Peer;
 use crate::spin::Spin;
 use crate::sys;
@@ -75,11 +77,31 @@ impl PipeStream {
 pub struct PipeReader {
     half: sys::ReadHalf,
     spin: Spin,
+    gate: Gate,
+}
+
+/// Whether who looks keeps the event loop from being told too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    /// It has not paid yet.
+    None,
+    Wanted,
+    /// It does, if that could be had.
+    Tried,
+}
+
+impl Gate {
+    #[inline]
+    fn is_wanted(&mut self) {
+        if *self == Gate::None {
+            *self = Gate::Wanted;
+        }
+    }
 }
 
 impl PipeReader {
     pub(crate) fn new(half: sys::ReadHalf) -> Self {
-        PipeReader { half, spin: Spin::new(Latency::default()) }
+        PipeReader { half, spin: Spin::new(Latency::default()), gate: Gate::None }
     }
 
     /// Sets how it waits for bytes. It takes up the runtime that this is called in.
@@ -94,6 +116,73 @@ impl PipeReader {
     /// As [`PipeStream::from_handles`].
     pub fn from_handle(handle: &str) -> io::Result<Self> {
         sys::take_read_handle(handle).map(PipeReader::new)
+    }
+
+    /// Whether who reads is to [`look`](Self::look) for bytes, rather than to have itself
+    /// polled again: it is at work in a runtime of many threads, and its [`Latency`] allows
+    /// it.
+    #[inline]
+    #[must_use]
+    pub fn looks(&self) -> bool {
+        self.spin.is_staying()
+    }
+
+    /// Reads what comes within a moment, `most` at most, and keeps the thread meanwhile.
+    /// `None` when nothing has come, or when it does not pay to look: the reader has
+    /// looked in vain too often, or bytes come on other connections too.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_read`](Self::try_read), but for `WouldBlock`.
+    pub fn look(&mut self, bytes: &mut [u8], most: Duration) -> Option<io::Result<usize>> {
+        if !self.spin.stays(most) {
+            return None;
+        }
+        // Who waits for events is not to be woken as well.
+        self.half.turns_deaf();
+        loop {
+            for _ in 0..SPIN_LOOKS {
+                match self.half.try_read(bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => hint::spin_loop(),
+                    read => {
+                        self.spin.arrived();
+                        self.gate.is_wanted();
+                        return Some(read);
+                    }
+                }
+            }
+            if !self.spin.stays(most) {
+                return None;
+            }
+        }
+    }
+
+    /// To be called after a [`look`](Self::look), at the latest when no more is looked for,
+    /// and until nothing is read: from there on the reader is woken again when something
+    /// comes, if it was to be.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, `WouldBlock` when nothing has come meanwhile.
+    #[inline]
+    pub fn listens(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.half.listens(bytes)
+    }
+
+    /// Whether looking pays, and will do so better after [`prepares`](Self::prepares).
+    #[inline]
+    #[must_use]
+    pub fn is_to_prepare(&self) -> bool {
+        self.gate == Gate::Wanted
+    }
+
+    /// Sees to it that looking wakes nobody else, if that can be had. To be called in the
+    /// runtime that the reader is at work in, and to be followed by a poll.
+    #[cold]
+    pub fn prepares(&mut self) {
+        self.gate = Gate::Tried;
+        // What cannot be had makes looking slower, and nothing else.
+        let _ = self.half.builds_gate();
     }
 
     /// Reads what is there, and never waits.

@@ -125,8 +125,8 @@ impl Driver {
     /// What it reads from.
     #[inline]
     pub(crate) fn reader(&self) -> Option<&BlockingReader> {
-        match &self.intake.inlet {
-            Inlet::Blocking(reader) => Some(reader),
+        match self.intake.as_ref().map(|intake| &intake.inlet) {
+            Some(Inlet::Blocking(reader)) => Some(reader),
             _ => None,
         }
     }
@@ -147,17 +147,20 @@ impl Driver {
         if !self.wants.reads {
             return;
         }
-        let Intake { inlet: Inlet::Blocking(reader), inbox, .. } = &mut *self.intake else { return };
+        let Some(intake) = &mut self.intake else { return };
+        let Intake { inlet: Inlet::Blocking(reader), inbox, .. } = &mut **intake else { return };
         let mut cx = Context::from_waker(Waker::noop());
         if let Poll::Ready(read) = inbox.poll_fill(&mut cx, Pin::new(&mut Now(reader))) {
-            self.intake.has_read(read);
+            intake.has_read(read);
         }
     }
 
     /// Nobody drives it for now: it holds on to no more than it needs.
     #[inline]
     pub(crate) fn rest(&mut self) {
-        self.intake.inbox.rest();
+        if let Some(intake) = &mut self.intake {
+            intake.inbox.rest();
+        };
     }
 }
 

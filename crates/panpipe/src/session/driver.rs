@@ -1,24 +1,17 @@
 //! Moves a session's bytes: reads, hands frames to the core and calls to
 //! their handlers, writes what is queued, keeps the one timer.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
-
+use super::admitted::{Parked, Waiting};
 use super::close::CloseReason;
-use super::core::{Core, Incoming, IncomingExtras};
-use super::intake::Intake;
-use super::message::{FLUSH, Header, Kind, MAGIC, OPEN, parse_header};
+use super::intake::{Intake, Reader, Step};
 use super::outlet::{Inlet, Outlet};
 use super::{Session, State, Wants};
-use crate::carried::Claims;
-use crate::codec::Codec;
-use crate::dispatch::{IncomingCall, dispatch};
 use crate::error::CallError;
 use crate::limits;
 #[cfg(feature = "metrics")]
@@ -36,7 +29,8 @@ pub(crate) struct Driver {
     services: Services,
     /// What is to be done once the peer's hello has been taken, before any call runs.
     on_open: Option<OnOpen>,
-    pub(super) intake: Box<Intake>,
+    /// What it reads with; nothing while a caller has it.
+    pub(super) intake: Option<Box<Intake>>,
     /// Calls whose handlers wait to be started until the peer reads its replies.
     /// How many, and of how many bytes, is bounded as for calls that run.
     parked: Waiting,
@@ -47,6 +41,8 @@ pub(crate) struct Driver {
     ended: Option<Box<CloseReason>>,
     write_end: Option<Box<CloseReason>>,
     unflushed: bool,
+    /// For how long what comes next is to be looked for.
+    next: Option<Duration>,
     /// Whether both hellos have passed.
     greeted: bool,
     timer: Option<Timer>,
@@ -71,12 +67,13 @@ impl Driver {
             session,
             services: Services::default(),
             on_open: None,
-            intake: Box::new(Intake::new(inlet)),
+            intake: Some(Box::new(Intake::new(inlet))),
             parked: Waiting::default(),
             oneways: Waiting::default(),
             ended: None,
             write_end: None,
             unflushed: false,
+            next: None,
             greeted: false,
             timer: None,
             armed: None,
@@ -97,137 +94,88 @@ impl Driver {
 
     /// Reads what there is and deals with it. Ready when nothing more will come.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let mut looks = 0;
         loop {
-            if let Some(end) = &self.intake.end {
+            let Some(intake) = &mut self.intake else { return Poll::Pending };
+            if let Some(end) = &intake.end {
                 return Poll::Ready(CloseReason::clone(end));
             }
-            if self.intake.held_up {
-                self.intake.held_up = !self.take_frames();
+            if !intake.held_up {
+                // Where threads drive they read before they poll.
+                if intake.is_blocking() {
+                    return Poll::Pending;
+                }
+                if intake.is_to_prepare() {
+                    intake.prepares();
+                }
+                match intake.poll_fill(cx) {
+                    Poll::Ready(read) => intake.has_read(read),
+                    Poll::Pending => ready!(self.poll_look(cx, &mut looks)),
+                }
+                if self.intake.as_ref().is_some_and(|intake| intake.end.is_some()) {
+                    continue;
+                }
             }
-            if self.intake.held_up {
+            if !self.take_frames() {
                 // One-way calls wait: the end of one that runs wakes the driver.
                 return Poll::Pending;
             }
-            // Where threads drive they read before they poll.
-            if self.intake.is_blocking() {
-                return Poll::Pending;
-            }
-            let read = ready!(self.intake.poll_fill(cx));
-            self.intake.has_read(read);
-            if self.intake.end.is_none() {
-                self.intake.held_up = !self.take_frames();
-                // What the batch has answered goes out before the next one.
-                self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
+            // What the batch has answered goes out before the next one.
+            self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
+        }
+    }
+
+    /// Looks for a moment for what is to come: that is mostly quicker than a thread that
+    /// wakes. Ready when something has been read.
+    fn poll_look(&mut self, cx: &mut Context<'_>, looks: &mut u32) -> Poll<()> {
+        let Some(intake) = self.intake.as_mut().filter(|_| self.session.lends) else { return Poll::Pending };
+        let is_expected = self.next.is_some() || intake.has_begun();
+        if self.session.with(|state| state.core.is_to_come(is_expected)) {
+            *looks += 1;
+            if *looks > limits::LOOKS_FOR_CALLS {
+                // Others of the runtime's have their turn first.
+                cx.waker().wake_by_ref();
+            } else if intake.look(self.next.take().unwrap_or(limits::LOOK_FOR_REPLY)) {
+                return Poll::Ready(());
             }
         }
+        if !intake.listens() {
+            return Poll::Pending;
+        }
+        *looks += 1;
+        if *looks <= limits::LOOKS_FOR_CALLS {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Deals with every whole frame in the inbox. False: it has to wait.
     fn take_frames(&mut self) -> bool {
-        let Driver { session, services, on_open, intake, parked, oneways, .. } = self;
-        let Intake { inbox, magic_seen, diverted, .. } = &mut **intake;
-        let mut now = Instant::now;
+        let Driver { session, services, on_open, intake, parked, oneways, next, .. } = self;
+        let Some(intake) = intake else { return true };
         loop {
             // One lock for all that the core deals with alone; a call leaves it.
-            let step = session.with(|state| {
-                let core = &mut state.core;
-                loop {
-                    if core.is_over() {
-                        inbox.clear();
-                        return Step::Done;
-                    }
-                    if core.is_full_of_oneways() {
-                        return Step::Wait;
-                    }
-                    if !*magic_seen {
-                        match inbox.strip_prefix(&MAGIC) {
-                            Prefix::Stripped => *magic_seen = true,
-                            Prefix::Incomplete => return Step::Done,
-                            Prefix::Mismatch => {
-                                core.not_panpipe();
-                                return Step::Done;
-                            }
-                        }
-                    }
-                    if diverted.is_some() {
-                        let Some(message) = inbox.take_diverted() else { return Step::Done };
-                        let header = diverted.take().expect("what is diverted has a header");
-                        let whole = match header.kind {
-                            Kind::Part | Kind::LastPart => core.put_incomplete(&header, message),
-                            _ => Some((header, message.into_frame())),
-                        };
-                        match whole.and_then(|whole| receive_whole(core, whole, &mut now)) {
-                            Some(call) => return call,
-                            None => continue,
-                        }
-                    }
-                    let frame = match inbox.peek_frame(core.max_frame_in()) {
-                        Ok(Some(frame)) => frame,
-                        Ok(None) => {
-                            *diverted = divert(core, inbox);
-                            return Step::Done;
-                        }
-                        Err(error) => {
-                            core.violation(&error.to_string());
-                            return Step::Done;
-                        }
-                    };
-                    let header = match parse_header(frame) {
-                        Ok(header) => header,
-                        Err(why) => {
-                            core.violation(&why);
-                            return Step::Done;
-                        }
-                    };
-                    if header.kind == Kind::Reply {
-                        let reply = inbox.take_frame();
-                        core.receive_reply(header, reply);
-                        continue;
-                    }
-                    if matches!(header.kind, Kind::Part | Kind::LastPart) {
-                        let Some(mut message) = core.take_incomplete(&header) else { continue };
-                        message.append(&frame[header.body..]);
-                        inbox.consume_frame();
-                        let whole = core.put_incomplete(&header, message);
-                        match whole.and_then(|whole| receive_whole(core, whole, &mut now)) {
-                            Some(call) => return call,
-                            None => continue,
-                        }
-                    }
-                    if header.kind == Kind::Item {
-                        if core.is_special(&header, frame) {
-                            let item = inbox.take_frame();
-                            core.receive_item(header, item);
-                        } else {
-                            core.receive_small_item(header, frame);
-                            inbox.consume_frame();
-                        }
-                        continue;
-                    }
-                    if let Some(incoming) = core.receive(header, frame, &mut now) {
-                        return Step::Call(Admitted::of(core, incoming));
-                    }
-                    inbox.consume_frame();
-                    if header.kind == Kind::Hello && core.is_open() {
-                        return Step::Opened;
-                    }
-                }
-            });
+            let step = session.with(|state| intake.step(&mut state.core, Reader::Driver));
             match step {
                 Step::Opened => {
                     if let Some(on_open) = on_open.take() {
                         on_open();
                     }
                 }
-                Step::Wait => return false,
-                Step::Done => return true,
+                Step::Wait | Step::Done => {
+                    intake.held_up = matches!(step, Step::Wait);
+                    return !intake.held_up;
+                }
                 Step::Call(admitted) => {
-                    let args = admitted.incoming.args(inbox.peeked());
+                    // Who has its answer may call again.
+                    *next = Some(limits::LOOK_FOR_CALL);
+                    let args = admitted.args(intake.inbox.peeked());
                     admitted.run_or_park(session, services, (parked, oneways), args);
-                    inbox.consume_frame();
+                    intake.inbox.consume_frame();
                 }
                 Step::Whole(admitted, whole) => {
-                    let args = admitted.incoming.args(&whole);
+                    let args = admitted.args(&whole);
                     admitted.run_or_park(session, services, (parked, oneways), args);
                 }
             }
@@ -243,23 +191,23 @@ impl Driver {
             if !self.session.with(|state| state.core.starts_waiting_oneway(bytes)) {
                 break;
             }
-            let Some(Parked { incoming, codec, args }) = self.oneways.pop_front() else { return };
-            incoming.run(&self.session, &mut self.services, codec, &args);
+            let Some(parked) = self.oneways.pop_front() else { return };
+            parked.run(&self.session, &mut self.services);
             handed_on = true;
         }
         if handed_on {
             self.session.with(|state| state.core.oneways_are_handed_on());
         }
         while !self.parked.is_empty() && self.session.with(|state| state.core.has_queue_room()) {
-            let Some(Parked { incoming, codec, args }) = self.parked.pop_front() else { return };
+            let Some(parked) = self.parked.pop_front() else { return };
             let stop =
-                incoming.reply_to.and_then(|call| Some((call, self.session.poll_stop(call, Waker::noop())?)));
+                parked.reply_to().and_then(|call| Some((call, self.session.poll_stop(call, Waker::noop())?)));
             match stop {
                 Some((call, stop)) => {
-                    self.session.with(|state| state.core.let_go_of(incoming));
+                    self.session.with(|state| state.core.let_go_of(parked.into_incoming()));
                     self.session.fail(call, CallError::from(stop).into());
                 }
-                None => incoming.run(&self.session, &mut self.services, codec, &args),
+                None => parked.run(&self.session, &mut self.services),
             }
         }
     }
@@ -271,7 +219,7 @@ impl Driver {
         end: &mut Option<Box<CloseReason>>,
         unflushed: &mut bool,
     ) {
-        let State { core, outlet } = state;
+        let State { core, outlet, .. } = state;
         let mut turn = 0;
         while end.is_none() {
             core.feed();
@@ -353,10 +301,15 @@ impl Driver {
         Pin::new(linger).poll(cx).is_ready()
     }
 
+    /// Whether it has dealt with all that has come and more may come.
+    fn reads(&self) -> bool {
+        self.intake.as_ref().is_some_and(|intake| !intake.is_held_up())
+    }
+
     /// Whether the timer stands at what is next and never earlier: a thread that has a
     /// time to look at cannot wait in the read itself.
     fn is_exact(&self) -> bool {
-        self.intake.is_blocking()
+        self.intake.as_ref().is_some_and(|intake| intake.is_blocking())
     }
 
     fn finish(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
@@ -393,183 +346,23 @@ impl Driver {
     }
 }
 
-/// Deals with a message that stands alone. A call is handed back.
-fn receive_whole(
-    core: &mut Core,
-    (header, whole): (Header, FrameBuf),
-    now: &mut dyn FnMut() -> Instant,
-) -> Option<Step> {
-    match header.kind {
-        Kind::Reply => core.receive_reply(header, whole),
-        Kind::Item if core.is_special(&header, &whole) => core.receive_item(header, whole),
-        Kind::Item => core.receive_small_item(header, &whole),
-        _ => {
-            let incoming = core.receive(header, &whole, now)?;
-            return Some(Step::Whole(Admitted::of(core, incoming), whole));
-        }
-    }
-    None
-}
-
-/// Has the rest of a large frame that has begun read straight to where it is
-/// wanted.
-fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
-    let (begun, size) = inbox.begun(core.max_frame_in()).ok()??;
-    if size < limits::READ_CHUNK / 4 {
-        return None;
-    }
-    let header = parse_header(begun).ok()?;
-    match header.kind {
-        Kind::Part | Kind::LastPart => {
-            let message = core.take_incomplete(&header)?;
-            inbox.divert(header.body, message);
-        }
-        Kind::Item | Kind::Reply => inbox.divert(0, Assembly::default()),
-        _ => return None,
-    }
-    Some(header)
-}
-
-/// Calls that wait, in their order. Mostly there is none.
-#[derive(Default)]
-#[expect(clippy::box_collection, reason = "it is there in each connection, and empty in most")]
-struct Waiting(Option<Box<VecDeque<Parked>>>);
-
-impl Waiting {
-    fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn front(&self) -> Option<&Parked> {
-        self.0.as_ref()?.front()
-    }
-
-    fn push_back(&mut self, parked: Parked) {
-        self.0.get_or_insert_default().push_back(parked);
-    }
-
-    fn pop_front(&mut self) -> Option<Parked> {
-        let parked = self.0.as_mut()?.pop_front();
-        self.0.take_if(|waiting| waiting.is_empty());
-        parked
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Parked> {
-        self.0.iter().flat_map(|waiting| waiting.iter())
-    }
-}
-
-/// A call that was let in and whose handler has not been started.
-struct Parked {
-    incoming: Incoming,
-    codec: Codec,
-    args: Box<[u8]>,
-}
-
-impl Parked {
-    /// What it takes.
-    fn bytes(&self) -> usize {
-        size_of::<Parked>() + self.args.len()
-    }
-}
-
-/// A call that was let in.
-struct Admitted {
-    incoming: Incoming,
-    codec: Codec,
-    /// Whether there is room for its reply, or for one more one-way call.
-    has_room: bool,
-}
-
-impl Admitted {
-    #[inline]
-    fn of(core: &mut Core, incoming: Incoming) -> Admitted {
-        let has_room = match incoming.reply_to {
-            Some(_) => core.has_queue_room(),
-            // One-way calls have no reply to wait with.
-            None => core.admits_oneway(size_of::<Parked>() + incoming.args.len()),
-        };
-        Admitted { codec: core.codec(), has_room, incoming }
-    }
-
-    /// Hands the call to its service, or keeps it until there is room for its reply.
-    #[inline]
-    fn run_or_park(
-        self,
-        session: &Arc<Session>,
-        services: &mut Services,
-        (parked, oneways): (&mut Waiting, &mut Waiting),
-        args: &[u8],
-    ) {
-        let Admitted { incoming, codec, has_room } = self;
-        let places = if incoming.reply_to.is_some() { parked } else { oneways };
-        if has_room && places.is_empty() {
-            incoming.run(session, services, codec, args);
-        } else {
-            places.push_back(Parked { incoming, codec, args: args.into() });
-        }
-    }
-}
-
-impl Incoming {
-    /// Hands the call to its service.
-    #[inline]
-    fn run(self, session: &Arc<Session>, services: &mut Services, codec: Codec, args: &[u8]) {
-        let Incoming { reply_to, method, deadline, extras, .. } = self;
-        let call = IncomingCall {
-            session,
-            reply_to,
-            method,
-            deadline,
-            version: None,
-            trace: None,
-            codec,
-            args,
-            claims: None,
-        };
-        match extras {
-            None if method > FLUSH => dispatch(services.root(session), call),
-            None if method == OPEN => services.open(call),
-            None => call.flush(),
-            Some(extras) => run_with_extras(call, *extras, services),
-        }
-    }
-}
-
-/// Hands a call to its service that belongs to a trace, carries ports, or is for another
-/// than the root.
-#[cold]
-fn run_with_extras(call: IncomingCall<'_>, extras: IncomingExtras, services: &mut Services) {
-    let IncomingExtras { trace, service, attached } = extras;
-    let mut call = IncomingCall { trace: trace.as_ref(), ..call };
-    // No claims are made where nobody is left to use them: the session ends.
-    if let Some(link) = call.session.link().filter(|_| !attached.is_empty()) {
-        call.claims = Some(Claims::new(link, call.codec, attached));
-    }
-    match service {
-        Some(service) => dispatch(Some(&service), call),
-        None if call.method() == OPEN => services.open(call),
-        None => dispatch(services.root(call.session), call),
-    }
-}
-
-enum Step {
-    /// A call that is the frame last peeked at.
-    Call(Admitted),
-    /// A call that stands alone: it came in parts.
-    Whole(Admitted, FrameBuf),
-    /// The peer's hello has been taken.
-    Opened,
-    Done,
-    Wait,
-}
-
 impl Future for Driver {
     type Output = CloseReason;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let this = self.get_mut();
-        this.session.with(|state| state.core.driver_starts());
+        let Driver { session, intake, next, write_end, unflushed, .. } = this;
+        session.with(|state| {
+            state.core.driver_starts();
+            if let Some(lending) = &mut state.lending {
+                *intake = lending.take_back().or(intake.take());
+                if state.core.has_unsent() && state.core.is_open() {
+                    // Calls of many: they go out first, and then their replies come.
+                    Self::write(state, cx, write_end, unflushed);
+                    *next = state.core.awaits_replies().then_some(limits::LOOK_FOR_REPLY);
+                }
+            }
+        });
         if this.ended.is_some() {
             return this.poll_ended(cx);
         }
@@ -594,7 +387,7 @@ impl Future for Driver {
             }
             if is_exact {
                 let waits = !(this.parked.is_empty() && this.oneways.is_empty()) || this.write_end.is_some();
-                this.wants = core.wants(this.intake.end.is_none() && !this.intake.held_up, waits);
+                this.wants = core.wants(this.reads(), waits);
                 // A pipe that nobody reads is always ready to be written.
                 this.wants.has_unsent &= this.write_end.is_none();
             }
@@ -604,12 +397,22 @@ impl Future for Driver {
                 (armed, next) => armed.or(next),
             };
             core.driver_waits(cx.waker(), armed);
+            let leaves = read.is_pending() && this.greeted && !core.is_over() && !core.is_closing();
+            let is_back = match &mut state.lending {
+                Some(lending)
+                    if leaves && !this.intake.as_ref().is_some_and(|intake| intake.is_held_up()) =>
+                {
+                    lending.leave(&mut this.intake)
+                }
+                _ => false,
+            };
+            let core = &mut state.core;
             (
                 core.is_finished() && !this.unflushed,
                 core.is_over() || core.is_closing(),
                 next,
                 // What ends from here on wakes the driver.
-                (core.has_queue_room() && !this.parked.is_empty()) || core.can_run_oneways(),
+                is_back || (core.has_queue_room() && !this.parked.is_empty()) || core.can_run_oneways(),
             )
         });
         if let Poll::Ready(end) = read {
@@ -639,9 +442,12 @@ impl Drop for Driver {
         let outlet = self.session.with(|state| {
             state.core.ended(CloseReason::Local);
             // Calls that were never started are answered by nobody.
-            self.parked.iter().filter_map(|parked| parked.incoming.reply_to).for_each(|call| {
+            self.parked.iter().filter_map(Parked::reply_to).for_each(|call| {
                 state.core.settle(call);
             });
+            if let Some(lending) = &mut state.lending {
+                lending.end();
+            }
             std::mem::replace(&mut state.outlet, Outlet::Closed)
         });
         drop(outlet);

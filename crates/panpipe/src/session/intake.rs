@@ -3,32 +3,63 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use panpipe_transport::buffer::Inbox;
+use panpipe_transport::PipeReader;
+use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use super::admitted::Admitted;
 use super::close::CloseReason;
-use super::message::Header;
+use super::core::Core;
+use super::message::{Header, Kind, MAGIC, parse_header};
 use super::outlet::Inlet;
+use crate::limits;
 
 /// The reading side of a connection.
 pub(super) struct Intake {
     pub(super) inlet: Inlet,
     pub(super) inbox: Inbox,
-    pub(super) magic_seen: bool,
+    magic_seen: bool,
     /// The frame that is being read straight to where it, or the message that it is
     /// a part of, is put together.
-    pub(super) diverted: Option<Header>,
+    diverted: Option<Header>,
+    /// A message that came in parts and has not been dealt with.
+    whole: Option<(Header, FrameBuf)>,
     /// What the stream ended or failed with; nothing more is read.
     pub(super) end: Option<Box<CloseReason>>,
     /// Whether frames that have come had to wait.
     pub(super) held_up: bool,
 }
 
+/// Who deals with what has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// With all of it.
+    Driver,
+    /// With what runs no code of the user's.
+    Caller,
+}
+
+/// How far what has come has been dealt with.
+pub(super) enum Step {
+    /// A call that is the frame last peeked at.
+    Call(Admitted),
+    /// A call that stands alone: it came in parts.
+    Whole(Admitted, FrameBuf),
+    /// The peer's hello has been taken.
+    Opened,
+    /// To the end of what has come.
+    Done,
+    /// What is next has to wait, or is the driver's to deal with.
+    Wait,
+}
+
 impl Intake {
     pub(super) fn new(inlet: Inlet) -> Self {
-        let (magic_seen, diverted, end, held_up) = (false, None, None, false);
-        Intake { inlet, inbox: Inbox::default(), magic_seen, diverted, end, held_up }
+        let (magic_seen, diverted, whole, end, held_up) = (false, None, None, None, false);
+        Intake { inlet, inbox: Inbox::default(), magic_seen, diverted, whole, end, held_up }
     }
 
     /// Whether a thread that waits reads, before the driver is polled.
@@ -55,6 +86,215 @@ impl Intake {
             }
             Ok(_) => self.held_up = true,
             Err(error) => self.end = Some(Box::new(CloseReason::lost(&error))),
+        }
+    }
+
+    /// Looks for bytes for a moment, and takes them into the inbox. Whether there were any.
+    #[inline]
+    pub(super) fn look(&mut self, most: Duration) -> bool {
+        self.fill(|reader, bytes| reader.look(bytes, most))
+    }
+
+    /// Deals with what a caller may: replies, and items of streams. Whether that is all.
+    pub(super) fn take_replies(&mut self, core: &mut Core) {
+        if self.end.is_none() {
+            self.held_up = !matches!(self.step(core, Reader::Caller), Step::Done);
+        }
+    }
+
+    /// Looks no more: the driver is woken again when something comes. Whether something
+    /// has come before that.
+    #[inline]
+    pub(super) fn listens(&mut self) -> bool {
+        self.fill(|reader, bytes| match reader.listens(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            read => Some(read),
+        })
+    }
+
+    /// Has `read` read into the inbox. Whether it has.
+    fn fill(
+        &mut self,
+        read: impl FnMut(&mut PipeReader, &mut [u8]) -> Option<io::Result<usize>> + Unpin,
+    ) -> bool {
+        let Inlet::Pipe(reader) = &mut self.inlet else { return false };
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(read) = self.inbox.poll_fill(&mut cx, Pin::new(&mut By(reader, read))) else {
+            return false;
+        };
+        self.has_read(read);
+        true
+    }
+
+    /// Whether the driver is to [prepare](Self::prepares) it for more looks.
+    pub(super) fn is_to_prepare(&self) -> bool {
+        matches!(&self.inlet, Inlet::Pipe(reader) if reader.is_to_prepare())
+    }
+
+    /// Makes looks cheaper; to be followed by a poll.
+    pub(super) fn prepares(&mut self) {
+        if let Inlet::Pipe(reader) = &mut self.inlet {
+            reader.prepares();
+        }
+    }
+
+    /// Whether the rest of a frame is to come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.diverted.is_some()
+    }
+
+    /// Whether the driver has to see to it.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.held_up || self.end.is_some()
+    }
+
+    /// Deals with the frames in the inbox, up to one that calls something.
+    pub(super) fn step(&mut self, core: &mut Core, by: Reader) -> Step {
+        let Intake { inbox, magic_seen, diverted, whole, .. } = self;
+        let mut now = Instant::now;
+        loop {
+            if core.is_over() {
+                inbox.clear();
+                return Step::Done;
+            }
+            if core.is_full_of_oneways() {
+                return Step::Wait;
+            }
+            if !*magic_seen {
+                match inbox.strip_prefix(&MAGIC) {
+                    Prefix::Stripped => *magic_seen = true,
+                    Prefix::Incomplete => return Step::Done,
+                    Prefix::Mismatch => {
+                        core.not_panpipe();
+                        return Step::Done;
+                    }
+                }
+            }
+            if let Some((header, message)) = whole.take() {
+                if by == Reader::Caller && !is_for_callers(header.kind) {
+                    *whole = Some((header, message));
+                    return Step::Wait;
+                }
+                match receive_whole(core, (header, message), &mut now) {
+                    Some(call) => return call,
+                    None => continue,
+                }
+            }
+            if diverted.is_some() {
+                let Some(message) = inbox.take_diverted() else { return Step::Done };
+                let header = diverted.take().expect("what is diverted has a header");
+                *whole = match header.kind {
+                    Kind::Part | Kind::LastPart => core.put_incomplete(&header, message),
+                    _ => Some((header, message.into_frame())),
+                };
+                continue;
+            }
+            let frame = match inbox.peek_frame(core.max_frame_in()) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => {
+                    *diverted = divert(core, inbox);
+                    return Step::Done;
+                }
+                Err(error) => {
+                    core.violation(&error.to_string());
+                    return Step::Done;
+                }
+            };
+            let header = match parse_header(frame) {
+                Ok(header) => header,
+                Err(why) => {
+                    core.violation(&why);
+                    return Step::Done;
+                }
+            };
+            if header.kind == Kind::Reply {
+                let reply = inbox.take_frame();
+                core.receive_reply(header, reply);
+                continue;
+            }
+            if matches!(header.kind, Kind::Part | Kind::LastPart) {
+                let Some(mut message) = core.take_incomplete(&header) else { continue };
+                message.append(&frame[header.body..]);
+                inbox.consume_frame();
+                *whole = core.put_incomplete(&header, message);
+                continue;
+            }
+            if header.kind == Kind::Item {
+                if core.is_special(&header, frame) {
+                    let item = inbox.take_frame();
+                    core.receive_item(header, item);
+                } else {
+                    core.receive_small_item(header, frame);
+                    inbox.consume_frame();
+                }
+                continue;
+            }
+            if by == Reader::Caller {
+                return Step::Wait;
+            }
+            if let Some(incoming) = core.receive(header, frame, &mut now) {
+                return Step::Call(Admitted::of(core, incoming));
+            }
+            inbox.consume_frame();
+            if header.kind == Kind::Hello && core.is_open() {
+                return Step::Opened;
+            }
+        }
+    }
+}
+
+/// Whether callers deal with such messages too.
+fn is_for_callers(kind: Kind) -> bool {
+    matches!(kind, Kind::Reply | Kind::Item)
+}
+
+/// Deals with a message that stands alone. A call is handed back.
+fn receive_whole(
+    core: &mut Core,
+    (header, whole): (Header, FrameBuf),
+    now: &mut dyn FnMut() -> Instant,
+) -> Option<Step> {
+    match header.kind {
+        Kind::Reply => core.receive_reply(header, whole),
+        Kind::Item if core.is_special(&header, &whole) => core.receive_item(header, whole),
+        Kind::Item => core.receive_small_item(header, &whole),
+        _ => {
+            let incoming = core.receive(header, &whole, now)?;
+            return Some(Step::Whole(Admitted::of(core, incoming), whole));
+        }
+    }
+    None
+}
+
+/// Has the rest of a large frame that has begun read straight to where it is
+/// wanted.
+fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
+    let (begun, size) = inbox.begun(core.max_frame_in()).ok()??;
+    if size < limits::READ_CHUNK / 4 {
+        return None;
+    }
+    let header = parse_header(begun).ok()?;
+    match header.kind {
+        Kind::Part | Kind::LastPart => {
+            let message = core.take_incomplete(&header)?;
+            inbox.divert(header.body, message);
+        }
+        Kind::Item | Kind::Reply => inbox.divert(0, Assembly::default()),
+        _ => return None,
+    }
+    Some(header)
+}
+
+/// Reads in another way.
+struct By<'a, F>(&'a mut PipeReader, F);
+
+impl<F: FnMut(&mut PipeReader, &mut [u8]) -> Option<io::Result<usize>> + Unpin> AsyncRead for By<'_, F> {
+    #[inline]
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let By(reader, read) = self.get_mut();
+        match read(reader, buf.initialize_unfilled()) {
+            Some(read) => Poll::Ready(read.map(|n| buf.advance(n))),
+            None => Poll::Pending,
         }
     }
 }

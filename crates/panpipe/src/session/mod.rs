@@ -1,6 +1,7 @@
 //! A session: the state machine behind a lock, together with the way out.
 //! Callers and handlers use it directly; the driver feeds it.
 
+mod admitted;
 mod batch;
 mod blocking;
 mod calls;
@@ -11,6 +12,7 @@ mod driver;
 mod handlers;
 mod hello;
 mod intake;
+mod lending;
 mod load;
 mod message;
 mod outlet;
@@ -39,6 +41,7 @@ pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::{ReplyTo, Stop};
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
+use self::lending::{Lending, wake_behind};
 pub(crate) use self::load::Load;
 pub(crate) use self::message::{FLUSH, OPEN, ROOT_PORT, put_str, take_str, take_u64, take_version};
 pub(crate) use self::outlet::{Inlet, Outlet, of_blocking, of_pipe, of_stream};
@@ -58,6 +61,8 @@ pub(crate) struct Session {
     /// Unlike that of any other session of this process.
     id: u64,
     state: Mutex<State>,
+    /// Whether callers read too.
+    lends: bool,
     peer: Peer,
     /// The users' handle of this session, as long as there is any.
     link: OnceLock<Weak<Link>>,
@@ -70,6 +75,8 @@ pub(crate) struct Session {
 struct State {
     core: Core,
     outlet: Outlet,
+    /// In a runtime of many threads: who reads.
+    lending: Option<Box<Lending>>,
 }
 
 impl fmt::Debug for Session {
@@ -91,9 +98,11 @@ impl Session {
         let counted = OpenConnection::of(config.role);
         let mut core = Core::new(config);
         core.begin(Instant::now());
+        let lending = inlet.is_lent().then(Box::default);
         let session = Arc::new(Session {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            state: Mutex::new(State { core, outlet }),
+            lends: lending.is_some(),
+            state: Mutex::new(State { core, outlet, lending }),
             peer,
             link: OnceLock::new(),
             hooks: OnceLock::new(),
@@ -193,16 +202,23 @@ impl Session {
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
-        self.with(|state| {
+        let (polled, behind) = self.with(|state| {
             let before = state.core.outbox().pending_len();
             let polled = state.core.poll_call(key, target, deadline, waker, encode);
-            let inline = state.core.write_inline(before);
-            state.write_or_wake(inline);
+            let behind = if state.is_crowded() {
+                state.send_behind()
+            } else {
+                let inline = state.core.write_inline(before);
+                state.write_or_wake(inline);
+                None
+            };
             if deadline.is_some() {
                 state.core.check_timer();
             }
-            polled
-        })
+            (polled, behind)
+        });
+        behind.iter().for_each(wake_behind);
+        polled
     }
 
     pub(crate) fn poll_reply(
@@ -210,16 +226,15 @@ impl Session {
         key: &mut Option<usize>,
         waker: &Waker,
     ) -> Poll<Result<(Reply, Codec), CallError>> {
-        let polled = self.with(|state| {
-            let codec = state.core.codec();
-            state.core.poll_reply(key, waker).map_ok(|reply| (reply, codec))
-        });
+        if self.lends {
+            return self.poll_reply_looking(key, waker);
+        }
+        let polled = self.with(|state| state.poll_reply(key, waker));
         if polled.is_pending() {
             self.executor.awaits();
         }
         polled
     }
-
     pub(crate) fn poll_oneway(
         &self,
         target: CallTarget<'_>,

@@ -68,6 +68,13 @@ fn slices(outbox: &Outbox) -> [IoSlice<'_>; 3] {
     outbox.slices().map(IoSlice::new)
 }
 
+impl Inlet {
+    /// Whether callers read too, rather than to wait for the driver.
+    pub(crate) fn is_lent(&self) -> bool {
+        matches!(self, Inlet::Pipe(reader) if reader.looks())
+    }
+}
+
 impl AsyncRead for Inlet {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

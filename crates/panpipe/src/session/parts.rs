@@ -325,6 +325,11 @@ pub(crate) struct Incomplete {
 }
 
 impl Incomplete {
+    /// Whether more of a message is to come.
+    pub(crate) fn has_any(&self) -> bool {
+        self.messages.iter().any(Option::is_some)
+    }
+
     /// Takes out what has come of a message, nothing at its beginning.
     pub(crate) fn take(&mut self, number: u64) -> Result<Assembly, &'static str> {
         Ok(self.place(number)?.take().unwrap_or_default())

@@ -103,6 +103,21 @@ impl Core {
         Poll::Ready(self.take_result(known))
     }
 
+    /// Whether no other call is on its way.
+    pub(crate) fn is_only_call(&self) -> bool {
+        self.calls.alone()
+    }
+
+    /// Whether the result of a call is here.
+    pub(crate) fn is_done(&mut self, key: usize) -> bool {
+        matches!(self.calls.get_mut(key).state, CallState::Done(_))
+    }
+
+    /// The caller of a call is not to be woken.
+    pub(crate) fn forget_waker(&mut self, key: usize) {
+        self.calls.get_mut(key).waker = None;
+    }
+
     /// Sends a one-way call. `Ready(Ok)` when it is queued; when there is no
     /// room, `waker` is woken once there is.
     pub(crate) fn poll_oneway(

@@ -432,6 +432,19 @@ impl Core {
         before == 0 && !self.driving && self.calls.alone()
     }
 
+    /// Whether the next that happens is that something `expected` comes, or the rest of a
+    /// message: nothing waits to be sent, and nothing is under way here.
+    pub(crate) fn is_to_come(&self, expected: bool) -> bool {
+        let is_idle = self.handlers.active() == 0 && self.ports.writing == 0 && !self.closing;
+        let expected = expected || self.incomplete.has_any();
+        expected && is_idle && self.is_open() && !self.has_unsent()
+    }
+
+    /// Whether calls wait for their replies.
+    pub(crate) fn awaits_replies(&self) -> bool {
+        self.calls.are_in_flight()
+    }
+
     /// The same for a reply.
     pub(crate) fn write_answer_inline(&self, before: usize) -> bool {
         before == 0 && !self.driving && self.handlers.active() == 0
@@ -519,6 +532,11 @@ impl Core {
         if !self.driving && self.driver.is_none() {
             self.driver = Some(waker.clone());
         }
+    }
+
+    /// The driver's waker, if it waits and has not been woken.
+    pub(crate) fn sleeping_driver(&self) -> Option<Waker> {
+        self.driver.clone().filter(|_| !self.driving)
     }
 
     /// Sees to it that the driver runs, if it does not already.

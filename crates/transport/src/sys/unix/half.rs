@@ -14,6 +14,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::{Interest, ReadBuf};
 
+use super::gate::Gate;
 use super::register::{Watched, watch};
 use super::sigpipe;
 use crate::limits::SHORT_SEND_BUFFER;
@@ -32,8 +33,11 @@ pub(super) enum Kind {
 /// The direction that is read.
 #[derive(Debug)]
 pub(crate) struct ReadHalf {
-    fd: Watched,
+    fd: Arc<OwnedFd>,
     kind: Kind,
+    /// The descriptor, or the gate in its place.
+    watched: Watched,
+    gate: Option<Gate>,
 }
 
 /// The direction that is written.
@@ -52,7 +56,7 @@ pub(crate) struct WriteHalf {
 
 /// Both directions of a socket.
 pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(ReadHalf, WriteHalf)> {
-    let read = ReadHalf { fd: watch(Arc::clone(&fd), Interest::READABLE)?, kind: Kind::Socket };
+    let read = ReadHalf::of_kind(Arc::clone(&fd), Kind::Socket)?;
     Ok((read, WriteHalf::of_socket(fd)))
 }
 
@@ -63,23 +67,64 @@ impl ReadHalf {
     /// Puts the reading end of a pipe to work.
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&pipe)?;
-        Ok(ReadHalf { fd: watch(Arc::new(pipe), Interest::READABLE)?, kind: Kind::Pipe })
+        ReadHalf::of_kind(Arc::new(pipe), Kind::Pipe)
     }
 
     /// Puts a pipe or a socket to work that others may have too.
     pub(super) fn of_any(fd: OwnedFd) -> io::Result<Self> {
         match kind(&fd)? {
             Kind::Pipe => ReadHalf::new(fd),
-            kind => Ok(ReadHalf { fd: watch(Arc::new(fd), Interest::READABLE)?, kind }),
+            kind => ReadHalf::of_kind(Arc::new(fd), kind),
         }
+    }
+
+    fn of_kind(fd: Arc<OwnedFd>, kind: Kind) -> io::Result<Self> {
+        let watched = watch(Arc::clone(&fd), Interest::READABLE)?;
+        Ok(ReadHalf { fd, kind, watched, gate: None })
+    }
+
+    /// Sees to it that it can [turn deaf](Self::turns_deaf), if that can be had. It has to
+    /// be polled then, in the runtime that this is called in.
+    #[cold]
+    pub(crate) fn builds_gate(&mut self) -> io::Result<()> {
+        let gate = Gate::new(&self.fd)?;
+        self.watched = watch(Arc::clone(gate.descriptor()), Interest::READABLE)?;
+        self.gate = Some(gate);
+        Ok(())
+    }
+
+    /// Has the event loop not be told that there is something to read, until it
+    /// [`listens`](Self::listens) again.
+    #[inline]
+    pub(crate) fn turns_deaf(&mut self) {
+        if let Some(gate) = &mut self.gate {
+            // If it fails the event loop is told, which costs time alone.
+            let _ = gate.close(&self.fd);
+        }
+    }
+
+    /// Has the event loop be told again of what comes, and reads what it need not be told of.
+    #[inline]
+    pub(crate) fn listens(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let gate = self.gate.as_mut().ok_or(io::ErrorKind::WouldBlock)?;
+        if !gate.open(&self.fd)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = self.try_read(bytes);
+        if let (Err(error), Some(gate)) = (&read, &mut self.gate) {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                gate.is_empty();
+            }
+        }
+        read
     }
 
     /// Reads what is there, and never waits.
     pub(crate) fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = match self.kind {
-                Kind::Socket => recv(self.fd.get_ref(), &mut *bytes, RecvFlags::DONTWAIT).map(|(n, _)| n),
-                Kind::Pipe => rustix::io::read(self.fd.get_ref(), &mut *bytes),
+                Kind::Socket => recv(&self.fd, &mut *bytes, RecvFlags::DONTWAIT).map(|(n, _)| n),
+                Kind::Pipe => rustix::io::read(&self.fd, &mut *bytes),
             };
             match read {
                 Err(rustix::io::Errno::INTR) => {}
@@ -90,12 +135,12 @@ impl ReadHalf {
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            let mut ready = ready!(self.fd.poll_read_ready(cx))?;
+            let mut ready = ready!(self.watched.poll_read_ready(cx))?;
             let space = buf.initialize_unfilled();
             let wanted = space.len();
             let read = match self.kind {
-                Kind::Socket => recv(ready.get_inner(), space, RecvFlags::DONTWAIT).map(|(n, _)| n),
-                Kind::Pipe => rustix::io::read(ready.get_inner(), space),
+                Kind::Socket => recv(&self.fd, space, RecvFlags::DONTWAIT).map(|(n, _)| n),
+                Kind::Pipe => rustix::io::read(&self.fd, space),
             };
             match read {
                 Ok(n) => {
@@ -366,6 +411,60 @@ mod tests {
             let few = [IoSlice::new(b"few"), IoSlice::new(b"more")];
             assert_eq!(poll_fn(|cx| writer.poll_write_vectored(cx, &few)).await.unwrap(), 7);
             assert!(writer.waiting.is_none());
+        }
+    }
+
+    /// Who looks himself is not told by the event loop as well; and what comes then, or has
+    /// come while it was not to tell, is not lost.
+    #[tokio::test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    async fn the_event_loop_is_not_told_while_it_is_not_to_be() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        use std::task::Wake;
+
+        struct Woken(AtomicU32);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+
+        async fn turns() {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        for (mut reader, mut writer) in [pipe(), socket()] {
+            reader.builds_gate().unwrap();
+            let woken = Arc::new(Woken(AtomicU32::new(0)));
+            let waker = Arc::clone(&woken).into();
+            let mut cx = Context::from_waker(&waker);
+            let mut bytes = [0; 4];
+            let mut wait = |reader: &mut ReadHalf| {
+                let mut bytes = [0; 4];
+                assert!(reader.poll_read(&mut cx, &mut ReadBuf::new(&mut bytes)).is_pending());
+            };
+            for round in 1..4 {
+                wait(&mut reader);
+                reader.turns_deaf();
+                writer.try_write(b"unheard of").unwrap();
+                turns().await;
+                assert_eq!(woken.0.load(Ordering::SeqCst), round - 1);
+                assert_eq!(reader.try_read(&mut bytes).unwrap(), 4);
+                // Some is left: the system need not say so again.
+                assert_eq!(reader.listens(&mut bytes).unwrap(), 4);
+                assert_eq!(reader.listens(&mut bytes).unwrap(), 2);
+                assert_eq!(reader.listens(&mut bytes).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+                // The system has said that something is there; so a poll may look in vain.
+                turns().await;
+                woken.0.store(round - 1, Ordering::SeqCst);
+                wait(&mut reader);
+                writer.try_write(b"news").unwrap();
+                turns().await;
+                assert_eq!(woken.0.load(Ordering::SeqCst), round);
+                assert_eq!(read(&mut reader, 4).await, b"news");
+            }
         }
     }
 }

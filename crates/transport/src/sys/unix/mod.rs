@@ -10,6 +10,8 @@ mod blocking;
 mod child;
 mod directory;
 mod fifo;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_gate.rs")]
+mod gate;
 mod half;
 mod identity;
 mod impersonate;
