@@ -10,9 +10,16 @@ use crate::limits::SPIN;
 /// A connection chooses for itself; the other side may wait otherwise.
 ///
 /// Waiting awake takes processor time that is otherwise free: at most its time after
-/// each message. It holds up nothing else on its thread, and where it waits in vain a
-/// few times in a row it sleeps for a while. Connections of runtimes of many threads, and
-/// those that threads wait at without a runtime, always sleep.
+/// each message, and where it waits in vain a few times in a row it sleeps for a while.
+///
+/// In a runtime of one thread it holds up nothing else there. In one of many threads a
+/// caller that waits for its reply, and a server that has answered and waits for the next
+/// call, stay on their thread so long, 100 µs at most, while the runtime's other threads do
+/// the rest; and they do so only while bytes come on no other connection of the process.
+///
+/// Always asleep are connections that threads wait at without a runtime, streams of bytes
+/// that are read without panpipe's clients and servers in a runtime of many threads, and
+/// whatever has the time of one processor by ration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Latency {

@@ -149,6 +149,7 @@ impl Intake {
     }
 
     /// Deals with the frames in the inbox, up to one that calls something.
+    #[inline]
     pub(super) fn step(&mut self, core: &mut Core, by: Reader) -> Step {
         let Intake { inbox, magic_seen, diverted, whole, .. } = self;
         let mut now = Instant::now;
@@ -170,7 +171,8 @@ impl Intake {
                     }
                 }
             }
-            if let Some((header, message)) = whole.take() {
+            if whole.is_some() {
+                let Some((header, message)) = whole.take() else { continue };
                 if by == Reader::Caller && !is_for_callers(header.kind) {
                     *whole = Some((header, message));
                     return Step::Wait;
