@@ -26,7 +26,7 @@ pub(super) struct Intake {
     /// a part of, is put together.
     diverted: Option<Header>,
     /// A message that came in parts and has not been dealt with.
-    whole: Option<(Header, FrameBuf)>,
+    whole: Option<Box<(Header, FrameBuf)>>,
     /// What the stream ended or failed with; nothing more is read.
     pub(super) end: Option<Box<CloseReason>>,
     /// Whether frames that have come had to wait.
@@ -171,13 +171,11 @@ impl Intake {
                     }
                 }
             }
-            if whole.is_some() {
-                let Some((header, message)) = whole.take() else { continue };
-                if by == Reader::Caller && !is_for_callers(header.kind) {
-                    *whole = Some((header, message));
+            if let Some(message) = whole {
+                if by == Reader::Caller && !is_for_callers(message.0.kind) {
                     return Step::Wait;
                 }
-                match receive_whole(core, (header, message), &mut now) {
+                match whole.take().and_then(|whole| receive_whole(core, *whole, &mut now)) {
                     Some(call) => return call,
                     None => continue,
                 }
@@ -188,7 +186,8 @@ impl Intake {
                 *whole = match header.kind {
                     Kind::Part | Kind::LastPart => core.put_incomplete(&header, message),
                     _ => Some((header, message.into_frame())),
-                };
+                }
+                .map(Box::new);
                 continue;
             }
             let frame = match inbox.peek_frame(core.max_frame_in()) {
@@ -218,7 +217,7 @@ impl Intake {
                 let Some(mut message) = core.take_incomplete(&header) else { continue };
                 message.append(&frame[header.body..]);
                 inbox.consume_frame();
-                *whole = core.put_incomplete(&header, message);
+                *whole = core.put_incomplete(&header, message).map(Box::new);
                 continue;
             }
             if header.kind == Kind::Item {
