@@ -225,18 +225,17 @@ impl State {
             self.write_or_wake(false);
             return None;
         };
-        let driver = self.core.sleeping_driver()?;
         let here = this_thread();
         match lending.woken_by {
+            Some(thread) if thread == here => None,
+            Some(_) => {
+                self.core.wake_driver();
+                None
+            }
             None => {
+                let driver = self.core.sleeping_driver()?;
                 lending.woken_by = Some(here);
                 Some(driver)
-            }
-            Some(thread) => {
-                if thread != here {
-                    self.core.wake_driver();
-                }
-                None
             }
         }
     }

@@ -536,7 +536,7 @@ impl Core {
 
     /// The driver's waker, if it waits and has not been woken.
     pub(crate) fn sleeping_driver(&self) -> Option<Waker> {
-        self.driver.clone().filter(|_| !self.driving)
+        self.driver.as_ref().filter(|_| !self.driving).cloned()
     }
 
     /// Sees to it that the driver runs, if it does not already.
