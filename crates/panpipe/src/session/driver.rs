@@ -398,10 +398,10 @@ impl Future for Driver {
             };
             core.driver_waits(cx.waker(), armed);
             let leaves = read.is_pending() && this.greeted && !core.is_over() && !core.is_closing();
+            let can_leave = |intake: &Intake| leaves && !intake.is_held_up();
             let is_back = match &mut state.lending {
-                Some(lending)
-                    if leaves && !this.intake.as_ref().is_some_and(|intake| intake.is_held_up()) =>
-                {
+                // A caller that has brought it back while the driver was at work woke nobody.
+                Some(lending) if this.intake.as_deref().is_none_or(can_leave) => {
                     lending.leave(&mut this.intake)
                 }
                 _ => false,
