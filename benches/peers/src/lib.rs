@@ -11,8 +11,8 @@ use panpipe_benches::job::HUGE;
 
 pub mod capnp;
 // Made of `echo.capnp` by Cap'n Proto's own compiler, and kept here so that nobody needs
-// that to build. It is not edited: the `unimplemented!()` in it is the compiler's, for an
-// interface that is to be made in place, which a call of one does nowhere.
+// that to build. One line is not the compiler's: it leaves open how an interface is made in
+// place, which is done nowhere, and says here that it cannot be.
 #[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]
 #[rustfmt::skip]
 pub mod echo_capnp;
