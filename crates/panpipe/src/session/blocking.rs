@@ -8,10 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use panpipe_transport::blocking::{BlockingReader, Room};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::driver::Driver;
-use super::intake::Intake;
+use super::intake::{By, Intake};
 use super::outlet::{Inlet, Outlet};
 use super::{CloseReason, Session, State};
 
@@ -150,7 +149,8 @@ impl Driver {
         let Some(intake) = &mut self.intake else { return };
         let Intake { inlet: Inlet::Blocking(reader), inbox, .. } = &mut **intake else { return };
         let mut cx = Context::from_waker(Waker::noop());
-        if let Poll::Ready(read) = inbox.poll_fill(&mut cx, Pin::new(&mut Now(reader))) {
+        let read = |reader: &mut BlockingReader, bytes: &mut [u8]| Some(reader.read(bytes));
+        if let Poll::Ready(read) = inbox.poll_fill(&mut cx, Pin::new(&mut By(reader, read))) {
             intake.has_read(read);
         }
     }
@@ -161,16 +161,5 @@ impl Driver {
         if let Some(intake) = &mut self.intake {
             intake.inbox.rest();
         };
-    }
-}
-
-/// Reads, and waits if nothing is there.
-struct Now<'a>(&'a mut BlockingReader);
-
-impl AsyncRead for Now<'_> {
-    #[inline]
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = self.get_mut().0.read(buf.initialize_unfilled());
-        Poll::Ready(read.map(|n| buf.advance(n)))
     }
 }

@@ -95,7 +95,7 @@ impl Intake {
         self.fill(|reader, bytes| reader.look(bytes, most))
     }
 
-    /// Deals with what a caller may: replies, and items of streams. Whether that is all.
+    /// Deals with what a caller may: replies, and items of streams. The rest is held up.
     pub(super) fn take_replies(&mut self, core: &mut Core) {
         if self.end.is_none() {
             self.held_up = !matches!(self.step(core, Reader::Caller), Step::Done);
@@ -286,10 +286,10 @@ fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
     Some(header)
 }
 
-/// Reads in another way.
-struct By<'a, F>(&'a mut PipeReader, F);
+/// Reads in its own way: pending where that gives nothing.
+pub(super) struct By<'a, R, F>(pub(super) &'a mut R, pub(super) F);
 
-impl<F: FnMut(&mut PipeReader, &mut [u8]) -> Option<io::Result<usize>> + Unpin> AsyncRead for By<'_, F> {
+impl<R, F: FnMut(&mut R, &mut [u8]) -> Option<io::Result<usize>> + Unpin> AsyncRead for By<'_, R, F> {
     #[inline]
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let By(reader, read) = self.get_mut();
