@@ -6,17 +6,6 @@ use std::time::Duration;
 
 pub(crate) use panpipe_transport::limits::*;
 
-/// How long a caller looks for its reply, in a runtime of many threads.
-pub(crate) const LOOK_FOR_REPLY: Duration = Duration::from_micros(100);
-/// How many times it finds something else meanwhile.
-pub(crate) const LOOKS_FOR_REPLY: u32 = 32;
-/// After so many calls that were made alone no others are expected beside the next.
-pub(crate) const CROWD: u32 = 64;
-/// How long the driver looks there for the next call of who has just been answered.
-pub(crate) const LOOK_FOR_CALL: Duration = Duration::from_micros(30);
-/// How many it takes in a row, before others of the runtime's have their turn.
-pub(crate) const LOOKS_FOR_CALLS: u32 = 32;
-
 /// What one side of a connection accepts from the other.
 ///
 /// Each side tells its limits in its hello and the other keeps to them: a

@@ -15,7 +15,8 @@ use crate::limits::SPIN;
 /// In a runtime of one thread it holds up nothing else there. In one of many threads a
 /// caller that waits for its reply, and a server that has answered and waits for the next
 /// call, stay on their thread so long, 100 µs at most, while the runtime's other threads do
-/// the rest; and they do so only while bytes come on no other connection of the process.
+/// the rest; and they do so only while bytes come on no other connection of the process, and
+/// not where the process has a single processor.
 ///
 /// Always asleep are connections that threads wait at without a runtime, streams of bytes
 /// that are read without panpipe's clients and servers in a runtime of many threads, and

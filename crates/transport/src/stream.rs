@@ -77,12 +77,12 @@ impl PipeStream {
 pub struct PipeReader {
     half: sys::ReadHalf,
     spin: Spin,
-    gate: Gate,
+    preparation: Preparation,
 }
 
 /// Whether who looks keeps the event loop from being told too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
+enum Preparation {
     /// It has not paid yet.
     None,
     Wanted,
@@ -90,18 +90,18 @@ enum Gate {
     Tried,
 }
 
-impl Gate {
+impl Preparation {
     #[inline]
     fn is_wanted(&mut self) {
-        if *self == Gate::None {
-            *self = Gate::Wanted;
+        if *self == Preparation::None {
+            *self = Preparation::Wanted;
         }
     }
 }
 
 impl PipeReader {
     pub(crate) fn new(half: sys::ReadHalf) -> Self {
-        PipeReader { half, spin: Spin::new(Latency::default()), gate: Gate::None }
+        PipeReader { half, spin: Spin::new(Latency::default()), preparation: Preparation::None }
     }
 
     /// Sets how it waits for bytes. It takes up the runtime that this is called in.
@@ -146,7 +146,7 @@ impl PipeReader {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => hint::spin_loop(),
                     read => {
                         self.spin.arrived();
-                        self.gate.is_wanted();
+                        self.preparation.is_wanted();
                         return Some(read);
                     }
                 }
@@ -173,14 +173,14 @@ impl PipeReader {
     #[inline]
     #[must_use]
     pub fn is_to_prepare(&self) -> bool {
-        self.gate == Gate::Wanted
+        self.preparation == Preparation::Wanted
     }
 
     /// Sees to it that looking wakes nobody else, if that can be had. To be called in the
     /// runtime that the reader is at work in, and to be followed by a poll.
     #[cold]
     pub fn prepares(&mut self) {
-        self.gate = Gate::Tried;
+        self.preparation = Preparation::Tried;
         // What cannot be had makes looking slower, and nothing else.
         let _ = self.half.builds_gate();
     }

@@ -129,24 +129,21 @@ impl Driver {
     /// wakes. Ready when something has been read.
     fn poll_look(&mut self, cx: &mut Context<'_>, looks: &mut u32) -> Poll<()> {
         let Some(intake) = self.intake.as_mut().filter(|_| self.session.lends) else { return Poll::Pending };
-        let is_expected = self.next.is_some() || intake.has_begun();
-        if self.session.with(|state| state.core.is_to_come(is_expected)) {
-            *looks += 1;
-            if *looks > limits::LOOKS_FOR_CALLS {
-                // Others of the runtime's have their turn first.
-                cx.waker().wake_by_ref();
-            } else if intake.look(self.next.take().unwrap_or(limits::LOOK_FOR_REPLY)) {
-                return Poll::Ready(());
-            }
-        }
-        if !intake.listens() {
-            return Poll::Pending;
-        }
         *looks += 1;
-        if *looks <= limits::LOOKS_FOR_CALLS {
+        // Others of the runtime's have their turn at times.
+        let has_turn = *looks <= limits::LOOKS_FOR_CALLS;
+        let is_expected = self.next.is_some() || intake.has_begun();
+        let pays = self.session.with(|state| state.core.is_to_come(is_expected));
+        if pays && has_turn && intake.look(self.next.take().unwrap_or(limits::LOOK_FOR_REPLY)) {
             return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        let has_read = intake.listens();
+        if has_read && has_turn {
+            return Poll::Ready(());
+        }
+        if !has_turn && (pays || has_read) {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 
