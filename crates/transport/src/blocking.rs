@@ -8,6 +8,7 @@ use crate::access::Access;
 use crate::error::{BindError, NameError};
 use crate::name::PipeName;
 use crate::peer::Peer;
+use crate::stream::Hold;
 use crate::sys;
 
 /// A duplex stream of bytes whose reader waits in the read itself, and whose writer never
@@ -137,11 +138,11 @@ impl BlockingWriter {
         self.0.try_write_vectored(slices)
     }
 
-    /// Has the system hold little of what is written, as
-    /// [`PipeWriter::hold_little`](crate::PipeWriter::hold_little).
+    /// Tells the system how much of what is written it is to hold until it is read, as
+    /// [`PipeWriter::hold`](crate::PipeWriter::hold).
     #[inline]
-    pub fn hold_little(&mut self, little: bool) {
-        self.0.hold_little(little);
+    pub fn hold(&mut self, hold: Hold) {
+        self.0.hold(hold);
     }
 
     /// What to wait at until something fits; nothing once it was shut down.

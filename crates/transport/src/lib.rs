@@ -72,5 +72,5 @@ pub use listener::{Listener, Retired};
 pub use name::PipeName;
 pub use peer::Peer;
 pub use stdio::stdio;
-pub use stream::{PipeReader, PipeStream, PipeWriter};
+pub use stream::{Hold, PipeReader, PipeStream, PipeWriter};
 pub use transport::{Transport, TransportError};

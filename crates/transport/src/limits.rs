@@ -133,6 +133,9 @@ pub const SHORT_PART: usize = 2 << 10;
 pub const SHORT_PARTS: u32 = 128;
 /// How much of what is written the system holds meanwhile, where it can be told.
 pub const SHORT_SEND_BUFFER: usize = 2 << 10;
+/// The same while large messages go out alone: the more, the less often reader and
+/// writer take turns.
+pub const MUCH_HELD: usize = 1 << 20;
 /// How many messages travel in parts at once, in one direction; others wait.
 pub const TRANSFERS: usize = 4;
 /// How many bytes of large messages, if they are more than one, wait to be sent

@@ -14,6 +14,18 @@ use crate::peer::Peer;
 use crate::spin::Spin;
 use crate::sys;
 
+/// How much of what is written the system is to hold until the other side has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// What it does by itself, or has been told before, but not [`Little`](Self::Little).
+    NotLittle,
+    /// Much: reader and writer of large messages take turns less often. On Linux up to
+    /// 1 MiB, and no more than the user's or the system's limits leave.
+    Much,
+    /// Little: what is written next reaches the other side soon. A pipe holds what it did.
+    Little,
+}
+
 /// A duplex stream of bytes: a connected named pipe, or two anonymous ones.
 #[derive(Debug)]
 pub struct PipeStream {
@@ -233,12 +245,11 @@ impl PipeWriter {
 }
 
 impl PipeWriter {
-    /// Has the system hold little of what is written, or as much as usual again:
-    /// what is written next then reaches the other side sooner. A pipe cannot be
-    /// told, and goes on as it is.
+    /// Tells the system how much of what is written it is to hold until it is read.
+    /// Where it cannot be told it goes on as it is.
     #[inline]
-    pub fn hold_little(&mut self, little: bool) {
-        self.0.hold_little(little);
+    pub fn hold(&mut self, hold: Hold) {
+        self.0.hold(hold);
     }
 }
 

@@ -97,7 +97,7 @@ impl State {
     fn flush(&mut self) -> Flushed {
         loop {
             self.core.feed();
-            self.outlet.hold_little(self.core.is_bulk_passed());
+            self.outlet.hold(self.core.hold());
             let outbox = self.core.outbox();
             if outbox.pending().is_empty() {
                 return Flushed::All;

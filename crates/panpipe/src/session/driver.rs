@@ -220,7 +220,7 @@ impl Driver {
         let mut turn = 0;
         while end.is_none() {
             core.feed();
-            outlet.hold_little(core.is_bulk_passed());
+            outlet.hold(core.hold());
             if core.outbox().pending().is_empty() {
                 break;
             }

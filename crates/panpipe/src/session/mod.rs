@@ -459,7 +459,7 @@ impl State {
         let mut turn = 0;
         while turn < self.core.write_turn() {
             self.core.feed();
-            self.outlet.hold_little(self.core.is_bulk_passed());
+            self.outlet.hold(self.core.hold());
             let outbox = self.core.outbox();
             if outbox.pending().is_empty() {
                 break;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use panpipe_transport::blocking::{BlockingReader, BlockingStream, BlockingWriter};
 use panpipe_transport::buffer::Outbox;
-use panpipe_transport::{PipeReader, PipeStream, PipeWriter};
+use panpipe_transport::{Hold, PipeReader, PipeStream, PipeWriter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 
 /// A stream of the user's own.
@@ -112,12 +112,12 @@ impl Outlet {
         }
     }
 
-    /// Has the system hold little of what is written, where it can be told.
+    /// Tells the system how much of what is written it is to hold, where it can be told.
     #[inline]
-    pub(crate) fn hold_little(&mut self, little: bool) {
+    pub(crate) fn hold(&mut self, hold: Hold) {
         match self {
-            Outlet::Pipe(writer) => writer.hold_little(little),
-            Outlet::Blocking(writer) => writer.hold_little(little),
+            Outlet::Pipe(writer) => writer.hold(hold),
+            Outlet::Blocking(writer) => writer.hold(hold),
             Outlet::Stream(_) | Outlet::Closed => {}
         }
     }

@@ -17,7 +17,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use panpipe_transport::buffer::Outbox;
-use panpipe_transport::{Latency, frame};
+use panpipe_transport::{Hold, Latency, frame};
 
 use super::blocking::Wants;
 use super::calls::{CallState, Calls, Room};
@@ -342,6 +342,16 @@ impl Core {
     #[inline]
     pub(crate) fn is_bulk_passed(&self) -> bool {
         self.outgoing.is_passed() || (self.ports.writing > 0 && self.passed.is_now())
+    }
+
+    /// How much of what is written the system is to hold.
+    #[inline]
+    pub(crate) fn hold(&self) -> Hold {
+        match () {
+            () if self.is_bulk_passed() => Hold::Little,
+            () if self.outgoing.is_idle() => Hold::NotLittle,
+            () => Hold::Much,
+        }
     }
 
     /// How much is written before it is time to look what has come in.

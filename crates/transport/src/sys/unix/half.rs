@@ -15,9 +15,10 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sen
 use tokio::io::{Interest, ReadBuf};
 
 use super::gate::Gate;
+use super::held::Held;
 use super::register::{Watched, watch};
 use super::sigpipe;
-use crate::limits::SHORT_SEND_BUFFER;
+use crate::stream::Hold;
 
 /// How a socket is written: at once or not at all, and without a signal.
 const NOT_WAITING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
@@ -48,8 +49,7 @@ pub(crate) struct WriteHalf {
     kind: Kind,
     /// Registered while a write waits.
     waiting: Option<Watched>,
-    /// How much the system holds otherwise, while it holds little.
-    usual_buffer: Option<usize>,
+    held: Held,
     /// Whether SIGPIPE is nobody's concern in this process.
     has_no_sigpipe: bool,
 }
@@ -170,7 +170,7 @@ impl WriteHalf {
             fd: Some(Arc::new(pipe)),
             kind: Kind::Pipe,
             waiting: None,
-            usual_buffer: None,
+            held: Held::Usual,
             has_no_sigpipe: false,
         })
     }
@@ -183,7 +183,7 @@ impl WriteHalf {
                 fd: Some(Arc::new(fd)),
                 kind,
                 waiting: None,
-                usual_buffer: None,
+                held: Held::Usual,
                 has_no_sigpipe: false,
             }),
         }
@@ -195,7 +195,7 @@ impl WriteHalf {
             fd: Some(fd),
             kind: Kind::Socket,
             waiting: None,
-            usual_buffer: None,
+            held: Held::Usual,
             has_no_sigpipe: false,
         }
     }
@@ -265,7 +265,7 @@ impl WriteHalf {
             match write(self) {
                 Ok(n) => {
                     // Where little is held the next one waits as well.
-                    if n == all && self.usual_buffer.is_none() {
+                    if n == all && !self.held.is_little() {
                         self.waiting = None;
                     }
                     return Poll::Ready(Ok(n));
@@ -284,26 +284,11 @@ impl WriteHalf {
         }
     }
 
-    /// Has the system hold little of what is written, or as much as usual. Only a
-    /// socket can be told.
+    /// Tells the system how much of what is written it is to hold.
     #[inline]
-    pub(crate) fn hold_little(&mut self, little: bool) {
-        if little != self.usual_buffer.is_some() {
-            self.set_send_buffer(little);
-        }
-    }
-
-    #[cold]
-    fn set_send_buffer(&mut self, little: bool) {
-        use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
-        let Some(fd) = self.fd.as_ref().filter(|_| self.kind == Kind::Socket) else { return };
-        // What cannot be set stays as it is: it is a matter of speed alone.
-        if little {
-            // Linux tells twice of what it was told.
-            self.usual_buffer = socket_send_buffer_size(fd).ok().map(|size| size / 2);
-            let _ = set_socket_send_buffer_size(fd, SHORT_SEND_BUFFER);
-        } else if let Some(size) = self.usual_buffer.take() {
-            let _ = set_socket_send_buffer_size(fd, size);
+    pub(crate) fn hold(&mut self, hold: Hold) {
+        if let (false, Some(fd)) = (self.held.is(hold), &self.fd) {
+            self.held = self.held.told(fd.as_fd(), self.kind, hold);
         }
     }
 

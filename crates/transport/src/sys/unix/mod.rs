@@ -13,6 +13,7 @@ mod fifo;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_gate.rs")]
 mod gate;
 mod half;
+mod held;
 mod identity;
 mod impersonate;
 mod listener;

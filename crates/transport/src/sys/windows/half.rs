@@ -10,6 +10,8 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
 use windows_sys::Win32::Foundation::{ERROR_BROKEN_PIPE, ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED};
 
+use crate::stream::Hold;
+
 /// The most that one write takes. The event loop keeps a copy of it until the
 /// system has it.
 const AT_ONCE: usize = 64 << 10;
@@ -128,7 +130,7 @@ impl WriteHalf {
     }
 
     /// A pipe of this system cannot be told.
-    pub(crate) fn hold_little(&mut self, _: bool) {}
+    pub(crate) fn hold(&mut self, _: Hold) {}
 
     pub(crate) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.try_write(first_of(slices))
