@@ -15,6 +15,8 @@ use crate::work;
 pub trait Echo {
     /// Gives its argument back.
     async fn echo(&self, bytes: Vec<u8>) -> Vec<u8>;
+    /// The same with bytes that a large message shares.
+    async fn echo_bytes(&self, bytes: Bytes) -> Bytes;
     /// Items of so many bytes, without end.
     async fn items(&self, size: u32) -> Streaming<Bytes>;
 }
@@ -25,6 +27,10 @@ pub struct Echoes;
 
 impl Echo for Echoes {
     async fn echo(&self, bytes: Vec<u8>) -> Vec<u8> {
+        bytes
+    }
+
+    async fn echo_bytes(&self, bytes: Bytes) -> Bytes {
         bytes
     }
 
@@ -45,6 +51,19 @@ impl work::Echo for EchoClient {
         let size = u32::try_from(size).expect("the works' items are small");
         let items = EchoClient::items(self, size).await.expect("the server answers");
         items.map(|item| item.expect("the server sends on").len()).boxed()
+    }
+}
+
+/// A client that sends [`Bytes`].
+#[derive(Debug)]
+pub struct BytesClient(pub EchoClient);
+
+impl work::Echo for BytesClient {
+    type Payload = Bytes;
+
+    fn echo(&self, payload: Bytes) -> impl Future<Output = Bytes> + Send {
+        let call = self.0.echo_bytes(payload);
+        async move { call.await.expect("the server answers") }
     }
 }
 

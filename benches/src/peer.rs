@@ -30,6 +30,10 @@ pub enum Peer {
     Panpipe,
     /// panpipe over anonymous pipes.
     PanpipeChild,
+    /// panpipe over a named pipe, with a bytes type, which large messages share.
+    PanpipeBytes,
+    /// The same over anonymous pipes.
+    PanpipeChildBytes,
     /// panpipe over a named pipe, without a runtime on either side.
     PanpipeBlocking,
     /// panpipe over anonymous pipes, without a runtime on either side.
@@ -65,7 +69,7 @@ pub enum Peer {
 }
 
 /// All peers, in the order of the table's columns.
-pub const PEERS: [(Peer, &str); 27] = [
+pub const PEERS: [(Peer, &str); 29] = [
     (Peer::Memcpy, "memcpy"),
     (Peer::RawPipes, "raw-pipes"),
     (Peer::RawPipesSpin, "raw-pipes-spin"),
@@ -77,6 +81,8 @@ pub const PEERS: [(Peer, &str); 27] = [
     (Peer::TokioSocketSpin, "tokio-socket-spin"),
     (Peer::Panpipe, "panpipe"),
     (Peer::PanpipeChild, "panpipe-child"),
+    (Peer::PanpipeBytes, "panpipe-bytes"),
+    (Peer::PanpipeChildBytes, "panpipe-child-bytes"),
     (Peer::PanpipeBlocking, "panpipe-blocking"),
     (Peer::PanpipeChildBlocking, "panpipe-child-blocking"),
     (Peer::TarpcVec, "tarpc-vec"),
@@ -119,9 +125,10 @@ impl Peer {
                 Kind::Floor
             }
             Peer::RawSocket | Peer::RawSocketSpin | Peer::TokioSocket | Peer::TokioSocketSpin => Kind::Floor,
-            Peer::Panpipe | Peer::PanpipeChild | Peer::PanpipeBlocking | Peer::PanpipeChildBlocking => {
+            Peer::Panpipe | Peer::PanpipeChild | Peer::PanpipeBytes | Peer::PanpipeChildBytes => {
                 Kind::Panpipe
             }
+            Peer::PanpipeBlocking | Peer::PanpipeChildBlocking => Kind::Panpipe,
             _ => Kind::Other,
         }
     }
@@ -135,8 +142,14 @@ impl Peer {
                 | Peer::TokioPipes
                 | Peer::TokioPipesSpin
                 | Peer::PanpipeChild
+                | Peer::PanpipeChildBytes
                 | Peer::PanpipeChildBlocking
         )
+    }
+
+    /// Whether it is there for large payloads alone.
+    fn is_for_bulk(self) -> bool {
+        matches!(self, Peer::PanpipeBytes | Peer::PanpipeChildBytes)
     }
 
     /// Whether there is no second process.
@@ -151,7 +164,15 @@ impl Peer {
             Setting::OneCpu => !self.spins(),
             Setting::AllCpus => true,
             Setting::ManyThreads => {
-                matches!(self, Peer::Panpipe | Peer::PanpipeChild | Peer::TarpcVec | Peer::TarpcVecOverPipe)
+                matches!(
+                    self,
+                    Peer::Panpipe
+                        | Peer::PanpipeChild
+                        | Peer::PanpipeBytes
+                        | Peer::PanpipeChildBytes
+                        | Peer::TarpcVec
+                        | Peer::TarpcVecOverPipe
+                )
             }
         }
     }
@@ -234,7 +255,8 @@ impl Peer {
     pub fn can(self, work: Work) -> bool {
         match work {
             Work::Bulk => true,
-            _ if self.is_alone() => false,
+            // Small payloads are the same as others.
+            _ if self.is_alone() || self.is_for_bulk() => false,
             Work::RoundTrip | Work::Callers => true,
             Work::Connections(count) => self.most_connections() >= count,
             Work::InFlight(count) => self.most_calls() >= count,

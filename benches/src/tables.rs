@@ -94,6 +94,7 @@ fn rival(work: Work, peer: Peer) -> Peer {
         (Work::Items | Work::Beside, _) => Peer::Remoc,
         (Work::Spawn, _) => Peer::RawPipes,
         (_, Peer::TarpcBytes | Peer::TarpcBytesOverPipe) => Peer::TarpcBytes,
+        (_, Peer::PanpipeBytes | Peer::PanpipeChildBytes) => Peer::TarpcBytes,
         _ => Peer::TarpcVec,
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, poll};
-use panpipe::{CallError, Limits};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, poll, stream};
+use panpipe::{CallError, Codec, Limits, Streaming};
 use panpipe_tests::studio::{StudioClient, numbers};
 use panpipe_tests::{PATIENCE, eventually};
 
@@ -57,8 +58,11 @@ async fn a_large_call_can_be_dropped_on_its_way() {
         let mut large = Box::pin(studio.echo_bytes(vec![7; LARGE / 4]));
         // With a stream its message has to go on, and is cancelled behind it.
         let mut carrying = Box::pin(studio.sum_bytes(numbers(10), vec![7; LARGE / 8]));
+        let block = Bytes::from(vec![7; LARGE / 8]);
+        let mut sharing = Box::pin(studio.weave(String::new(), block.clone(), numbers(10), Some(block)));
         for _ in 0..point % 20 {
-            if poll!(&mut large).is_ready() || poll!(&mut carrying).is_ready() {
+            let given = [poll!(&mut large).is_ready(), poll!(&mut carrying).is_ready()];
+            if poll!(&mut sharing).is_ready() || given.contains(&true) {
                 break;
             }
             assert_eq!(studio.echo(point).await, Ok(point));
@@ -146,4 +150,54 @@ async fn sixty_four_mib_where_both_sides_take_it() {
     let limits = Limits { max_message: 100_000_000, ..Limits::default() };
     let studio = StudioClient::connect(&name).limits(limits).await.unwrap();
     assert!(studio.echo_bytes(bytes.clone()).await.unwrap() == bytes);
+}
+
+/// So many bytes that tell one call from another.
+fn block(len: usize, call: usize) -> Bytes {
+    (0..len).map(|at| (at ^ (at >> 8) ^ (at >> 16) ^ call) as u8).collect()
+}
+
+#[tokio::test]
+async fn large_blocks_come_in_their_places_over_every_codec() {
+    let (_server, name, _) = studio(&[]).await;
+    for codec in [Codec::Bincode, Codec::Postcard, Codec::MessagePack, Codec::Json] {
+        let studio = StudioClient::connect(&name).codec(codec).await.unwrap();
+        let sizes =
+            [(0, None), (200_000, Some(3)), (5, Some(150_000)), (1 << 20, Some(2 << 20)), (3 << 20, None)];
+        for (call, (first, second)) in sizes.into_iter().enumerate() {
+            let (first, second) = (block(first, call), second.map(|len| block(len, call + 9)));
+            let woven = studio.weave("word".to_owned(), first.clone(), numbers(10), second.clone()).await;
+            assert!(woven == Ok((second, "word".to_owned(), first, 45)), "{codec:?}, {call}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_come_stays_as_it_is_while_more_comes_and_can_be_sent_on() {
+    let (_server, _, studio) = studio(&[]).await;
+    let mut kept = Vec::new();
+    for call in 0..12 {
+        let woven = studio.weave(String::new(), block(300_000, call), numbers(0), None).await;
+        let (_, _, block, _) = woven.unwrap();
+        // The second time it is of a frame that came in.
+        let woven = studio.weave(String::new(), block.clone(), numbers(0), Some(block)).await;
+        let (second, _, first, _) = woven.unwrap();
+        kept.push((first, second.unwrap()));
+    }
+    for (call, (first, second)) in kept.into_iter().enumerate() {
+        assert!(first == block(300_000, call) && second == first, "call {call}");
+    }
+}
+
+#[tokio::test]
+async fn large_blocks_flow_as_the_items_of_a_stream() {
+    let (_server, _, studio) = studio(&[]).await;
+    let sizes = [1, 200_000, 20_000, 2 << 20, 100, 1 << 20];
+    let blocks: Vec<_> = (0..30).map(|item| block(sizes[item % sizes.len()], item)).collect();
+    let sent = Streaming::new(stream::iter(blocks.clone()));
+    let mut passed = studio.pass_bytes(sent).await.unwrap();
+    for (item, block) in blocks.into_iter().enumerate() {
+        assert!(passed.next().await == Some(Ok(block)), "item {item}");
+    }
+    assert_eq!(passed.next().await, None);
 }

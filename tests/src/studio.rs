@@ -89,6 +89,16 @@ pub trait Studio {
     async fn echo(&self, x: u64) -> u64;
     /// The same of more bytes.
     async fn echo_bytes(&self, bytes: Vec<u8>) -> Vec<u8>;
+    /// Gives blocks back in another order, and the sum of the stream between them.
+    async fn weave(
+        &self,
+        word: String,
+        first: Bytes,
+        numbers: Streaming<u64>,
+        second: Option<Bytes>,
+    ) -> Result<(Option<Bytes>, String, Bytes, u64), String>;
+    /// Gives a stream of bytes back.
+    async fn pass_bytes(&self, blocks: Streaming<Bytes>) -> Streaming<Bytes>;
 }
 
 /// Is called back.
@@ -417,6 +427,21 @@ impl Studio for StudioImpl {
 
     async fn echo_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
         bytes
+    }
+
+    async fn weave(
+        &self,
+        word: String,
+        first: Bytes,
+        numbers: Streaming<u64>,
+        second: Option<Bytes>,
+    ) -> Result<(Option<Bytes>, String, Bytes, u64), String> {
+        let sum = sum_of(numbers).await?;
+        Ok((second, word, first, sum))
+    }
+
+    async fn pass_bytes(&self, blocks: Streaming<Bytes>) -> Streaming<Bytes> {
+        blocks
     }
 }
 

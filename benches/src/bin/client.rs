@@ -20,9 +20,16 @@ fn main() {
     let figures = match job.peer {
         peer if name == Work::Spawn => runtime.block_on(spawn::run(peer, child)),
         Peer::Panpipe => runtime.block_on(work::run(name, || panpipe::connect(place, name))),
+        Peer::PanpipeBytes => runtime.block_on(work::run(name, || async {
+            panpipe::BytesClient(panpipe::connect(place, name).await)
+        })),
         Peer::PanpipeChild => runtime.block_on(async {
             let child = ::panpipe::spawn(child()).start::<panpipe::EchoClient>().expect("the server runs");
             work::run(name, || async { child.client().clone() }).await
+        }),
+        Peer::PanpipeChildBytes => runtime.block_on(async {
+            let child = ::panpipe::spawn(child()).start::<panpipe::EchoClient>().expect("the server runs");
+            work::run(name, || async { panpipe::BytesClient(child.client().clone()) }).await
         }),
         Peer::PanpipeBlocking => blocking_work::run(name, || panpipe_blocking::connect(place, name)),
         Peer::PanpipeChildBlocking => {

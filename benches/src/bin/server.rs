@@ -8,8 +8,10 @@ fn main() {
     setting::start();
     let job = Job::from_args();
     match job.peer {
-        Peer::Panpipe => setting::runtime().block_on(panpipe::serve(&job.place, job.work)),
-        Peer::PanpipeChild => setting::runtime().block_on(panpipe::serve_parent()),
+        Peer::Panpipe | Peer::PanpipeBytes => {
+            setting::runtime().block_on(panpipe::serve(&job.place, job.work))
+        }
+        Peer::PanpipeChild | Peer::PanpipeChildBytes => setting::runtime().block_on(panpipe::serve_parent()),
         Peer::PanpipeBlocking => panpipe_blocking::serve(&job.place, job.work),
         Peer::PanpipeChildBlocking => panpipe_blocking::serve_parent(),
         _ => floors::serve(&job),

@@ -1,4 +1,5 @@
-//! The ports that a value carries, while it is encoded or decoded.
+//! What a value carries beside its bytes, while it is encoded or decoded: ports, and large
+//! blocks of bytes that go out from where they stand.
 //!
 //! Streams, senders and clients are serialized as an index into the list of
 //! ports that travels behind their message. The list is made, and claimed from,
@@ -8,9 +9,12 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use panpipe_transport::codec::leave_out;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::codec::Codec;
+use crate::limits::LARGE_MESSAGE;
 use crate::link::Link;
 use crate::service::Served;
 use crate::session::{Attached, PortKind};
@@ -25,9 +29,45 @@ pub(crate) enum Offer {
     Service { served: Served, told: Option<u32> },
 }
 
-/// The ports of a message; most have none.
-#[allow(clippy::box_collection, reason = "every call returns it: it has to be small")]
-pub(crate) type Carried = Option<Box<Vec<Offer>>>;
+/// A block of bytes that is not among those that were appended.
+#[derive(Debug, Clone)]
+pub(crate) struct Apart {
+    /// Behind how much of the output it belongs.
+    pub(crate) at: usize,
+    pub(crate) block: Bytes,
+}
+
+/// What a message carries that has been encoded.
+#[derive(Default)]
+pub(crate) struct Cargo {
+    /// Its ports.
+    pub(crate) offers: Vec<Offer>,
+    /// Its blocks, in their order. Each is large enough for a message that goes out in parts.
+    pub(crate) apart: Vec<Apart>,
+}
+
+impl Cargo {
+    #[cfg(test)]
+    pub(crate) fn of_ports(offers: Vec<Offer>) -> Carried {
+        Some(Box::new(Cargo { offers, apart: Vec::new() }))
+    }
+
+    /// How many bytes stand apart.
+    pub(crate) fn apart_len(&self) -> usize {
+        self.apart.iter().map(|apart| apart.block.len()).sum()
+    }
+
+    /// Puts the blocks where they belong in `out`, for who has no other way for them.
+    pub(crate) fn put_back(&mut self, out: &mut Vec<u8>) {
+        // The last one first: it moves no other's place.
+        for Apart { at, block } in self.apart.drain(..).rev() {
+            out.splice(at..at, block);
+        }
+    }
+}
+
+/// Most messages carry nothing, and every call returns this: it has to be small.
+pub(crate) type Carried = Option<Box<Cargo>>;
 
 /// The end of a stream that stays here when the other one is sent.
 pub(crate) trait Attach: Send + Sync {
@@ -45,22 +85,22 @@ const NO_PORT: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Nothing,
-    /// A message of panpipe's, which has carried no port so far.
+    /// A message of panpipe's, which has carried nothing so far.
     Message,
-    /// One that has: they stand in `OFFERED`.
-    MessageWithPorts,
+    /// One that has: it stands in `CARGO`.
+    MessageWithCargo,
 }
 
 thread_local! {
-    // Apart from the list, so that a message without ports costs two writes.
+    // Apart from the cargo, so that a message without any costs two writes.
     static ENCODING: Cell<Encoding> = const { Cell::new(Encoding::Nothing) };
-    static OFFERED: RefCell<Vec<Offer>> = const { RefCell::new(Vec::new()) };
+    static CARGO: RefCell<Cargo> = const { RefCell::new(Cargo { offers: Vec::new(), apart: Vec::new() }) };
     static CLAIMS: RefCell<Option<Box<Claims>>> = const { RefCell::new(None) };
     /// Set while tarpc's own codec is at work: how often it has met a port.
     static FOREIGN: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Encodes `value`. Gives the ports that it carries.
+/// Encodes `value`. Gives what it carries.
 #[inline]
 pub(crate) fn encode<T: Serialize>(codec: Codec, value: &T, out: &mut Vec<u8>) -> Result<Carried, String> {
     /// Ends the encoding, also where a `Serialize` fails or panics.
@@ -68,25 +108,40 @@ pub(crate) fn encode<T: Serialize>(codec: Codec, value: &T, out: &mut Vec<u8>) -
     impl Drop for Scope {
         #[inline]
         fn drop(&mut self) {
-            if ENCODING.replace(Encoding::Nothing) == Encoding::MessageWithPorts {
-                forget_offers();
+            if ENCODING.replace(Encoding::Nothing) == Encoding::MessageWithCargo {
+                forget_cargo();
             }
         }
     }
     ENCODING.set(Encoding::Message);
     let _scope = Scope;
     codec.encode(value, out)?;
-    Ok(if ENCODING.get() == Encoding::Message { None } else { take_offers() })
+    Ok(if ENCODING.get() == Encoding::Message { None } else { take_cargo() })
 }
 
 #[cold]
-fn take_offers() -> Carried {
-    Some(Box::new(OFFERED.take()))
+fn take_cargo() -> Carried {
+    Some(Box::new(CARGO.take()))
 }
 
 #[cold]
-fn forget_offers() {
-    drop(OFFERED.take());
+fn forget_cargo() {
+    drop(CARGO.take());
+}
+
+/// Runs `serialize`, which serializes `block`. A large one that is part of a message is
+/// not copied.
+#[inline]
+pub(crate) fn share<R>(block: &Bytes, serialize: impl FnOnce() -> R) -> R {
+    if block.len() < LARGE_MESSAGE || ENCODING.get() == Encoding::Nothing {
+        return serialize();
+    }
+    let (result, at) = leave_out(block, serialize);
+    if let Some(at) = at {
+        CARGO.with_borrow_mut(|cargo| cargo.apart.push(Apart { at, block: block.clone() }));
+        ENCODING.set(Encoding::MessageWithCargo);
+    }
+    result
 }
 
 /// Adds a port to the message that is being encoded. Gives what stands for it.
@@ -96,10 +151,10 @@ pub(crate) fn offer<E: serde::ser::Error>(make: impl FnOnce() -> Offer) -> Resul
         Encoding::Nothing => Err(E::custom(
             "a stream, sender or client can only be encoded as part of a call, a reply or a stream's item of panpipe's own",
         )),
-        Encoding::Message | Encoding::MessageWithPorts => OFFERED.with_borrow_mut(|offered| {
-            let index = u32::try_from(offered.len()).map_err(E::custom)?;
-            offered.push(make());
-            ENCODING.set(Encoding::MessageWithPorts);
+        Encoding::Message | Encoding::MessageWithCargo => CARGO.with_borrow_mut(|cargo| {
+            let index = u32::try_from(cargo.offers.len()).map_err(E::custom)?;
+            cargo.offers.push(make());
+            ENCODING.set(Encoding::MessageWithCargo);
             Ok(index)
         }),
     }
@@ -107,8 +162,8 @@ pub(crate) fn offer<E: serde::ser::Error>(make: impl FnOnce() -> Offer) -> Resul
 
 /// Whether the message being encoded carries a stream with this end already.
 pub(crate) fn is_offered(end: &Arc<dyn Attach>) -> bool {
-    OFFERED.with_borrow(|offered| {
-        offered.iter().any(|offer| match offer {
+    CARGO.with_borrow(|cargo| {
+        cargo.offers.iter().any(|offer| match offer {
             Offer::Stream(known) | Offer::Sender { attach: known, .. } => Arc::ptr_eq(known, end),
             Offer::Service { .. } => false,
         })
@@ -228,4 +283,54 @@ pub(crate) fn foreign<R>(code: impl FnOnce() -> R) -> (R, bool) {
     let _scope = Scope(FOREIGN.replace(Some(0)));
     let result = code();
     (result, FOREIGN.get().is_some_and(|met| met > 0))
+}
+
+#[cfg(test)]
+#[cfg(feature = "bincode")]
+mod tests {
+    use super::*;
+    use crate::shape::{Block, Opt, Plain, Tup, Wired};
+
+    type Shape = Tup<(Plain, Block, Opt<Block>, Block)>;
+    type Value = (u8, Bytes, Option<Bytes>, Vec<u8>);
+
+    fn value() -> Value {
+        let block = Bytes::from(vec![7; LARGE_MESSAGE]);
+        (1, block.clone(), Some(block), vec![9; LARGE_MESSAGE])
+    }
+
+    #[test]
+    fn large_blocks_stand_apart_and_are_shared() {
+        let value = value();
+        let wired = Wired::<Shape, Value>::new(value.clone());
+        let mut out = b"before".to_vec();
+        let mut cargo = encode(Codec::Bincode, &wired, &mut out).unwrap().unwrap();
+        assert_eq!((cargo.offers.len(), cargo.apart_len()), (0, 2 * LARGE_MESSAGE));
+        assert!(cargo.apart.iter().all(|apart| apart.block.as_ptr() == value.1.as_ptr()));
+        // A `Vec` is nobody's to share.
+        assert!((LARGE_MESSAGE..LARGE_MESSAGE + 100).contains(&out.len()), "{}", out.len());
+        cargo.put_back(&mut out);
+        let back: Wired<Shape, Value> = decode(Codec::Bincode, &out[6..], None).unwrap();
+        assert!(back.into_inner() == value);
+        // All there where no message of panpipe's is made.
+        let mut alone = Vec::new();
+        Codec::Bincode.encode(&wired, &mut alone).unwrap();
+        assert!(alone == out[6..]);
+    }
+
+    #[test]
+    fn nothing_is_carried_on_from_a_message_that_fails() {
+        struct Fails(Bytes);
+        impl Serialize for Fails {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                share(&self.0, || serializer.serialize_bytes(&self.0))?;
+                Err(serde::ser::Error::custom("as it was asked to"))
+            }
+        }
+        let mut out = b"before".to_vec();
+        assert!(encode(Codec::Bincode, &Fails(value().1), &mut out).is_err());
+        assert_eq!(out, b"before");
+        assert!(encode(Codec::Bincode, &5u8, &mut out).unwrap().is_none());
+        assert!(CARGO.with_borrow(|cargo| cargo.apart.is_empty()));
+    }
 }

@@ -89,6 +89,7 @@ mod executor;
 mod guarded;
 mod hooks;
 mod hub;
+mod in_place;
 mod limits;
 mod link;
 mod local;

@@ -386,8 +386,8 @@ impl Arguments {
     fn encode(&mut self, codec: Codec, out: &mut Vec<u8>) -> Result<Carried, String> {
         let carried = (self.encode)(codec, out)?;
         self.were_encoded = true;
-        self.carry_stream = carried.as_deref().is_some_and(|offers| {
-            offers.iter().any(|offer| matches!(offer, Offer::Stream(_) | Offer::Sender { .. }))
+        self.carry_stream = carried.as_deref().is_some_and(|cargo| {
+            cargo.offers.iter().any(|offer| matches!(offer, Offer::Stream(_) | Offer::Sender { .. }))
         });
         Ok(carried)
     }

@@ -14,6 +14,8 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::{carried, in_place};
+
 /// How a `T` is serialized.
 pub trait Shape<T> {
     /// Serializes `value`.
@@ -75,51 +77,60 @@ impl Shape<Vec<u8>> for Block {
 
     #[inline]
     fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        deserializer.deserialize_byte_buf(BlockVisitor)
+        deserializer.deserialize_byte_buf(BlockVisitor(<[u8]>::to_vec))
     }
 }
 
 impl Shape<Bytes> for Block {
     #[inline]
     fn serialize<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(value)
+        carried::share(value, || serializer.serialize_bytes(value))
     }
 
     #[inline]
     fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_byte_buf(BlockVisitor).map(Bytes::from)
+        deserializer.deserialize_byte_buf(BlockVisitor(in_place::block))
     }
 }
 
-struct BlockVisitor;
+/// Makes a value of the bytes that it is shown.
+struct BlockVisitor<T>(fn(&[u8]) -> T);
 
-impl<'de> Visitor<'de> for BlockVisitor {
-    type Value = Vec<u8>;
+impl<'de, T: From<Vec<u8>>> Visitor<'de> for BlockVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a block of bytes")
     }
 
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        Ok(bytes.to_vec())
+    #[inline]
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<T, E> {
+        Ok((self.0)(bytes))
     }
 
-    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-        Ok(bytes)
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<T, E> {
+        Ok(bytes.into())
     }
 
     /// Text formats have no blocks.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
         let mut bytes = Vec::new();
         while let Some(byte) = seq.next_element()? {
             bytes.push(byte);
         }
-        Ok(bytes)
+        Ok(bytes.into())
     }
 }
 
 /// Serializes a reference with a shape.
-struct Ref<'a, S, T>(&'a T, PhantomData<S>);
+pub(crate) struct Ref<'a, S, T>(&'a T, PhantomData<S>);
+
+impl<'a, S, T> Ref<'a, S, T> {
+    #[inline]
+    pub(crate) fn new(value: &'a T) -> Self {
+        Ref(value, PhantomData)
+    }
+}
 
 impl<S: Shape<T>, T> Serialize for Ref<'_, S, T> {
     #[inline]
@@ -131,7 +142,7 @@ impl<S: Shape<T>, T> Serialize for Ref<'_, S, T> {
 impl<S: Shape<T>, T> Shape<Option<T>> for Opt<S> {
     #[inline]
     fn serialize<Ser: Serializer>(value: &Option<T>, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
-        value.as_ref().map(|value| Ref::<S, T>(value, PhantomData)).serialize(serializer)
+        value.as_ref().map(Ref::<S, T>::new).serialize(serializer)
     }
 
     #[inline]
@@ -143,11 +154,7 @@ impl<S: Shape<T>, T> Shape<Option<T>> for Opt<S> {
 impl<S: Shape<T>, SE: Shape<E>, T, E> Shape<Result<T, E>> for Res<S, SE> {
     #[inline]
     fn serialize<Ser: Serializer>(value: &Result<T, E>, serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
-        value
-            .as_ref()
-            .map(|value| Ref::<S, T>(value, PhantomData))
-            .map_err(|error| Ref::<SE, E>(error, PhantomData))
-            .serialize(serializer)
+        value.as_ref().map(Ref::<S, T>::new).map_err(Ref::<SE, E>::new).serialize(serializer)
     }
 
     #[inline]
@@ -173,7 +180,7 @@ macro_rules! tuples {
             #[inline]
             fn serialize<Ser: Serializer>(value: &($($T,)+), serializer: Ser) -> Result<Ser::Ok, Ser::Error> {
                 let mut tuple = serializer.serialize_tuple($len)?;
-                $(tuple.serialize_element(&Ref::<$S, $T>(&value.$index, PhantomData))?;)+
+                $(tuple.serialize_element(&Ref::<$S, $T>::new(&value.$index))?;)+
                 tuple.end()
             }
 

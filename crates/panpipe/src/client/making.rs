@@ -11,8 +11,10 @@ use tracing::Instrument;
 use super::carrier::Carrier;
 use super::layered::{oneway_through_layers, through_layers};
 use crate::call_terms::CallTerms;
-use crate::carried;
+use crate::carried::{self, Claims};
+use crate::codec::Codec;
 use crate::error::CallError;
+use crate::in_place;
 use crate::layer::Outcome;
 use crate::link::{PendingCall, Received};
 use crate::reconnect::Arguments;
@@ -102,8 +104,21 @@ fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
     received: Received,
 ) -> Result<T, CallError<E>> {
     let Received { body, codec, claims } = received;
+    if body.len() < in_place::LEAST {
+        return read_body::<ST, T, SE, E>(info, &body, codec, claims);
+    }
+    in_place::decode_in(body, |body| read_body::<ST, T, SE, E>(info, body, codec, claims))
+}
+
+#[inline]
+fn read_body<ST: Shape<T>, T, SE: Shape<E>, E>(
+    info: &'static MethodInfo,
+    body: &[u8],
+    codec: Codec,
+    claims: Option<Box<Claims>>,
+) -> Result<T, CallError<E>> {
     let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
-    match parse_reply(&body) {
+    match parse_reply(body) {
         ReplyBody::Value(bytes) => {
             carried::decode::<Wired<ST, T>>(codec, bytes, claims).map(Wired::into_inner).map_err(malformed)
         }

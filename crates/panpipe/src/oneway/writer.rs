@@ -57,7 +57,9 @@ impl RecordWriter {
         let codec = u8::try_from(self.codec.id()).expect("the numbers of codecs are small");
         let mut body = begin(self.service, codec, info.id);
         let carried = carried::encode(self.codec, args, &mut body).map_err(CallError::Malformed)?;
-        if carried.is_some() {
+        let mut cargo = carried.unwrap_or_default();
+        cargo.put_back(&mut body);
+        if !cargo.offers.is_empty() {
             return Err(CallError::Unsupported(format!(
                 "{} passes a stream, sender or client, to which a one-way pipe has no way back",
                 info.name

@@ -13,6 +13,7 @@ use super::intake::{Intake, Reader, Step};
 use super::outlet::{Inlet, Outlet};
 use super::{Session, State, Wants};
 use crate::error::CallError;
+use crate::in_place;
 use crate::limits;
 #[cfg(feature = "metrics")]
 use crate::metrics::OpenConnection;
@@ -172,8 +173,10 @@ impl Driver {
                     intake.inbox.consume_frame();
                 }
                 Step::Whole(admitted, whole) => {
-                    let args = admitted.args(&whole);
-                    admitted.run_or_park(session, services, (parked, oneways), args);
+                    in_place::decode_in(whole, |whole| {
+                        let args = admitted.args(whole);
+                        admitted.run_or_park(session, services, (parked, oneways), args);
+                    });
                 }
             }
         }

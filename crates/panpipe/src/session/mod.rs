@@ -12,6 +12,7 @@ mod driver;
 mod handlers;
 mod hello;
 mod intake;
+mod large;
 mod lending;
 mod load;
 mod message;

@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use panpipe_transport::buffer::{Assembly, FrameBuf, Outbox, recycle};
+use panpipe_transport::buffer::{Assembly, FrameBuf, Large, Outbox, recycle};
 use panpipe_transport::frame::{self, HEAD};
 
+use super::large::LargeMessage;
 use super::message::{Kind, ROOT_PORT, put_header};
 use crate::carried::Attach;
 use crate::limits::{PART, QUEUED_LARGE, SHORT_PART, SHORT_PARTS, TRANSFERS};
@@ -30,11 +31,9 @@ struct Transfer {
     /// The streams that it carries. They begin when it has gone: their items are
     /// not to pass it.
     opened: Opened,
-    /// The message as one frame, its length in front. Empty while it is lent.
-    frame: Vec<u8>,
-    len: usize,
-    /// How much of the frame has been handed out.
-    at: usize,
+    message: LargeMessage,
+    /// Whether any of it has been handed out.
+    has_begun: bool,
     /// Frames that must not go before it has.
     after: Vec<u8>,
     /// Which of all it is, in the order in which they were made.
@@ -89,17 +88,15 @@ impl Outgoing {
         self.short > 0 && self.bytes > 0
     }
 
-    pub(crate) fn add(&mut self, content: Content, frame: Vec<u8>, opened: Opened) {
-        let len = frame.len();
+    pub(super) fn add(&mut self, content: Content, message: LargeMessage, opened: Opened) {
         self.active.resize_with(TRANSFERS, || None);
-        self.bytes += len - HEAD;
+        self.bytes += message.left();
         self.made += 1;
         self.waiting.push_back(Transfer {
             content,
             opened,
-            frame,
-            len,
-            at: HEAD,
+            message,
+            has_begun: false,
             after: Vec::new(),
             serial: self.made,
             aborted: false,
@@ -174,7 +171,7 @@ impl Outgoing {
         }
         if let Some(index) = self.waiting.iter().position(is_call) {
             if let Some(transfer) = self.waiting.remove(index) {
-                self.drop_transfer(transfer);
+                self.drop_transfer(&transfer);
                 self.speak(outbox);
             }
             return Abort::NeverSent;
@@ -187,19 +184,18 @@ impl Outgoing {
                 }
                 self.speak(outbox);
             } else if let Some(transfer) = self.active[number].take() {
-                if transfer.at > HEAD {
+                if transfer.has_begun {
                     put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
                 }
-                self.drop_transfer(transfer);
+                self.drop_transfer(&transfer);
                 self.speak(outbox);
             }
         }
         Abort::NeverSent
     }
 
-    fn drop_transfer(&mut self, transfer: Transfer) {
-        self.bytes -= transfer.len - transfer.at;
-        recycle(transfer.frame);
+    fn drop_transfer(&mut self, transfer: &Transfer) {
+        self.bytes -= transfer.message.left();
     }
 
     /// Hands the next part to the outbox, if there is one and room for it. Gives
@@ -224,20 +220,23 @@ impl Outgoing {
         self.short = self.short.saturating_sub(1);
         let number = self.next()?;
         let mut transfer = self.active[number].take()?;
-        let range = transfer.at..transfer.len.min(transfer.at + most);
-        let is_last = range.end == transfer.len;
         let out = outbox.append();
         let start = out.len();
-        let head = frame::begin(out);
-        put_header(out, if is_last { Kind::LastPart } else { Kind::Part }, ROOT_PORT, number as u64);
-        frame::finish(out, head, PART).expect("a header is shorter than a part");
-        // The frame's length counts the part too, which stands elsewhere.
-        let len = u32::try_from(out.len() - start - HEAD + range.len()).expect("a part is short");
-        out[start..start + HEAD].copy_from_slice(&len.to_le_bytes());
-        self.bytes -= range.len();
-        self.lent = Some(number);
-        transfer.at = range.end;
-        outbox.lend(std::mem::take(&mut transfer.frame), range);
+        frame::begin(out);
+        put_header(out, Kind::Part, ROOT_PORT, number as u64);
+        let header = out.len() - start - HEAD;
+        let part = transfer.message.hand_out(most, outbox);
+        transfer.has_begun = true;
+        let is_last = transfer.message.left() == 0;
+        // What of the part stands elsewhere counts too.
+        let len = u32::try_from(header + part).expect("a part is short");
+        let head = &mut outbox.append()[start..];
+        head[..HEAD].copy_from_slice(&len.to_le_bytes());
+        if is_last {
+            head[HEAD] = Kind::LastPart as u8;
+        }
+        self.bytes -= part;
+        self.lent = outbox.has_lent().then_some(number);
         if is_last {
             outbox.append().extend_from_slice(&transfer.after);
             if !self.words.is_empty() {
@@ -264,15 +263,18 @@ impl Outgoing {
         let place =
             self.lent.take().and_then(|number| Some((number, self.active.get_mut(number)?.as_mut()?)));
         match place {
-            None => recycle(buffer),
+            None => reuse(buffer),
             Some((number, transfer)) if transfer.aborted => {
-                let rest = transfer.len - transfer.at;
-                self.bytes -= rest;
+                self.bytes -= transfer.message.left();
                 put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
                 self.active[number] = None;
-                recycle(buffer);
+                reuse(buffer);
             }
-            Some((_, transfer)) => transfer.frame = buffer,
+            Some((_, transfer)) => {
+                if let Large::Own(own) = buffer {
+                    transfer.message.take_back(own);
+                }
+            }
         }
     }
 
@@ -309,6 +311,13 @@ pub(crate) enum Abort {
     AfterIt,
     /// The other side will never have it.
     NeverSent,
+}
+
+/// Keeps a buffer for the next large message, if it is nobody else's.
+fn reuse(buffer: Large) {
+    if let Large::Own(own) = buffer {
+        recycle(own);
+    }
 }
 
 fn put_frame(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
@@ -381,8 +390,8 @@ mod tests {
         Content { kind: Kind::Call, port: 0, id, carries: false }
     }
 
-    fn message(len: usize, fill: u8) -> Vec<u8> {
-        [&((len as u32).to_le_bytes())[..], &vec![fill; len]].concat()
+    fn message(len: usize, fill: u8) -> LargeMessage {
+        LargeMessage::new([&((len as u32).to_le_bytes())[..], &vec![fill; len]].concat(), Vec::new())
     }
 
     /// Everything that goes out, put together again: the small frames and the

@@ -1,30 +1,33 @@
-//! How the items of a stream travel: a `Vec<u8>` as one block of bytes, all else
-//! as serde takes it. Large `Bytes` are read in place.
+//! How the items of a stream travel: `Vec<u8>` and `Bytes` as one block of bytes, all else
+//! as serde takes it.
 
 use std::any::{Any, TypeId};
-use std::fmt;
-use std::ops::Range;
 
 use bytes::Bytes;
 use panpipe_transport::buffer::FrameBuf;
-use serde::de::{DeserializeOwned, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
-use crate::shape::{Block, Wired};
+use crate::in_place;
+use crate::shape::{Block, Ref, Shape, Wired};
 
-/// Encodes an item. Gives the ports that it carries.
+/// Encodes an item. Gives what it carries.
 #[inline]
 pub(super) fn encode<T: Serialize + 'static>(
     codec: Codec,
     item: &T,
     out: &mut Vec<u8>,
 ) -> Result<Carried, String> {
-    // Known when this is compiled for `T`; serde would take the bytes one by one.
-    match (item as &dyn Any).downcast_ref::<Vec<u8>>() {
-        Some(bytes) => codec.encode(&BlockRef(bytes), out).map(|()| None),
-        None => carried::encode(codec, item, out),
+    let any = item as &dyn Any;
+    // Known when this is compiled for `T`; serde would take the bytes of one by one.
+    if let Some(bytes) = any.downcast_ref::<Vec<u8>>() {
+        carried::encode(codec, &Ref::<Block, _>::new(bytes), out)
+    } else if let Some(bytes) = any.downcast_ref::<Bytes>() {
+        carried::encode(codec, &Ref::<Block, _>::new(bytes), out)
+    } else {
+        carried::encode(codec, item, out)
     }
 }
 
@@ -36,11 +39,23 @@ pub(super) fn decode<T: DeserializeOwned + 'static>(
     claims: Option<Box<Claims>>,
 ) -> Result<T, String> {
     if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() {
-        let mut block = Some(codec.decode::<Wired<Block, Vec<u8>>>(bytes)?.into_inner());
-        let item = (&mut block as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take);
-        return item.ok_or_else(|| unreachable!("a `T` that is a `Vec<u8>` takes one"));
+        decode_block::<Vec<u8>, T>(codec, bytes)
+    } else if TypeId::of::<T>() == TypeId::of::<Bytes>() {
+        decode_block::<Bytes, T>(codec, bytes)
+    } else {
+        carried::decode(codec, bytes, claims)
     }
-    carried::decode(codec, bytes, claims)
+}
+
+/// Decodes a `B`, which is a `T`.
+#[inline]
+fn decode_block<B: 'static, T: 'static>(codec: Codec, bytes: &[u8]) -> Result<T, String>
+where
+    Block: Shape<B>,
+{
+    let mut block = Some(codec.decode::<Wired<Block, B>>(bytes)?.into_inner());
+    let item = (&mut block as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take);
+    item.ok_or_else(|| unreachable!("a `T` that is a block takes one"))
 }
 
 /// Decodes an item that has a buffer of its own.
@@ -49,56 +64,10 @@ pub(super) fn decode_alone<T: DeserializeOwned + 'static>(
     frame: FrameBuf,
     claims: Option<Box<Claims>>,
 ) -> Result<T, String> {
-    if TypeId::of::<T>() == TypeId::of::<Bytes>() {
-        // Most of the frame is the item: it takes no more room than a copy would.
-        if let Some(range) = codec.decode::<Place>(&frame).ok().and_then(|place| place.within(&frame)) {
-            let mut bytes = Some(Bytes::from_owner(frame).slice(range));
-            let item = (&mut bytes as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take);
-            return item.ok_or_else(|| unreachable!("a `T` that is `Bytes` takes them"));
-        }
+    if frame.len() < in_place::LEAST {
+        return decode(codec, &frame, claims);
     }
-    decode(codec, &frame, claims)
-}
-
-/// Where a block of bytes was shown by its codec.
-struct Place {
-    address: usize,
-    len: usize,
-}
-
-impl Place {
-    /// Its range in `frame`, if that is where it was: a codec may show a copy.
-    fn within(&self, frame: &[u8]) -> Option<Range<usize>> {
-        let start = self.address.checked_sub(frame.as_ptr() as usize)?;
-        let end = start.checked_add(self.len)?;
-        (end <= frame.len()).then_some(start..end)
-    }
-}
-
-impl<'de> Deserialize<'de> for Place {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Shown;
-        impl Visitor<'_> for Shown {
-            type Value = Place;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a block of bytes")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Place, E> {
-                Ok(Place { address: bytes.as_ptr() as usize, len: bytes.len() })
-            }
-        }
-        deserializer.deserialize_bytes(Shown)
-    }
-}
-
-struct BlockRef<'a>(&'a [u8]);
-
-impl Serialize for BlockRef<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
+    in_place::decode_in(frame, |frame| decode(codec, frame, claims))
 }
 
 #[cfg(test)]

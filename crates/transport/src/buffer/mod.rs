@@ -3,11 +3,13 @@
 
 mod assembly;
 mod inbox;
+mod large;
 mod outbox;
 mod pool;
 
 pub use assembly::Assembly;
 pub use inbox::{FrameBuf, Inbox, Prefix};
+pub use large::Large;
 pub use outbox::Outbox;
 
 /// Keeps a buffer that is done with for the outboxes of this thread, where it is
@@ -73,7 +75,8 @@ mod tests {
                     outbox.append().extend_from_slice(&(part.len() as u32).to_le_bytes());
                     outbox.lend(large, part);
                     send(&mut outbox, &mut writer).await;
-                    large = outbox.take_back().unwrap();
+                    let Some(Large::Own(back)) = outbox.take_back() else { panic!("it was lent") };
+                    large = back;
                 }
                 recycle(large);
             };

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::pool;
-use crate::limits::SINK_QUEUE;
+use super::{Large, pool};
+use crate::limits::{READ_CHUNK, SINK_QUEUE};
 
 /// Bytes that are to go out, and how far the stream has come.
 ///
@@ -23,12 +23,12 @@ pub struct Outbox {
     /// A range that is not yet wholly out.
     lent: Option<Lent>,
     /// The buffer whose range is out.
-    back: Option<Vec<u8>>,
+    back: Option<Large>,
 }
 
 #[derive(Debug)]
 struct Lent {
-    large: Vec<u8>,
+    large: Large,
     /// What of it is still to go: never empty.
     range: Range<usize>,
     /// How much of the outbox's buffer goes before it.
@@ -58,7 +58,8 @@ impl Outbox {
         if start == 0 {
             return std::mem::take(&mut self.buffer);
         }
-        let mut taken = pool::lend_large();
+        let is_large = self.buffer.len() - start >= READ_CHUNK;
+        let mut taken = if is_large { pool::lend_large() } else { pool::lend() };
         taken.extend_from_slice(&self.buffer[start..]);
         self.buffer.truncate(start);
         self.settle();
@@ -73,9 +74,10 @@ impl Outbox {
     ///
     /// When another has been lent and not been taken back, or the range is not
     /// in the buffer.
-    pub fn lend(&mut self, large: Vec<u8>, range: Range<usize>) {
+    pub fn lend(&mut self, large: impl Into<Large>, range: Range<usize>) {
+        let large = large.into();
         assert!(self.lent.is_none() && self.back.is_none(), "one range is lent at a time");
-        assert!(large.get(range.clone()).is_some(), "the range is in the buffer");
+        assert!(large.as_ref().get(range.clone()).is_some(), "the range is in the buffer");
         if range.is_empty() {
             self.back = Some(large);
         } else {
@@ -91,7 +93,7 @@ impl Outbox {
     }
 
     /// The buffer that was lent, once its range is wholly out.
-    pub fn take_back(&mut self) -> Option<Vec<u8>> {
+    pub fn take_back(&mut self) -> Option<Large> {
         self.back.take()
     }
 
@@ -102,7 +104,7 @@ impl Outbox {
     pub fn pending(&self) -> &[u8] {
         match &self.lent {
             None => &self.buffer[self.gone..],
-            Some(lent) if self.gone == lent.at => &lent.large[lent.range.clone()],
+            Some(lent) if self.gone == lent.at => &lent.large.as_ref()[lent.range.clone()],
             Some(lent) => &self.buffer[self.gone..lent.at],
         }
     }
@@ -121,7 +123,7 @@ impl Outbox {
         match &self.lent {
             None => [&self.buffer[self.gone..], &[], &[]],
             Some(Lent { large, range, at }) => {
-                [&self.buffer[self.gone..*at], &large[range.clone()], &self.buffer[*at..]]
+                [&self.buffer[self.gone..*at], &large.as_ref()[range.clone()], &self.buffer[*at..]]
             }
         }
     }
@@ -264,6 +266,8 @@ mod tests {
                         let bytes = numbers.bytes(end, most);
                         let around = numbers.below(3);
                         let large = [&vec![0xEE; around], &bytes[..], &[0xEE; 3]].concat();
+                        let large =
+                            if around == 0 { Large::from(large) } else { Large::Shared(large.into()) };
                         lent = Some(large.clone());
                         outbox.lend(large, around..around + bytes.len());
                         model.extend(bytes);
@@ -329,7 +333,7 @@ mod tests {
         assert_eq!(outbox.slices()[1].as_ptr(), place.wrapping_add(10));
         outbox.advance(4 + 59_990);
         assert_eq!((outbox.has_lent(), outbox.pending()), (false, &b"tail"[..]));
-        let back = outbox.take_back().unwrap();
+        let Some(Large::Own(back)) = outbox.take_back() else { panic!("it was lent") };
         assert_eq!(back.as_ptr(), place);
         // And is what the next large message is encoded into.
         crate::buffer::recycle(back);

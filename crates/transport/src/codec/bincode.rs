@@ -6,6 +6,7 @@ use bincode::enc::write::Writer;
 use bincode::error::EncodeError as BincodeError;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::apart::append;
 use super::guard::Guard;
 use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
 
@@ -22,7 +23,7 @@ struct VecWriter<'a>(&'a mut Vec<u8>);
 impl Writer for VecWriter<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), BincodeError> {
-        self.0.extend_from_slice(bytes);
+        append(self.0, bytes);
         Ok(())
     }
 }

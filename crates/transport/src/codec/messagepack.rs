@@ -1,10 +1,11 @@
 //! MessagePack, for peers in other languages.
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Write};
 
 use serde::de::DeserializeSeed;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::apart::append;
 use super::guard::Guard;
 use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
 
@@ -12,9 +13,23 @@ use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MessagePack;
 
+struct VecWriter<'a>(&'a mut Vec<u8>);
+
+impl Write for VecWriter<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        append(self.0, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Codec for MessagePack {
     fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        or_cut_back(out, |out| rmp_serde::encode::write(out, value))
+        or_cut_back(out, |out| rmp_serde::encode::write(&mut VecWriter(out), value))
     }
 
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {

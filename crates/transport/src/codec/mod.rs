@@ -3,6 +3,7 @@
 //! Every codec decodes through one guard: nesting is bounded, and neither memory
 //! nor time goes further than the bytes that are there.
 
+mod apart;
 #[cfg(any(feature = "bincode", feature = "json", feature = "messagepack", feature = "postcard"))]
 mod guard;
 
@@ -23,6 +24,8 @@ pub use self::json::Json;
 pub use self::messagepack::MessagePack;
 #[cfg(feature = "postcard")]
 pub use self::postcard::Postcard;
+
+pub use self::apart::leave_out;
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;

@@ -4,6 +4,7 @@ use postcard::ser_flavors::Flavor;
 use serde::de::DeserializeSeed;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::apart::append;
 use super::guard::Guard;
 use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
 
@@ -22,7 +23,7 @@ impl Flavor for VecFlavor<'_> {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        append(self.0, bytes);
         Ok(())
     }
 

@@ -5,9 +5,10 @@ use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{frame, varint};
 
 use super::{Content, Core, Encode, FrameInProgress, Opened};
-use crate::carried::Offer;
+use crate::carried::{Apart, Cargo, Offer};
 use crate::limits;
 use crate::session::hello::PortLimits;
+use crate::session::large::LargeMessage;
 use crate::session::message::{CARRIES, Header, Kind, put_header, take_version};
 use crate::session::ports::{Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, Word, Writing};
 use crate::session::stream_end::StreamEnd;
@@ -43,25 +44,28 @@ impl Core {
         let mut frame = FrameInProgress::begin(&mut self.outbox);
         put_header(frame.out(), kind, port, id);
         head(frame.out());
-        let offers = encode(codec, frame.out()).map_err(PutError::Encode)?;
+        let cargo = encode(codec, frame.out()).map_err(PutError::Encode)?;
         let start = frame.start;
-        let opened = match offers {
-            None => None,
-            Some(offers) => {
+        let (mut opened, mut apart, mut apart_len) = (None, Vec::new(), 0);
+        if let Some(cargo) = cargo {
+            apart_len = cargo.apart_len();
+            let Cargo { offers, apart: blocks } = *cargo;
+            apart = blocks;
+            if !offers.is_empty() {
                 let most = usize::try_from(self.peer_ports.ports).unwrap_or(usize::MAX);
                 if self.ports.open_own() + offers.len() > most {
                     return Err(PutError::Ports);
                 }
                 let limits = (PortLimits::from(&*self.limits), self.peer_ports);
-                Some(open(&mut self.ports, limits, frame.out(), start, *offers))
+                opened = Some(open(&mut self.ports, limits, frame.out(), start, offers));
             }
-        };
-        match frame.finish(max) {
+        }
+        match frame.finish(max, apart_len) {
             Ok(size) => {
                 let carries = opened.is_some();
                 let opened = opened.map(streams_of).unwrap_or_default();
                 if size > limits::LARGE_MESSAGE {
-                    self.send_in_parts(start, Content { kind, port, id, carries }, opened);
+                    self.send_in_parts(start, apart, Content { kind, port, id, carries }, opened);
                 } else if carries {
                     self.begin_streams(opened);
                 }
@@ -85,9 +89,10 @@ impl Core {
 
     /// Takes the message that was queued last off the queue, to go out in parts.
     #[cold]
-    fn send_in_parts(&mut self, start: usize, content: Content, opened: Opened) {
-        let frame = self.outbox.take_from(start);
-        self.outgoing.add(content, frame, opened);
+    fn send_in_parts(&mut self, start: usize, mut apart: Vec<Apart>, content: Content, opened: Opened) {
+        let own = self.outbox.take_from(start);
+        apart.iter_mut().for_each(|apart| apart.at -= start);
+        self.outgoing.add(content, LargeMessage::new(own, apart), opened);
     }
 
     /// Opens the ports that a message of the peer's carries. Gives them, and
@@ -239,7 +244,7 @@ impl Core {
         let mut frame = FrameInProgress::begin(&mut self.outbox);
         put_header(frame.out(), kind, port, 0);
         body(frame.out());
-        let size = frame.finish(limits::LARGEST_MESSAGE).expect("what the session itself says is short");
+        let size = frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
         let after = self.outbox.queued_total();
         self.passed.around_words(before, after);
         self.outgoing.around_words(before, after);

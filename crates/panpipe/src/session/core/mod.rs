@@ -464,7 +464,7 @@ impl Core {
         let mut frame = FrameInProgress::begin(&mut self.outbox);
         put_header(frame.out(), kind, ROOT_PORT, id);
         body(frame.out());
-        frame.finish(limits::LARGEST_MESSAGE).expect("what the session itself says is short");
+        frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
     }
 
     // ---- time ----
@@ -646,13 +646,19 @@ impl<'a> FrameInProgress<'a> {
         self.outbox.append()
     }
 
-    /// The frame's size, or its size and the limit that it is over.
-    fn finish(mut self, max: usize) -> Result<usize, (u64, u64)> {
-        let frame = self.frame;
+    /// The size of the frame, of which so many bytes stand apart; or the size of its body
+    /// and the limit that it is over.
+    fn finish(mut self, max: usize, apart: usize) -> Result<usize, (u64, u64)> {
+        let (frame, start) = (self.frame, self.start);
+        let max = max.min(limits::LARGEST_MESSAGE);
         let out = self.outbox.append();
+        let size = out.len() - start - frame::HEAD + apart;
+        if size > max {
+            return Err((size as u64, max as u64));
+        }
         frame::finish(out, frame, max).map_err(|error| (error.size as u64, error.limit as u64))?;
         self.finished = true;
-        Ok(self.outbox.append().len() - self.start)
+        Ok(frame::HEAD + size)
     }
 }
 

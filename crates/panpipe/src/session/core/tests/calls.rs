@@ -1,6 +1,9 @@
 //! Calls, their ids, deadlines and ends.
 
+use bytes::Bytes;
+
 use super::*;
+use crate::carried::{Apart, Cargo};
 use crate::session::handlers::Stop;
 use crate::session::reply::{Failure, ReplyBody, parse};
 
@@ -357,4 +360,69 @@ fn a_peer_that_takes_no_traces_gets_none() {
     theirs.hears(&sent);
     assert!(theirs.asked[0].extras.is_none());
     assert_eq!(asked(&theirs, &sent[frame::HEAD..]).1, b"x");
+}
+
+/// Answers the only call with blocks that stand apart among its own bytes. Gives all of
+/// the answer.
+fn answers_with_blocks(theirs: &mut Side, lens: &[usize]) -> Vec<u8> {
+    let mut all = vec![0];
+    let call = theirs.asked.pop().unwrap().reply_to.unwrap();
+    let answer: &mut Encode<'_> = &mut |_, out| {
+        put_status(out, true);
+        let mut cargo = Cargo::default();
+        for (index, &len) in lens.iter().enumerate() {
+            out.extend_from_slice(b"own");
+            let block: Bytes = (0..len).map(|at| (at >> 8) as u8 ^ index as u8).collect();
+            all.extend_from_slice(b"own");
+            all.extend_from_slice(&block);
+            cargo.apart.push(Apart { at: out.len(), block });
+        }
+        out.extend_from_slice(b"end");
+        all.extend_from_slice(b"end");
+        Ok(Some(Box::new(cargo)))
+    };
+    assert!(theirs.core.poll_answer(call, Waker::noop(), answer).is_ready());
+    all
+}
+
+#[test]
+fn blocks_that_stand_apart_come_in_their_place() {
+    for lens in [&[limits::LARGE_MESSAGE][..], &[3 << 20], &[200_000, limits::PART, 300_000]] {
+        let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
+        // Alone in what goes out, and behind something.
+        for before in [false, true] {
+            let mut key = ours.started(b"");
+            theirs.hears(&ours.sends());
+            if before {
+                theirs.core.put_frame(Kind::Cancel, 77, |_| ());
+            }
+            let all = answers_with_blocks(&mut theirs, lens);
+            ours.hears(&theirs.sends());
+            let Poll::Ready(Ok(reply)) = ours.reply(&mut key) else { panic!("the reply has come") };
+            assert!(reply[..] == all[..], "{lens:?}");
+        }
+    }
+}
+
+#[test]
+fn blocks_that_stand_apart_count_against_the_limit() {
+    let block = 200_000;
+    // The header, the status, and what stands around the block.
+    let size = 3 + 1 + 6 + block;
+    for (max_message, is_allowed) in [(size, true), (size - 1, false)] {
+        let (mut ours, mut theirs) = greeted(Limits { max_message, ..Limits::default() }, Limits::default());
+        let mut key = ours.started(b"");
+        theirs.hears(&ours.sends());
+        answers_with_blocks(&mut theirs, &[block]);
+        ours.hears(&theirs.sends());
+        let Poll::Ready(Ok(reply)) = ours.reply(&mut key) else { panic!("the reply has come") };
+        let (size, limit) = (size as u64, max_message as u64);
+        match parse(&reply) {
+            ReplyBody::Value(_) => assert!(is_allowed),
+            failed => {
+                assert!(!is_allowed);
+                assert_eq!(failed, ReplyBody::Failed(CallError::TooLarge { size, limit }));
+            }
+        }
+    }
 }

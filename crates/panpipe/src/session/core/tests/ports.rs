@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use super::*;
-use crate::carried::{Attach, Offer};
+use crate::carried::{Attach, Cargo, Offer};
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::link::Link;
 use crate::service::AnyService;
@@ -46,7 +46,7 @@ fn service() -> Offer {
 impl Side {
     /// A call that carries ports, to the root.
     fn carry(&mut self, offers: Vec<Offer>) -> Poll<Result<(), CallError>> {
-        let mut offers = Some(Box::new(offers));
+        let mut offers = Cargo::of_ports(offers);
         self.core
             .poll_call(&mut None, CallTarget::new(0, 7), None, Waker::noop(), &mut |_, _| Ok(offers.take()))
     }
@@ -193,7 +193,7 @@ fn who_reads_no_more_is_not_sent_to_and_what_crosses_is_given_up() {
     let woken = Arc::new(Woken::default());
     assert!(ours.core.poll_stopped(1, &Waker::from(woken.clone())).is_pending());
     // An item that carries a stream of its own.
-    let mut inner = Some(Box::new(vec![stream()]));
+    let mut inner = Cargo::of_ports(vec![stream()]);
     assert!(ours.core.poll_item(1, &mut 0, Waker::noop(), &mut |_, _| Ok(inner.take())).is_ready());
     assert_eq!(ours.begun(), [3]);
     theirs.core.stop_reading(1);
@@ -229,7 +229,7 @@ fn no_last_word_passes_a_large_message_and_small_calls_do() {
     assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Err(StreamEnd::Finished)));
     // A stub that goes behind a one-way call.
     assert_eq!(theirs.asked.len(), 2);
-    let mut offer = Some(Box::new(vec![service()]));
+    let mut offer = Cargo::of_ports(vec![service()]);
     let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
     assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), Waker::noop(), reply).is_ready());
     ours.hears(&theirs.sends());
@@ -386,7 +386,7 @@ fn a_number_is_in_use_until_the_last_word_about_it_is_out() {
 #[test]
 fn the_last_word_waits_for_the_last_of_several_large_messages() {
     let (mut ours, mut theirs) = streaming(Limits::default());
-    let mut offer = Some(Box::new(vec![service()]));
+    let mut offer = Cargo::of_ports(vec![service()]);
     let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
     assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), Waker::noop(), reply).is_ready());
     ours.hears(&theirs.sends());
@@ -396,7 +396,7 @@ fn the_last_word_waits_for_the_last_of_several_large_messages() {
         Ok(None)
     };
     assert!(ours.core.poll_oneway(CallTarget::new(2, 7), Waker::noop(), long).is_ready());
-    let mut offers = Some(Box::new(vec![stream()]));
+    let mut offers = Cargo::of_ports(vec![stream()]);
     let short: &mut Encode<'_> = &mut |_, out| {
         out.extend(vec![7; 200 << 10]);
         Ok(offers.take())

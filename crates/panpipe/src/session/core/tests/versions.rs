@@ -2,7 +2,7 @@
 
 use super::ports::Quiet;
 use super::*;
-use crate::carried::Offer;
+use crate::carried::{Cargo, Offer};
 use crate::error::RefusalReason;
 use crate::session::ports::PortKind;
 use crate::session::reply::Failure;
@@ -112,7 +112,7 @@ fn a_service_at_another_port_is_opened_in_a_version_that_both_sides_know() {
         let mut key = ours.started(b"");
         theirs.hears(&ours.sends());
         let call = theirs.asked.pop().unwrap().reply_to.unwrap();
-        let mut offer = Some(Box::new(vec![service_of(300, told)]));
+        let mut offer = Cargo::of_ports(vec![service_of(300, told)]);
         let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
         assert!(theirs.core.poll_answer(call, Waker::noop(), reply).is_ready());
         ours.hears(&theirs.sends());
