@@ -130,7 +130,9 @@ pub mod oneway;
 ///
 /// What crosses must be serde's `Serialize` and `Deserialize`, and `Send`. `Vec<u8>`
 /// and `Bytes` travel as one block, also inside `Option`, `Result` and tuples, as far
-/// as the trait's own text shows them. A `Result` behind an alias is taken for one if
+/// as the trait's own text shows them. `Bytes` of 128 KiB and more go out from where they
+/// stand, and are a part of the buffer that they came in: nobody but the system copies
+/// them, and who keeps a part of one keeps all of its message. A `Result` behind an alias is taken for one if
 /// the alias is called `Result`, and by any other name for a value like others.
 ///
 /// | on the trait | |

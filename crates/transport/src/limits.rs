@@ -124,8 +124,8 @@ pub const QUEUED_BYTES: usize = 1 << 20;
 pub const UNREAD_WORDS: usize = 1 << 20;
 /// How large a message is at least that travels in parts.
 pub const LARGE_MESSAGE: usize = 128 << 10;
-/// How large a part is.
-pub const PART: usize = 512 << 10;
+/// How large a part is: with it goes the head of a message of 1 MiB.
+pub const PART: usize = (1 << 20) + (4 << 10);
 /// The same while small messages pass the large ones: with some of those it fits
 /// into what the system then takes at once.
 pub const SHORT_PART: usize = 2 << 10;

@@ -113,7 +113,14 @@ impl Outbox {
     #[inline]
     #[must_use]
     pub fn pending_len(&self) -> usize {
-        self.buffer.len() - self.gone + self.lent_len()
+        self.appended_len() + self.lent_len()
+    }
+
+    /// How many of them were appended, and not lent.
+    #[inline]
+    #[must_use]
+    pub fn appended_len(&self) -> usize {
+        self.buffer.len() - self.gone
     }
 
     /// All that is to go out, in order, for a vectored write. Any of them may be
@@ -238,6 +245,7 @@ mod tests {
     fn check(outbox: &Outbox, model: &[u8], written: u64) {
         assert_eq!(outbox.slices().concat(), model);
         assert_eq!(outbox.pending_len(), model.len());
+        assert_eq!(outbox.appended_len(), model.len() - outbox.slices()[1].len());
         assert_eq!(outbox.pending().is_empty(), model.is_empty());
         assert!(model.starts_with(outbox.pending()));
         assert_eq!(outbox.written_total(), written);

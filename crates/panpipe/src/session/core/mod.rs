@@ -428,12 +428,13 @@ impl Core {
     /// Whether less waits to be sent than may wait. Where it does not, no handler
     /// is to start: its reply would wait in memory too.
     pub(crate) fn has_queue_room(&self) -> bool {
-        self.outbox.pending_len() < self.limits.queued_bytes && !self.outgoing.is_full()
+        self.has_room_for_calls() && !self.outgoing.is_full()
     }
 
     /// The same for calls of this side, whose large arguments its own program has.
     fn has_room_for_calls(&self) -> bool {
-        self.outbox.pending_len() < self.limits.queued_bytes
+        // A part of a large message is passed, and not waited for.
+        self.outbox.appended_len() < self.limits.queued_bytes
     }
 
     /// Whether a call that was just queued should be written by its caller:

@@ -426,3 +426,18 @@ fn blocks_that_stand_apart_count_against_the_limit() {
         }
     }
 }
+
+#[test]
+fn small_calls_do_not_wait_for_a_part_however_little_may_be_queued() {
+    let limits = Limits { queued_bytes: 4096, ..Limits::default() };
+    let (mut ours, mut theirs) = greeted(limits, Limits::default());
+    ours.started(&vec![7; 3 << 20]);
+    ours.core.feed();
+    assert!(ours.core.outbox().pending_len() > 4096);
+    ours.started(b"small");
+    // What is queued beside the part counts.
+    ours.started(&[7; 5000]);
+    assert!(ours.call(b"waits").1.is_pending());
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.asked.len(), 3);
+}
