@@ -458,11 +458,13 @@ impl State {
 
     fn write_now(&mut self) {
         let mut turn = 0;
-        while turn < self.core.write_turn() {
+        loop {
+            // Also behind the last write: what was lent is taken back.
             self.core.feed();
             self.outlet.hold(self.core.hold());
+            let is_enough = turn >= self.core.write_turn();
             let outbox = self.core.outbox();
-            if outbox.pending().is_empty() {
+            if is_enough || outbox.pending().is_empty() {
                 break;
             }
             match self.outlet.try_write(outbox) {
