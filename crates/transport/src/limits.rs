@@ -28,6 +28,9 @@ pub const READ_HEAD: usize = 4 << 10;
 pub const SMALL_FRAME: usize = 88;
 /// How many buffers a thread keeps for its connections.
 pub const POOL_BUFFERS: usize = 8;
+/// How many large ones to read into it keeps; the process keeps as many again as a thread
+/// keeps buffers.
+pub const POOL_LARGE: usize = 2;
 /// How large a kept buffer may be.
 pub const POOL_BUFFER: usize = 4 << 20;
 /// How many queued bytes a transport's sink takes before it writes.

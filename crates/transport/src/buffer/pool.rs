@@ -2,11 +2,15 @@
 //!
 //! Two kinds: empty ones to append to, and initialised ones to read into, which
 //! keep their length so that reading again costs no clearing.
+//!
+//! Of the large ones of the second kind a thread keeps few, and the process some more: in
+//! a runtime of many threads messages are mostly dropped on other threads than are read on.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
-use crate::limits::{POOL_BUFFER, POOL_BUFFERS, READ_CHUNK};
+use crate::limits::{POOL_BUFFER, POOL_BUFFERS, POOL_LARGE, READ_CHUNK};
 
 /// Below this a buffer is not worth keeping.
 pub(super) const LEAST: usize = 1024;
@@ -17,6 +21,9 @@ thread_local! {
     static EMPTY: Pool = const { RefCell::new(Vec::new()) };
     static INITIALISED: Pool = const { RefCell::new(Vec::new()) };
 }
+
+/// Large ones to read into, of any thread.
+static COMMON: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 fn pop(pool: &'static LocalKey<Pool>) -> Option<Vec<u8>> {
     // Gone while the thread ends; then there is nothing to reuse.
@@ -94,10 +101,31 @@ pub(super) fn lend_to_read() -> Vec<u8> {
 
 /// The largest buffer to read into, if there is one of over `least` bytes.
 pub(super) fn lend_larger_to_read(least: usize) -> Option<Vec<u8>> {
-    pop_chosen(&INITIALISED, |pool| {
+    let largest = |pool: &[Vec<u8>]| {
         let larger = (0..pool.len()).filter(|&at| pool[at].len() > least);
         larger.max_by_key(|&at| pool[at].len())
+    };
+    pop_chosen(&INITIALISED, largest).or_else(|| {
+        let mut common = COMMON.lock().unwrap_or_else(PoisonError::into_inner);
+        largest(&common).map(|at| common.swap_remove(at))
     })
+}
+
+/// Whether this thread has as many large buffers to read into as it keeps.
+fn has_large_ones() -> bool {
+    let large = |pool: &Pool| pool.borrow().iter().filter(|buffer| buffer.len() > READ_CHUNK).count();
+    INITIALISED.try_with(large).is_ok_and(|large| large >= POOL_LARGE)
+}
+
+fn give_to_all(buffer: Vec<u8>) {
+    let mut common = COMMON.lock().unwrap_or_else(PoisonError::into_inner);
+    if common.len() < POOL_BUFFERS {
+        common.push(buffer);
+    } else if let Some(smallest) = common.iter_mut().min_by_key(|buffer| buffer.len()) {
+        if smallest.len() < buffer.len() {
+            *smallest = buffer;
+        }
+    }
 }
 
 /// Takes a buffer back, or frees it when it is too small, too large or too many.
@@ -105,7 +133,9 @@ pub(super) fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() < LEAST || buffer.capacity() > POOL_BUFFER {
         return;
     }
-    if buffer.len() >= READ_CHUNK {
+    if buffer.len() > READ_CHUNK && has_large_ones() {
+        give_to_all(buffer);
+    } else if buffer.len() >= READ_CHUNK {
         push(&INITIALISED, buffer, At::Top);
     } else {
         buffer.clear();
@@ -141,15 +171,33 @@ mod tests {
 
     #[test]
     fn who_needs_much_gets_the_largest_and_who_needs_little_the_smallest() {
-        for chunks in [2, 1, 4, 3] {
+        for chunks in [2, 1, 4] {
             give_back(vec![0; chunks * READ_CHUNK]);
             give_back(Vec::with_capacity(chunks * READ_CHUNK));
         }
         let lent = lend_larger_to_read(READ_CHUNK).map(|buffer| buffer.len());
         assert_eq!(lent, Some(4 * READ_CHUNK));
-        assert!(lend_larger_to_read(3 * READ_CHUNK).is_none());
+        // None is left but of other threads.
+        assert!(lend_larger_to_read(3 * READ_CHUNK).is_none_or(|buffer| buffer.len() > 3 * READ_CHUNK));
         assert_eq!(lend_to_read().len(), READ_CHUNK);
         assert_eq!(lend_to_read().len(), 2 * READ_CHUNK);
         assert_eq!(lend_large().capacity(), 4 * READ_CHUNK);
+    }
+
+    #[test]
+    fn what_one_thread_has_too_many_of_another_reads_into() {
+        // Larger than any other test's.
+        const CHUNKS: usize = POOL_BUFFER / READ_CHUNK;
+        let thread = std::thread::spawn(|| {
+            (0..=POOL_LARGE).for_each(|_| give_back(vec![0; CHUNKS * READ_CHUNK]));
+        });
+        thread.join().unwrap();
+        let lent = lend_larger_to_read((CHUNKS - 1) * READ_CHUNK).map(|buffer| buffer.len());
+        assert_eq!(lent, Some(CHUNKS * READ_CHUNK));
+        for _ in 0..4 * POOL_BUFFERS {
+            give_back(vec![0; 2 * READ_CHUNK]);
+        }
+        assert_eq!(INITIALISED.with_borrow(Vec::len), POOL_LARGE);
+        assert!(COMMON.lock().unwrap().len() <= POOL_BUFFERS);
     }
 }
