@@ -96,7 +96,7 @@ impl Listener {
                 Some(check) => check,
                 None => {
                     let (read, write, peer) = self.listener.accept().await?;
-                    Check::begin(PipeStream::new(read, write, peer), &self.access)
+                    Check::begin(PipeStream::accepted(read, write, peer), &self.access)
                 }
             };
             if let Some(stream) = self.checks.finish(check).await {
@@ -120,7 +120,7 @@ impl Listener {
             return Ok(check.give_up());
         }
         let (read, write, peer) = self.listener.accept().await?;
-        Ok(PipeStream::new(read, write, peer))
+        Ok(PipeStream::accepted(read, write, peer))
     }
 
     /// Frees the name, so that a successor can take it, and keeps those clients who
@@ -176,7 +176,7 @@ impl Retired {
                 Some(check) => check,
                 None => match self.listener.accept()? {
                     Some((read, write, peer)) => {
-                        Check::begin(PipeStream::new(read, write, peer), &self.access)
+                        Check::begin(PipeStream::accepted(read, write, peer), &self.access)
                     }
                     None => return Ok(None),
                 },
@@ -197,6 +197,6 @@ impl Retired {
             return Ok(Some(check.give_up()));
         }
         let accepted = self.listener.accept()?;
-        Ok(accepted.map(|(read, write, peer)| PipeStream::new(read, write, peer)))
+        Ok(accepted.map(|(read, write, peer)| PipeStream::accepted(read, write, peer)))
     }
 }

@@ -39,6 +39,13 @@ impl PipeStream {
         PipeStream { reader: PipeReader::new(read), writer: PipeWriter(write), peer }
     }
 
+    /// One whose client has mostly sent something by the time that it is accepted.
+    pub(crate) fn accepted(read: sys::ReadHalf, write: sys::WriteHalf, peer: Peer) -> Self {
+        let mut stream = PipeStream::new(read, write, peer);
+        stream.reader.is_untold = sys::ReadHalf::LOOKS;
+        stream
+    }
+
     /// Takes up the stream whose handles a parent has passed on, as
     /// [`ChildEnds::handles`](crate::anonymous::ChildEnds::handles) wrote them:
     /// `"READ,WRITE"`, or one handle that is both.
@@ -90,6 +97,8 @@ pub struct PipeReader {
     half: sys::ReadHalf,
     spin: Spin,
     preparation: Preparation,
+    /// Whether it is to be tried before the event loop has told of anything.
+    is_untold: bool,
 }
 
 /// Whether who looks keeps the event loop from being told too.
@@ -113,7 +122,12 @@ impl Preparation {
 
 impl PipeReader {
     pub(crate) fn new(half: sys::ReadHalf) -> Self {
-        PipeReader { half, spin: Spin::new(Latency::default()), preparation: Preparation::None }
+        PipeReader {
+            half,
+            spin: Spin::new(Latency::default()),
+            preparation: Preparation::None,
+            is_untold: false,
+        }
     }
 
     /// Sets how it waits for bytes. It takes up the runtime that this is called in.
@@ -260,7 +274,8 @@ impl AsyncRead for PipeReader {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        for _ in 0..this.spin.looks() {
+        let looks = if std::mem::take(&mut this.is_untold) { 1 } else { this.spin.looks() };
+        for _ in 0..looks {
             match this.half.try_read(buf.initialize_unfilled()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => hint::spin_loop(),
                 read => {
