@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Gid, Mode, chmod, chown, fchmod, lstat, unlink};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
@@ -46,9 +47,13 @@ impl NamedListener {
     pub(crate) async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Peer)> {
         loop {
             let mut guard = self.socket.readable().await?;
-            match accept(self.socket.get_ref())? {
-                Some(accepted) => return Ok(accepted),
-                None => guard.clear_ready(),
+            let accepted = accept(self.socket.get_ref())?;
+            // To try in vain costs more than to ask: it makes a socket first.
+            if accepted.is_none() || !has_more(self.socket.get_ref()) {
+                guard.clear_ready();
+            }
+            if let Some(accepted) = accepted {
+                return Ok(accepted);
             }
         }
     }
@@ -126,6 +131,11 @@ pub(super) fn bind_socket(place: &Place, reach: Reach) -> Result<(Option<BoundNa
     listen(&socket, BACKLOG as i32).map_err(|e| io(e.into()))?;
     ioctl_fionbio(&socket, true).map_err(|e| io(e.into()))?;
     Ok((name, socket))
+}
+
+/// Whether somebody waits to be accepted, as far as that can be told.
+fn has_more(listener: &OwnedFd) -> bool {
+    poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&Timespec::default())) != Ok(0)
 }
 
 /// The next of those that wait; `None` if nobody does.
