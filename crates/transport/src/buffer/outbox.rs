@@ -20,16 +20,15 @@ pub struct Outbox {
     gone: usize,
     /// How much had gone out before `buffer`, and of what was lent.
     before: u64,
-    /// A range that is not yet wholly out.
-    lent: Option<Lent>,
-    /// The buffer whose range is out.
-    back: Option<Large>,
+    /// A range that is not yet wholly out, or has not been taken back. Boxed, since few have
+    /// one.
+    lent: Option<Box<Lent>>,
 }
 
 #[derive(Debug)]
 struct Lent {
     large: Large,
-    /// What of it is still to go: never empty.
+    /// What of it is still to go: nothing where it is only to be taken back.
     range: Range<usize>,
     /// How much of the outbox's buffer goes before it.
     at: usize,
@@ -53,7 +52,7 @@ impl Outbox {
     ///
     /// When some of it has gone, or goes before what is lent.
     pub fn take_from(&mut self, start: usize) -> Vec<u8> {
-        let settled = self.lent.as_ref().map_or(self.gone, |lent| lent.at);
+        let settled = self.going().map_or(self.gone, |lent| lent.at);
         assert!(settled <= start, "only what was appended last can be taken off");
         if start == 0 {
             return std::mem::take(&mut self.buffer);
@@ -76,25 +75,27 @@ impl Outbox {
     /// in the buffer.
     pub fn lend(&mut self, large: impl Into<Large>, range: Range<usize>) {
         let large = large.into();
-        assert!(self.lent.is_none() && self.back.is_none(), "one range is lent at a time");
+        assert!(self.lent.is_none(), "one range is lent at a time");
         assert!(large.as_ref().get(range.clone()).is_some(), "the range is in the buffer");
-        if range.is_empty() {
-            self.back = Some(large);
-        } else {
-            self.lent = Some(Lent { large, range, at: self.buffer.len() });
-        }
+        self.lent = Some(Box::new(Lent { large, range, at: self.buffer.len() }));
+    }
+
+    /// What is lent and not yet wholly out.
+    #[inline]
+    fn going(&self) -> Option<&Lent> {
+        self.lent.as_deref().filter(|lent| !lent.range.is_empty())
     }
 
     /// Whether a lent range is not yet wholly out.
     #[inline]
     #[must_use]
     pub fn has_lent(&self) -> bool {
-        self.lent.is_some()
+        self.going().is_some()
     }
 
     /// The buffer that was lent, once its range is wholly out.
     pub fn take_back(&mut self) -> Option<Large> {
-        self.back.take()
+        self.lent.take_if(|lent| lent.range.is_empty()).map(|lent| lent.large)
     }
 
     /// What is to go out next: all of it, or as much as stands in one place.
@@ -102,7 +103,7 @@ impl Outbox {
     #[inline]
     #[must_use]
     pub fn pending(&self) -> &[u8] {
-        match &self.lent {
+        match self.going() {
             None => &self.buffer[self.gone..],
             Some(lent) if self.gone == lent.at => &lent.large.as_ref()[lent.range.clone()],
             Some(lent) => &self.buffer[self.gone..lent.at],
@@ -127,7 +128,7 @@ impl Outbox {
     /// empty.
     #[must_use]
     pub fn slices(&self) -> [&[u8]; 3] {
-        match &self.lent {
+        match self.going() {
             None => [&self.buffer[self.gone..], &[], &[]],
             Some(Lent { large, range, at }) => {
                 [&self.buffer[self.gone..*at], &large.as_ref()[range.clone()], &self.buffer[*at..]]
@@ -152,15 +153,12 @@ impl Outbox {
     /// How many are left: none while it is not out.
     fn advance_lent(&mut self, n: usize) -> usize {
         assert!(n <= self.pending_len(), "no more can go out than was pending");
-        let Some(lent) = &mut self.lent else { return n };
+        let Some(lent) = self.lent.as_deref_mut().filter(|lent| !lent.range.is_empty()) else { return n };
         let first = n.min(lent.at - self.gone);
         self.gone += first;
         let second = (n - first).min(lent.range.len());
         lent.range.start += second;
         self.before += second as u64;
-        if lent.range.is_empty() {
-            self.back = self.lent.take().map(|lent| lent.large);
-        }
         n - first - second
     }
 
@@ -175,7 +173,7 @@ impl Outbox {
         } else {
             return;
         }
-        if let Some(lent) = &mut self.lent {
+        if let Some(lent) = self.lent.as_deref_mut().filter(|lent| !lent.range.is_empty()) {
             lent.at -= self.gone;
         }
         self.before += self.gone as u64;
@@ -184,7 +182,7 @@ impl Outbox {
 
     #[inline]
     fn lent_len(&self) -> usize {
-        self.lent.as_ref().map_or(0, |lent| lent.range.len())
+        self.lent.as_deref().map_or(0, |lent| lent.range.len())
     }
 
     /// How many bytes have ever been appended or lent: the position in the
