@@ -12,6 +12,7 @@ use panpipe_transport::buffer::FrameBuf;
 use slab::Slab;
 
 use super::deadlines::Ticket;
+use super::on_demand::Part;
 use super::ports::Attached;
 use crate::error::CallError;
 
@@ -63,6 +64,20 @@ pub(crate) struct Calls {
     granted: usize,
     bytes_in_flight: usize,
     next_turn: u64,
+}
+
+impl Part for Calls {
+    fn unused() -> &'static Self {
+        static UNUSED: Calls = Calls {
+            calls: Slab::new(),
+            flights: Slab::new(),
+            waiting: BTreeMap::new(),
+            granted: 0,
+            bytes_in_flight: 0,
+            next_turn: 0,
+        };
+        &UNUSED
+    }
 }
 
 /// How much the peer takes.

@@ -16,6 +16,7 @@ mod large;
 mod lending;
 mod load;
 mod message;
+mod on_demand;
 mod outlet;
 mod parts;
 mod ports;

@@ -9,6 +9,7 @@ use panpipe_transport::frame::{self, HEAD};
 
 use super::large::LargeMessage;
 use super::message::{Kind, ROOT_PORT, put_header};
+use super::on_demand::Part;
 use crate::carried::Attach;
 use crate::limits::{PART, QUEUED_LARGE, SHORT_PART, SHORT_PARTS, TRANSFERS};
 
@@ -43,7 +44,6 @@ struct Transfer {
 }
 
 /// The messages that go out in parts. Some at a time take turns, the others wait.
-#[derive(Default)]
 pub(crate) struct Outgoing {
     /// Each at the place that its number names. Empty until there is one.
     active: Vec<Option<Transfer>>,
@@ -66,7 +66,35 @@ pub(crate) struct Outgoing {
     spoken: Vec<u64>,
 }
 
+impl Part for Outgoing {
+    fn unused() -> &'static Self {
+        static UNUSED: Outgoing = Outgoing::new();
+        &UNUSED
+    }
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Outgoing::new()
+    }
+}
+
 impl Outgoing {
+    const fn new() -> Self {
+        Outgoing {
+            active: Vec::new(),
+            waiting: VecDeque::new(),
+            turn: 0,
+            lent: None,
+            bytes: 0,
+            made: 0,
+            seen: None,
+            short: 0,
+            words: Vec::new(),
+            spoken: Vec::new(),
+        }
+    }
+
     /// Whether there is nothing to do.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
@@ -103,19 +131,23 @@ impl Outgoing {
         });
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Transfer> {
+    fn all(&self) -> impl Iterator<Item = &Transfer> {
+        self.active.iter().flatten().chain(&self.waiting).filter(|transfer| !transfer.aborted)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Transfer> {
         self.active.iter_mut().flatten().chain(&mut self.waiting).filter(|transfer| !transfer.aborted)
     }
 
     /// Whether such a message has not wholly been handed out.
     #[inline]
-    pub(crate) fn has(&mut self, kind: Kind, port: u64) -> bool {
+    pub(crate) fn has(&self, kind: Kind, port: u64) -> bool {
         self.bytes > 0
             && self.all().any(|transfer| transfer.content.kind == kind && transfer.content.port == port)
     }
 
     /// Whether a one-way call has not wholly been handed out.
-    pub(crate) fn has_oneway(&mut self) -> bool {
+    pub(crate) fn has_oneway(&self) -> bool {
         self.bytes > 0 && self.all().any(|transfer| transfer.content.kind == Kind::Oneway)
     }
 
@@ -125,7 +157,7 @@ impl Outgoing {
     }
 
     /// Whether a one-way call among the first so many has not wholly been handed out.
-    pub(crate) fn has_oneway_among(&mut self, made: u64) -> bool {
+    pub(crate) fn has_oneway_among(&self, made: u64) -> bool {
         self.bytes > 0
             && self.all().any(|transfer| transfer.content.kind == Kind::Oneway && transfer.serial <= made)
     }
@@ -133,7 +165,7 @@ impl Outgoing {
     /// Whether anything that is sent to this port, which is not the root, has not
     /// wholly been handed out.
     #[inline]
-    pub(crate) fn is_to(&mut self, port: u64) -> bool {
+    pub(crate) fn is_to(&self, port: u64) -> bool {
         self.bytes > 0 && self.all().any(|transfer| transfer.content.port == port)
     }
 
@@ -163,7 +195,7 @@ impl Outgoing {
     /// Gives up a call. What is to be done about it on the wire is done here.
     pub(crate) fn abort_call(&mut self, id: u64, outbox: &mut Outbox) -> Abort {
         let is_call = |transfer: &Transfer| transfer.content.kind == Kind::Call && transfer.content.id == id;
-        let Some(transfer) = self.all().find(|transfer| is_call(transfer)) else { return Abort::IsSent };
+        let Some(transfer) = self.all_mut().find(|transfer| is_call(transfer)) else { return Abort::IsSent };
         if transfer.content.carries {
             // Its ports are open here: they have to be opened, and closed, there too.
             put_frame(&mut transfer.after, Kind::Cancel, ROOT_PORT, id);

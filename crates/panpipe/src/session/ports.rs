@@ -12,6 +12,7 @@ use slab::Slab;
 use super::batch::Batch;
 use super::core::Role;
 use super::hello::PortLimits;
+use super::on_demand::Part;
 use super::stream_end::StreamEnd;
 use crate::limits;
 use crate::service::Served;
@@ -331,10 +332,23 @@ pub(crate) struct Ports {
     large_freed: bool,
 }
 
+impl Part for Ports {
+    fn unused() -> &'static Self {
+        static UNUSED: Ports = Ports::new();
+        &UNUSED
+    }
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Ports::new()
+    }
+}
+
 impl Ports {
-    pub(crate) fn new(role: Role) -> Self {
+    const fn new() -> Self {
         Ports {
-            own_parity: u64::from(role == Role::Dialer),
+            own_parity: 0,
             own: Slab::new(),
             theirs: Vec::new(),
             open_theirs: 0,
@@ -364,6 +378,12 @@ impl Ports {
     /// How many ports are open.
     pub(crate) fn open(&self) -> usize {
         self.own.len() + self.open_theirs
+    }
+
+    /// Whose they are, as is to be said before any is opened.
+    pub(crate) fn of(&mut self, role: Role) -> &mut Self {
+        self.own_parity = u64::from(role == Role::Dialer);
+        self
     }
 
     /// Opens a port of this side's; gives its number.
@@ -597,7 +617,9 @@ mod tests {
 
     #[test]
     fn the_sides_numbers_do_not_meet_and_are_used_again_when_both_are_done() {
-        let (mut dialer, mut acceptor) = (Ports::new(Role::Dialer), Ports::new(Role::Acceptor));
+        let (mut dialer, mut acceptor) = (Ports::default(), Ports::default());
+        dialer.of(Role::Dialer);
+        acceptor.of(Role::Acceptor);
         assert_eq!((dialer.open_one(End::Calling), dialer.open_one(End::Calling)), (1, 3));
         assert_eq!((acceptor.open_one(End::Calling), acceptor.open_one(End::Calling)), (2, 4));
         assert!(dialer.opened_by_peer(4, End::Calling, 8).is_ok());
@@ -611,7 +633,8 @@ mod tests {
 
     #[test]
     fn a_peer_opens_neither_too_many_nor_ours_nor_one_twice() {
-        let mut ports = Ports::new(Role::Dialer);
+        let mut ports = Ports::default();
+        ports.of(Role::Dialer);
         assert!(ports.opened_by_peer(0, End::Calling, 2).is_err());
         assert!(ports.opened_by_peer(1, End::Calling, 2).is_err());
         assert!(ports.opened_by_peer(2, End::Calling, 2).is_ok());

@@ -239,7 +239,7 @@ impl Core {
     }
 
     pub(super) fn grant(&mut self) {
-        if self.has_room_for_calls() {
+        if self.calls.has_waiting() && self.has_room_for_calls() {
             self.calls.grant(self.room, &mut self.aftermath.wakes);
         }
     }

@@ -4,7 +4,7 @@
 use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{frame, varint};
 
-use super::{Content, Core, Encode, FrameInProgress, Opened};
+use super::{Content, Core, Encode, FrameInProgress, Opened, Outgoing};
 use crate::carried::{Apart, Cargo, Offer};
 use crate::limits;
 use crate::session::hello::PortLimits;
@@ -57,7 +57,7 @@ impl Core {
                     return Err(PutError::Ports);
                 }
                 let limits = (PortLimits::from(&*self.limits), self.peer_ports);
-                opened = Some(open(&mut self.ports, limits, frame.out(), start, offers));
+                opened = Some(open(self.ports.of(self.role), limits, frame.out(), start, offers));
             }
         }
         match frame.finish(max, apart_len) {
@@ -134,7 +134,7 @@ impl Core {
                     End::Calling
                 }
             };
-            self.ports.opened_by_peer(port, end, self.limits.max_ports)?;
+            self.ports.of(self.role).opened_by_peer(port, end, self.limits.max_ports)?;
             attached.push(Attached { port, kind, items, version });
         }
         Ok((body, attached))
@@ -184,7 +184,8 @@ impl Core {
 
     /// Last words that waited may have been queued: their ports are done with.
     pub(super) fn words_are_out(&mut self) {
-        for port in self.outgoing.take_spoken() {
+        let spoken = self.outgoing.used().map(Outgoing::take_spoken).unwrap_or_default();
+        for port in spoken {
             self.ports.word_is_out(port);
         }
         self.wake_large_waiters();
@@ -192,7 +193,7 @@ impl Core {
 
     /// Wakes those that wait to send large items, if there is room again.
     pub(super) fn wake_large_waiters(&mut self) {
-        if self.ports.take_large_freed() {
+        if self.ports.used().is_some_and(Ports::take_large_freed) {
             self.aftermath.wakes.append(&mut self.large_waiters);
         }
     }
@@ -247,7 +248,9 @@ impl Core {
         let size = frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
         let after = self.outbox.queued_total();
         self.passed.around_words(before, after);
-        self.outgoing.around_words(before, after);
+        if let Some(outgoing) = self.outgoing.used() {
+            outgoing.around_words(before, after);
+        }
         // Whoever makes this side talk has to listen.
         if self.words.are_unheard(size, &self.outbox) {
             self.violation("ports are opened and closed faster than what is said of them is read");

@@ -219,7 +219,7 @@ impl Core {
         }
         self.handlers.stop_all(Stop::Disconnected, &mut self.aftermath.wakes);
         self.deadlines.clear();
-        let opened = self.outgoing.clear();
+        let opened = self.outgoing.used().map(|outgoing| outgoing.clear()).unwrap_or_default();
         self.begin_streams(opened);
         self.fail_ports();
         self.wake_reply_waiters();

@@ -27,6 +27,7 @@ use super::handlers::{Handlers, ReplyTo, Stop};
 use super::hello::{Hello, PortLimits, ServiceInfo};
 use super::load::Load;
 use super::message::{Kind, ROOT_PORT, put_header};
+use super::on_demand::OnDemand;
 use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
 use super::ports::{Attached, Ports};
 use crate::carried::Carried;
@@ -202,9 +203,9 @@ pub(crate) struct Core {
     peer_traces: bool,
     outbox: Outbox,
     /// What goes out in parts, and what comes in parts.
-    outgoing: Outgoing,
+    outgoing: OnDemand<Outgoing>,
     incomplete: Incomplete,
-    calls: Calls,
+    calls: OnDemand<Calls>,
     handlers: Handlers,
     load: Option<Arc<Load>>,
     deadlines: Deadlines,
@@ -222,7 +223,7 @@ pub(crate) struct Core {
     passed: Passed,
     /// What the session has said by itself and the peer may not have read.
     words: Words,
-    ports: Ports,
+    ports: OnDemand<Ports>,
     /// What the peer takes of ports: nothing until its hello is here.
     peer_ports: PortLimits,
     /// All that the peer may ask for, and which of it the root port is.
@@ -272,7 +273,7 @@ impl Core {
             codec: config.codec,
             hello: Some(Box::new(hello)),
             peer_ports: PortLimits::default(),
-            ports: Ports::new(config.role),
+            ports: OnDemand::default(),
             offers: config.offers,
             root,
             peer_offers: None,
@@ -283,9 +284,9 @@ impl Core {
             max_message: limits::FIRST_MESSAGE,
             peer_traces: false,
             outbox: Outbox::default(),
-            outgoing: Outgoing::default(),
+            outgoing: OnDemand::default(),
             incomplete: Incomplete::default(),
-            calls: Calls::default(),
+            calls: OnDemand::default(),
             handlers: Handlers::default(),
             load: config.load,
             deadlines: Deadlines::default(),
@@ -385,7 +386,9 @@ impl Core {
 
     /// Tells the peer that a call is not wanted any more.
     fn cancel(&mut self, id: u32) {
-        match self.outgoing.abort_call(u64::from(id), &mut self.outbox) {
+        let outbox = &mut self.outbox;
+        let abort = self.outgoing.used().map(|outgoing| outgoing.abort_call(u64::from(id), outbox));
+        match abort.unwrap_or(Abort::IsSent) {
             Abort::IsSent => self.put_frame(Kind::Cancel, u64::from(id), |_| ()),
             Abort::AfterIt => {}
             Abort::NeverSent => {
