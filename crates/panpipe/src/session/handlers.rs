@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
 use super::deadlines::Ticket;
+use super::on_demand::{OnDemand, Part};
 use super::reply::Failure;
 use crate::error::CallError;
 
@@ -65,16 +66,40 @@ pub(crate) struct Handlers {
     others: HashMap<u32, Handler>,
     serial: u32,
     bytes: usize,
-    oneways: usize,
-    /// How many one-way calls have come, and how many of them, the first, have been
-    /// handed to their handlers.
-    oneways_come: u64,
-    oneways_handed: u64,
-    /// One-way calls that wait until fewer run, and what they take.
-    waiting_oneways: usize,
-    waiting_bytes: usize,
+    oneways: OnDemand<Oneways>,
     /// Failures that wait for room in the outgoing queue.
-    deferred: VecDeque<(ReplyTo, Failure)>,
+    deferred: OnDemand<Deferred>,
+}
+
+/// The one-way calls that the peer has made.
+#[derive(Debug, Default)]
+struct Oneways {
+    /// How many run.
+    running: usize,
+    /// How many have come, and how many of them, the first, have been handed to their
+    /// handlers.
+    come: u64,
+    handed: u64,
+    /// Those that wait until fewer run, and what they take.
+    waiting: usize,
+    waiting_bytes: usize,
+}
+
+impl Part for Oneways {
+    fn unused() -> &'static Self {
+        static UNUSED: Oneways = Oneways { running: 0, come: 0, handed: 0, waiting: 0, waiting_bytes: 0 };
+        &UNUSED
+    }
+}
+
+#[derive(Debug, Default)]
+struct Deferred(VecDeque<(ReplyTo, Failure)>);
+
+impl Part for Deferred {
+    fn unused() -> &'static Self {
+        static UNUSED: Deferred = Deferred(VecDeque::new());
+        &UNUSED
+    }
 }
 
 impl Handlers {
@@ -195,63 +220,63 @@ impl Handlers {
 
     /// Keeps a failure until there is room for it.
     pub(crate) fn defer(&mut self, call: ReplyTo, failure: Failure) {
-        self.deferred.push_back((call, failure));
+        self.deferred.0.push_back((call, failure));
     }
 
     /// Whether a failure waits for room.
     pub(crate) fn has_deferred(&self) -> bool {
-        !self.deferred.is_empty()
+        !self.deferred.0.is_empty()
     }
 
     /// Takes the oldest of the failures that wait for room.
     pub(crate) fn take_deferred(&mut self) -> Option<(ReplyTo, Failure)> {
-        self.deferred.pop_front()
+        self.deferred.used()?.0.pop_front()
     }
 
     pub(crate) fn oneway_started(&mut self) {
-        self.oneways += 1;
+        self.oneways.running += 1;
     }
 
     /// Notes a one-way call that has come.
     pub(crate) fn oneway_comes(&mut self) {
-        self.oneways_come += 1;
+        self.oneways.come += 1;
     }
 
     /// How many one-way calls have come so far.
     pub(crate) fn oneways_come(&self) -> u64 {
-        self.oneways_come
+        self.oneways.come
     }
 
     /// Notes that all one-way calls that do not wait have been handed on.
     pub(crate) fn oneways_are_handed_on(&mut self) {
-        self.oneways_handed = self.oneways_come - self.waiting_oneways as u64;
+        self.oneways.handed = self.oneways.come - self.oneways.waiting as u64;
     }
 
     /// Whether the first so many one-way calls have been handed on.
     pub(crate) fn has_handed_on(&self, come: u64) -> bool {
-        self.oneways_handed >= come
+        self.oneways.handed >= come
     }
 
     pub(crate) fn oneway_ended(&mut self) {
-        self.oneways -= 1;
+        self.oneways.running -= 1;
     }
 
     pub(crate) fn oneways(&self) -> usize {
-        self.oneways
+        self.oneways.running
     }
 
     pub(crate) fn oneway_waits(&mut self, bytes: usize) {
-        self.waiting_oneways += 1;
-        self.waiting_bytes += bytes;
+        self.oneways.waiting += 1;
+        self.oneways.waiting_bytes += bytes;
     }
 
     pub(crate) fn oneway_waits_no_more(&mut self, bytes: usize) {
-        self.waiting_oneways -= 1;
-        self.waiting_bytes -= bytes;
+        self.oneways.waiting -= 1;
+        self.oneways.waiting_bytes -= bytes;
     }
 
     pub(crate) fn waiting_oneways(&self) -> usize {
-        self.waiting_oneways
+        self.oneways.waiting
     }
 
     #[cfg(test)]
@@ -262,7 +287,7 @@ impl Handlers {
 
     /// What the one-way calls take that wait.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.oneways.waiting_bytes
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Intake {
     magic_seen: bool,
     /// The frame that is being read straight to where it, or the message that it is
     /// a part of, is put together.
-    diverted: Option<Header>,
+    diverted: Option<Box<Header>>,
     /// A message that came in parts and has not been dealt with.
     whole: Option<Box<(Header, FrameBuf)>>,
     /// What the stream ended or failed with; nothing more is read.
@@ -182,7 +182,7 @@ impl Intake {
             }
             if diverted.is_some() {
                 let Some(message) = inbox.take_diverted() else { return Step::Done };
-                let header = diverted.take().expect("what is diverted has a header");
+                let header = *diverted.take().expect("what is diverted has a header");
                 *whole = match header.kind {
                     Kind::Part | Kind::LastPart => core.put_incomplete(&header, message),
                     _ => Some((header, message.into_frame())),
@@ -193,7 +193,7 @@ impl Intake {
             let frame = match inbox.peek_frame(core.max_frame_in()) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
-                    *diverted = divert(core, inbox);
+                    *diverted = divert(core, inbox).map(Box::new);
                     return Step::Done;
                 }
                 Err(error) => {

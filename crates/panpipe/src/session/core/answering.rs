@@ -119,7 +119,7 @@ impl Core {
             return Poll::Ready(());
         }
         if !self.has_queue_room() {
-            remember_one_more(&mut self.reply_waiters, waker);
+            remember_one_more(&mut self.waiters.reply, waker);
             return Poll::Pending;
         }
         match self.put_answer(call.id(), encode) {
@@ -157,8 +157,8 @@ impl Core {
     /// The call has been answered; its id is the peer's again.
     #[inline]
     pub(crate) fn settle(&mut self, call: ReplyTo) {
-        if !self.flush_waiters.is_empty() {
-            self.flush_waiters.remove(&call.id());
+        if let Some(waiters) = self.waiters.used() {
+            waiters.flush.remove(&call.id());
         }
         let Some(ticket) = self.handlers.remove(call) else { return };
         self.lighten();
@@ -211,7 +211,9 @@ impl Core {
     /// All one-way calls that do not wait any more have been handed to their handlers.
     pub(crate) fn oneways_are_handed_on(&mut self) {
         self.handlers.oneways_are_handed_on();
-        self.aftermath.wakes.extend(std::mem::take(&mut self.flush_waiters).into_values());
+        if let Some(waiters) = self.waiters.used() {
+            self.aftermath.wakes.extend(std::mem::take(&mut waiters.flush).into_values());
+        }
     }
 
     /// The call `id` waits until the one-way calls that have come so far, as of its
@@ -221,7 +223,7 @@ impl Core {
         if self.handlers.has_handed_on(come) {
             return Poll::Ready(());
         }
-        self.flush_waiters.insert(id, waker.clone());
+        self.waiters.flush.insert(id, waker.clone());
         Poll::Pending
     }
 

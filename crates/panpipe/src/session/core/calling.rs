@@ -134,7 +134,7 @@ impl Core {
                 return Poll::Ready(Ok(()));
             }
         }
-        remember_one_more(&mut self.reply_waiters, waker);
+        remember_one_more(&mut self.waiters.reply, waker);
         Poll::Pending
     }
 
@@ -145,7 +145,7 @@ impl Core {
         if !self.outgoing.has_oneway_among(made) {
             return Poll::Ready(());
         }
-        remember_one_more(&mut self.reply_waiters, waker);
+        remember_one_more(&mut self.waiters.reply, waker);
         Poll::Pending
     }
 

@@ -194,7 +194,7 @@ impl Core {
     /// Wakes those that wait to send large items, if there is room again.
     pub(super) fn wake_large_waiters(&mut self) {
         if self.ports.used().is_some_and(Ports::take_large_freed) {
-            self.aftermath.wakes.append(&mut self.large_waiters);
+            self.wake_all(|waiters| &mut waiters.large);
         }
     }
 

@@ -166,7 +166,7 @@ impl Core {
     /// Ends as soon as what is queued has gone out.
     pub(super) fn end(&mut self, reason: CloseReason) {
         if !self.is_over() {
-            self.phase = Phase::Ending(reason.clone());
+            self.phase = Phase::Ending(Box::new(reason.clone()));
             self.fail_everything(&reason);
             self.wake_driver();
         }
@@ -176,12 +176,12 @@ impl Core {
     pub(crate) fn ended(&mut self, reason: CloseReason) {
         let reason = match &self.phase {
             Phase::Ended(_) => return,
-            Phase::Ending(first) => first.clone(),
+            Phase::Ending(first) => CloseReason::clone(first),
             _ if self.idle && matches!(reason, CloseReason::Local | CloseReason::Closed) => CloseReason::Idle,
             _ => reason,
         };
         self.fail_everything(&reason);
-        self.phase = Phase::Ended(reason);
+        self.phase = Phase::Ended(Box::new(reason));
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -226,6 +226,6 @@ impl Core {
     }
 
     pub(super) fn wake_reply_waiters(&mut self) {
-        self.aftermath.wakes.append(&mut self.reply_waiters);
+        self.wake_all(|waiters| &mut waiters.reply);
     }
 }

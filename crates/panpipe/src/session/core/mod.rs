@@ -7,10 +7,10 @@ mod carrying;
 mod ending;
 mod receiving;
 mod streaming;
+mod waiters;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
@@ -38,6 +38,7 @@ use crate::service::{AnyService, Served};
 use crate::trace::TraceContext;
 
 use self::carrying::Words;
+use self::waiters::Waiters;
 pub(crate) use self::streaming::ItemError;
 use self::streaming::Passed;
 
@@ -88,8 +89,8 @@ enum Phase {
     /// Both hellos have passed.
     Open,
     /// Nothing more is read; what is queued still goes out.
-    Ending(CloseReason),
-    Ended(CloseReason),
+    Ending(Box<CloseReason>),
+    Ended(Box<CloseReason>),
 }
 
 /// A call of the peer's that has been let in.
@@ -211,13 +212,7 @@ pub(crate) struct Core {
     deadlines: Deadlines,
     /// Until a hello has passed: when it has to have.
     greeting: Option<Ticket>,
-    reply_waiters: Vec<Waker>,
-    /// Calls that wait until one-way calls have been handed to their handlers.
-    flush_waiters: BTreeMap<u32, Waker>,
-    /// Streams that wait for room in the queue.
-    stream_waiters: Vec<Waker>,
-    /// Streams that wait until large items have been read.
-    large_waiters: Vec<Waker>,
+    waiters: OnDemand<Waiters>,
     aftermath: Aftermath,
     /// Whether other messages go out between the items of streams.
     passed: Passed,
@@ -291,10 +286,7 @@ impl Core {
             load: config.load,
             deadlines: Deadlines::default(),
             greeting: None,
-            reply_waiters: Vec::new(),
-            flush_waiters: BTreeMap::new(),
-            stream_waiters: Vec::new(),
-            large_waiters: Vec::new(),
+            waiters: OnDemand::default(),
             aftermath: Aftermath::default(),
             passed: Passed::default(),
             words: Words::default(),
@@ -369,7 +361,7 @@ impl Core {
         self.begin_streams(opened);
         match sent.kind {
             Kind::Call => self.calls.is_out(sent.id, self.outbox.queued_total()),
-            Kind::Item => self.aftermath.wakes.append(&mut self.stream_waiters),
+            Kind::Item => self.wake_all(|waiters| &mut waiters.stream),
             Kind::Oneway => {
                 self.wake_reply_waiters();
                 self.answer_goodbye();
@@ -404,8 +396,8 @@ impl Core {
     /// Whether anybody waits for room.
     #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
-        !self.stream_waiters.is_empty()
-            || !self.reply_waiters.is_empty()
+        !self.waiters.stream.is_empty()
+            || !self.waiters.reply.is_empty()
             || self.handlers.has_deferred()
             || self.calls.has_waiting()
     }
@@ -422,9 +414,7 @@ impl Core {
             };
             self.fail(call, failure);
         }
-        if !self.reply_waiters.is_empty() {
-            self.wake_reply_waiters();
-        }
+        self.wake_reply_waiters();
         self.grant();
     }
 
@@ -462,6 +452,14 @@ impl Core {
     /// The same for a reply.
     pub(crate) fn write_answer_inline(&self, before: usize) -> bool {
         before == 0 && !self.driving && self.handlers.active() == 0
+    }
+
+    /// Wakes all who wait for one thing.
+    #[inline]
+    fn wake_all(&mut self, of: impl FnOnce(&mut Waiters) -> &mut Vec<Waker>) {
+        if let Some(waiters) = self.waiters.used() {
+            self.aftermath.wakes.append(of(waiters));
+        }
     }
 
     fn put_frame(&mut self, kind: Kind, id: u64, body: impl FnOnce(&mut Vec<u8>)) {

@@ -29,11 +29,11 @@ impl Core {
     pub(crate) fn poll_greeted(&mut self, waker: &Waker) -> Poll<Result<(), CloseReason>> {
         match &self.phase {
             Phase::Quiet | Phase::Greeted => {
-                remember_one_more(&mut self.reply_waiters, waker);
+                remember_one_more(&mut self.waiters.reply, waker);
                 Poll::Pending
             }
             Phase::Open => Poll::Ready(Ok(())),
-            Phase::Ending(reason) | Phase::Ended(reason) => Poll::Ready(Err(reason.clone())),
+            Phase::Ending(reason) | Phase::Ended(reason) => Poll::Ready(Err(CloseReason::clone(reason))),
         }
     }
 

@@ -223,7 +223,7 @@ impl Core {
         }
         // The items of one stream stay in their order.
         if !has_room || self.outgoing.has(Kind::Item, number) {
-            remember_one_more(&mut self.stream_waiters, waker);
+            remember_one_more(&mut self.waiters.stream, waker);
             return Poll::Pending;
         }
         let most = self.max_message;
@@ -267,7 +267,7 @@ impl Core {
         remember_one_more(&mut writing.wakers, waker);
         if needs > writing.small {
             let asks = writing.asks(needs);
-            remember_one_more(&mut self.large_waiters, waker);
+            remember_one_more(&mut self.waiters.large, waker);
             if asks {
                 self.put_control(Kind::Wait, number, |_| ());
             }
@@ -292,7 +292,8 @@ impl Core {
     pub(crate) fn forget_writer(&mut self, number: u64, waker: &Waker) {
         let writing = self.ports.get(number).and_then(|port| port.writing());
         let wakers = writing.map(|writing| &mut writing.wakers);
-        for wakers in [&mut self.stream_waiters, &mut self.large_waiters].into_iter().chain(wakers) {
+        let others = self.waiters.used().map(|waiters| [&mut waiters.stream, &mut waiters.large]);
+        for wakers in others.into_iter().flatten().chain(wakers) {
             wakers.retain(|known| !known.will_wake(waker));
         }
     }
@@ -327,8 +328,8 @@ impl Core {
 
     /// Lets those in who wait for room for their items.
     pub(super) fn wake_stream_waiters(&mut self) {
-        if !self.stream_waiters.is_empty() && self.has_stream_room() {
-            self.aftermath.wakes.append(&mut self.stream_waiters);
+        if !self.waiters.stream.is_empty() && self.has_stream_room() {
+            self.wake_all(|waiters| &mut waiters.stream);
         }
     }
 
@@ -351,7 +352,7 @@ impl Core {
             self.ports.word_is_out(number);
             self.ports.hear(number);
         }
-        self.aftermath.wakes.append(&mut self.stream_waiters);
-        self.aftermath.wakes.append(&mut self.large_waiters);
+        self.wake_all(|waiters| &mut waiters.stream);
+        self.wake_all(|waiters| &mut waiters.large);
     }
 }

@@ -279,7 +279,7 @@ fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
     assert!(core.poll_handed_on(barrier.id(), &mut behind, Waker::noop()).is_pending());
     // Who gives up leaves no waker.
     core.settle(barrier);
-    assert!(core.flush_waiters.is_empty());
+    assert!(core.waiters.flush.is_empty());
 }
 
 #[test]

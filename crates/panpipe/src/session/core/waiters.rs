@@ -1,0 +1,27 @@
+//! Who waits for something of a session that is not the reply to a call.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+use crate::session::on_demand::Part;
+
+/// Mostly nobody does.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// Replies and one-way calls, for room in the queue.
+    pub(super) reply: Vec<Waker>,
+    /// Streams, for room in the queue.
+    pub(super) stream: Vec<Waker>,
+    /// Streams, until large items have been read.
+    pub(super) large: Vec<Waker>,
+    /// Calls, until one-way calls have been handed to their handlers.
+    pub(super) flush: BTreeMap<u32, Waker>,
+}
+
+impl Part for Waiters {
+    fn unused() -> &'static Self {
+        static UNUSED: Waiters =
+            Waiters { reply: Vec::new(), stream: Vec::new(), large: Vec::new(), flush: BTreeMap::new() };
+        &UNUSED
+    }
+}
