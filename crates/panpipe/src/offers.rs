@@ -26,16 +26,19 @@ enum Source {
 
 /// Every service that one side offers. Clones share one list.
 #[derive(Clone, Default)]
-pub(crate) struct Offers {
+pub(crate) struct Offers(Arc<List>);
+
+#[derive(Clone, Default)]
+struct List {
     infos: Arc<Vec<ServiceInfo>>,
-    sources: Arc<Vec<Source>>,
+    sources: Vec<Source>,
     /// What calls of them have to pass, if anything.
     hooks: Option<Arc<Hooks>>,
 }
 
 impl fmt::Debug for Offers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.infos.fmt(f)
+        self.0.infos.fmt(f)
     }
 }
 
@@ -48,20 +51,21 @@ impl Offers {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.infos.is_empty()
+        self.0.infos.is_empty()
     }
 
     pub(crate) fn infos(&self) -> Arc<Vec<ServiceInfo>> {
-        Arc::clone(&self.infos)
+        Arc::clone(&self.0.infos)
     }
 
     /// Adds a service; it takes the place of another of the same name and versions.
     fn add(&mut self, info: ServiceInfo, source: Source) {
-        match self.infos.iter().position(|known| *known == info) {
-            Some(index) => Arc::make_mut(&mut self.sources)[index] = source,
+        let list = Arc::make_mut(&mut self.0);
+        match list.infos.iter().position(|known| *known == info) {
+            Some(index) => list.sources[index] = source,
             None => {
-                Arc::make_mut(&mut self.infos).push(info);
-                Arc::make_mut(&mut self.sources).push(source);
+                Arc::make_mut(&mut list.infos).push(info);
+                list.sources.push(source);
             }
         }
     }
@@ -95,11 +99,11 @@ impl Offers {
     }
 
     fn hooks_mut(&mut self) -> &mut Hooks {
-        Arc::make_mut(self.hooks.get_or_insert_default())
+        Arc::make_mut(Arc::make_mut(&mut self.0).hooks.get_or_insert_default())
     }
 
     pub(crate) fn hooks(&self) -> Option<Arc<Hooks>> {
-        self.hooks.clone()
+        self.0.hooks.clone()
     }
 }
 
@@ -107,15 +111,16 @@ impl Offers {
 #[derive(Default)]
 pub(crate) struct Services {
     offers: Offers,
-    /// Those that have been made. Empty until there is one.
-    made: Vec<Option<Arc<dyn AnyService>>>,
+    /// Those that have been made for this one.
+    #[expect(clippy::box_collection, reason = "most connections have none")]
+    made: Option<Box<Vec<Option<Arc<dyn AnyService>>>>>,
     /// The root port's, once it is known.
     root: Option<Served>,
 }
 
 impl Services {
     pub(crate) fn new(offers: Offers) -> Self {
-        Services { offers, made: Vec::new(), root: None }
+        Services { offers, made: None, root: None }
     }
 
     /// The service at the root port.
@@ -130,12 +135,13 @@ impl Services {
     }
 
     fn get(&mut self, index: usize, session: &Session) -> Option<Arc<dyn AnyService>> {
-        let source = match &self.offers.sources[index] {
+        let source = match &self.offers.0.sources[index] {
             Source::Shared(service) => return Some(Arc::clone(service)),
             Source::PerClient(make) => make,
         };
-        self.made.resize(self.offers.infos.len(), None);
-        let made = &mut self.made[index];
+        let all = self.made.get_or_insert_default();
+        all.resize(self.offers.0.infos.len(), None);
+        let made = &mut all[index];
         if made.is_none() {
             // Nobody is left to hold the connection where there is no link.
             *made = Some(source(&Connection::new(session.link()?)));
@@ -168,7 +174,7 @@ impl Services {
         wanted: &ServiceInfo,
         session: &Session,
     ) -> Result<(Arc<dyn AnyService>, u32), Refusal> {
-        let (index, version) = find_service(&self.offers.infos, wanted)?;
+        let (index, version) = find_service(&self.offers.0.infos, wanted)?;
         let service = self.get(index, session).ok_or_else(|| Refusal {
             reason: crate::error::RefusalReason::Draining,
             message: "the connection is closing".to_owned(),

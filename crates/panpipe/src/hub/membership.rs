@@ -24,21 +24,21 @@ pub(crate) struct Callbacks {
 /// Sees to it that who has entered the hub leaves it, however the connection ends.
 pub(crate) struct Membership {
     entrance: Arc<Entrance>,
-    reason: CloseReason,
+    /// Nothing where it was cut off in the middle: that is by this side.
+    reason: Option<Box<CloseReason>>,
 }
 
 struct Entrance {
     hub: Hub,
-    callbacks: Callbacks,
+    callbacks: Arc<Callbacks>,
     link: Weak<Link>,
     entered: OnceLock<ConnectedClient>,
 }
 
 impl Membership {
-    pub(crate) fn new(hub: Hub, callbacks: Callbacks, link: &Arc<Link>) -> Self {
+    pub(crate) fn new(hub: Hub, callbacks: Arc<Callbacks>, link: &Arc<Link>) -> Self {
         let entrance = Entrance { hub, callbacks, link: Arc::downgrade(link), entered: OnceLock::new() };
-        // Who is cut off in the middle is so by this side.
-        Membership { entrance: Arc::new(entrance), reason: CloseReason::Local }
+        Membership { entrance: Arc::new(entrance), reason: None }
     }
 
     /// What has to be called when the client has said hello.
@@ -56,7 +56,7 @@ impl Membership {
             | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
             other => tracing::warn!(%peer, "a client was lost: {other}"),
         }
-        self.reason = reason;
+        self.reason = Some(Box::new(reason));
     }
 }
 
@@ -78,7 +78,8 @@ impl Drop for Membership {
         let Some(client) = entered.get() else { return };
         hub.leave(client.id());
         if let Some(hook) = &callbacks.disconnected {
-            guarded("on_disconnect", || hook(client, &self.reason));
+            let reason = self.reason.as_deref().unwrap_or(&CloseReason::Local);
+            guarded("on_disconnect", || hook(client, reason));
         }
     }
 }

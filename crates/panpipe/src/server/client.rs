@@ -12,7 +12,7 @@ use super::admission;
 use super::draining::{Draining, ToBeTold};
 use super::setup::ClientSetup;
 use crate::hub::Membership;
-use crate::link::{Link, over_pipe};
+use crate::link::over_pipe;
 use crate::session::Driver;
 
 impl ClientSetup {
@@ -36,7 +36,7 @@ impl ClientSetup {
         }
         let (prepared, membership) = self.admit(over_pipe(stream, self.config()));
         let (link, driver) = prepared.into_parts();
-        Some(Served { driver, _to_be_told: draining.add(&link), link, membership: Some(membership) })
+        Some(Served { driver, to_be_told: draining.add(&link), membership: Some(membership) })
     }
 }
 
@@ -69,9 +69,7 @@ impl Future for Client {
 /// A client that has been let in.
 struct Served {
     driver: Driver,
-    /// Keeps the connection for as long as the client does.
-    link: Arc<Link>,
-    _to_be_told: ToBeTold,
+    to_be_told: ToBeTold,
     /// None once it has ended.
     membership: Option<Membership>,
 }
@@ -81,7 +79,7 @@ impl Served {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let reason = ready!(Pin::new(&mut self.driver).poll(cx));
         if let Some(membership) = self.membership.take() {
-            membership.end(&self.link.peer(), reason);
+            membership.end(&self.to_be_told.link.peer(), reason);
         }
         Poll::Ready(())
     }

@@ -32,7 +32,7 @@ impl Draining {
         if has_begun {
             link.drain();
         }
-        ToBeTold { id: link.id(), draining: self }
+        ToBeTold { link: Arc::clone(link), draining: self }
     }
 
     /// The server ends.
@@ -47,12 +47,13 @@ impl Draining {
 
 /// A connection's place among those that have to be told.
 pub(super) struct ToBeTold {
-    id: u64,
+    /// Kept for as long as the client is there.
+    pub(super) link: Arc<Link>,
     draining: Arc<Draining>,
 }
 
 impl Drop for ToBeTold {
     fn drop(&mut self) {
-        self.draining.lock().links.remove(&self.id);
+        self.draining.lock().links.remove(&self.link.id());
     }
 }

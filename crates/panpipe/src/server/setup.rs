@@ -18,7 +18,7 @@ pub(super) struct ClientSetup {
     load: Arc<Load>,
     latency: Latency,
     hub: Hub,
-    callbacks: Callbacks,
+    callbacks: Arc<Callbacks>,
 }
 
 impl ClientSetup {
@@ -31,7 +31,7 @@ impl ClientSetup {
         callbacks: Callbacks,
     ) -> Self {
         let load = Arc::new(Load::new(limits.max_calls_in_all));
-        ClientSetup { access, limits: Arc::new(limits), offers, load, latency, hub, callbacks }
+        ClientSetup { access, limits: Arc::new(limits), offers, load, latency, hub, callbacks: Arc::new(callbacks) }
     }
 
     /// What a client's connection is made with.

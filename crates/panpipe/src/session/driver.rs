@@ -22,6 +22,31 @@ use crate::timer::Timer;
 
 type OnOpen = Box<dyn FnOnce() + Send>;
 
+/// What is likely to come next.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// Who has its answer may call again.
+    Call,
+    /// The replies to calls that have just gone out.
+    Reply,
+}
+
+impl Next {
+    /// For how long it is looked for.
+    fn time(self) -> Duration {
+        match self {
+            Next::Call => limits::LOOK_FOR_CALL,
+            Next::Reply => limits::LOOK_FOR_REPLY,
+        }
+    }
+}
+
+/// A timer that will fire.
+struct Armed {
+    timer: Timer,
+    at: Instant,
+}
+
 /// The future that is a connection's only task. It ends with the connection.
 pub(crate) struct Driver {
     pub(super) session: Arc<Session>,
@@ -29,7 +54,7 @@ pub(crate) struct Driver {
     /// holds a client of this very connection does not keep it for ever.
     services: Services,
     /// What is to be done once the peer's hello has been taken, before any call runs.
-    on_open: Option<OnOpen>,
+    on_open: Option<Box<OnOpen>>,
     /// What it reads with; nothing while a caller has it.
     pub(super) intake: Option<Box<Intake>>,
     /// Calls whose handlers wait to be started until the peer reads its replies.
@@ -42,14 +67,13 @@ pub(crate) struct Driver {
     ended: Option<Box<CloseReason>>,
     write_end: Option<Box<CloseReason>>,
     unflushed: bool,
-    /// For how long what comes next is to be looked for.
-    next: Option<Duration>,
+    /// What comes next, if it is to be looked for.
+    next: Option<Next>,
     /// Whether both hellos have passed.
     greeted: bool,
-    timer: Option<Timer>,
-    armed: Option<Instant>,
+    timer: Option<Box<Armed>>,
     /// How long the last words may take.
-    linger: Option<Timer>,
+    linger: Option<Box<Timer>>,
     /// What it waits for, where threads drive it.
     pub(super) wants: Wants,
     #[cfg(feature = "metrics")]
@@ -77,7 +101,6 @@ impl Driver {
             next: None,
             greeted: false,
             timer: None,
-            armed: None,
             linger: None,
             wants: Wants::default(),
         }
@@ -90,7 +113,7 @@ impl Driver {
 
     /// Sets what is to be done once the peer is known, before any call of its runs.
     pub(crate) fn set_on_open(&mut self, on_open: impl FnOnce() + Send + 'static) {
-        self.on_open = Some(Box::new(on_open));
+        self.on_open = Some(Box::new(Box::new(on_open)));
     }
 
     /// Reads what there is and deals with it. Ready when nothing more will come.
@@ -135,7 +158,7 @@ impl Driver {
         let has_turn = *looks <= limits::LOOKS_FOR_CALLS;
         let is_expected = self.next.is_some() || intake.has_begun();
         let pays = self.session.with(|state| state.core.is_to_come(is_expected));
-        if pays && has_turn && intake.look(self.next.take().unwrap_or(limits::LOOK_FOR_REPLY)) {
+        if pays && has_turn && intake.look(self.next.take().map_or(limits::LOOK_FOR_REPLY, Next::time)) {
             return Poll::Ready(());
         }
         let has_read = intake.listens();
@@ -166,8 +189,7 @@ impl Driver {
                     return !intake.held_up;
                 }
                 Step::Call(admitted) => {
-                    // Who has its answer may call again.
-                    *next = Some(limits::LOOK_FOR_CALL);
+                    *next = Some(Next::Call);
                     let args = admitted.args(intake.inbox.peeked());
                     admitted.run_or_park(session, services, (parked, oneways), args);
                     intake.inbox.consume_frame();
@@ -261,34 +283,39 @@ impl Driver {
 
     /// Sets the timer to what the core waits for next.
     fn arm(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
-        if self.is_exact() && self.armed != next {
-            (self.timer, self.armed) = (None, None);
+        if self.is_exact() && self.armed() != next {
+            self.timer = None;
         }
         let Some(next) = next else { return };
         // A timer that fires too early costs one look; re-arming costs every call.
-        if self.timer.is_some() && self.armed.is_some_and(|armed| armed <= next) {
-            return;
-        }
         match &mut self.timer {
-            Some(timer) => timer.reset(next),
-            None => self.timer = Some(Timer::of(self.session.executor(), next)),
+            Some(armed) if armed.at <= next => return,
+            Some(armed) => {
+                armed.timer.reset(next);
+                armed.at = next;
+            }
+            None => {
+                let timer = Timer::of(self.session.executor(), next);
+                self.timer = Some(Box::new(Armed { timer, at: next }));
+            }
         }
-        self.armed = Some(next);
         if self.poll_timer(cx) {
             cx.waker().wake_by_ref();
         }
     }
 
+    /// What the timer stands at.
+    fn armed(&self) -> Option<Instant> {
+        self.timer.as_ref().map(|armed| armed.at)
+    }
+
     /// Whether the timer has fired. The core has been told.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(timer) = &mut self.timer else {
-            return false;
-        };
-        if Pin::new(timer).poll(cx).is_pending() {
+        let Some(armed) = &mut self.timer else { return false };
+        if Pin::new(&mut armed.timer).poll(cx).is_pending() {
             return false;
         }
         self.timer = None;
-        self.armed = None;
         self.session.with(|state| state.core.on_timeout(Instant::now()));
         true
     }
@@ -297,8 +324,8 @@ impl Driver {
     fn has_lingered(&mut self, cx: &mut Context<'_>) -> bool {
         let Driver { linger, session, .. } = self;
         let linger =
-            linger.get_or_insert_with(|| Timer::of(session.executor(), Instant::now() + limits::LINGER));
-        Pin::new(linger).poll(cx).is_ready()
+            linger.get_or_insert_with(|| Box::new(Timer::of(session.executor(), Instant::now() + limits::LINGER)));
+        Pin::new(&mut **linger).poll(cx).is_ready()
     }
 
     /// Whether it has dealt with all that has come and more may come.
@@ -359,7 +386,7 @@ impl Future for Driver {
                 if state.core.has_unsent() && state.core.is_open() {
                     // Calls of many: they go out first, and then their replies come.
                     Self::write(state, cx, write_end, unflushed);
-                    *next = state.core.awaits_replies().then_some(limits::LOOK_FOR_REPLY);
+                    *next = state.core.awaits_replies().then_some(Next::Reply);
                 }
             }
         });
@@ -382,7 +409,6 @@ impl Future for Driver {
                     // A runtime reads the clock each time it waits, as long as there is
                     // any timer.
                     this.timer = None;
-                    this.armed = None;
                 }
             }
             if is_exact {
@@ -391,7 +417,7 @@ impl Future for Driver {
                 // A pipe that nobody reads is always ready to be written.
                 this.wants.has_unsent &= this.write_end.is_none();
             }
-            let armed = match (this.armed, next) {
+            let armed = match (this.armed(), next) {
                 _ if is_exact => next,
                 (Some(armed), Some(next)) => Some(armed.min(next)),
                 (armed, next) => armed.or(next),
