@@ -31,7 +31,15 @@ impl ClientSetup {
         callbacks: Callbacks,
     ) -> Self {
         let load = Arc::new(Load::new(limits.max_calls_in_all));
-        ClientSetup { access, limits: Arc::new(limits), offers, load, latency, hub, callbacks: Arc::new(callbacks) }
+        ClientSetup {
+            access,
+            limits: Arc::new(limits),
+            offers,
+            load,
+            latency,
+            hub,
+            callbacks: Arc::new(callbacks),
+        }
     }
 
     /// What a client's connection is made with.

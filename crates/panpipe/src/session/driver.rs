@@ -323,8 +323,8 @@ impl Driver {
     /// Whether the last words have had their time.
     fn has_lingered(&mut self, cx: &mut Context<'_>) -> bool {
         let Driver { linger, session, .. } = self;
-        let linger =
-            linger.get_or_insert_with(|| Box::new(Timer::of(session.executor(), Instant::now() + limits::LINGER)));
+        let linger = linger
+            .get_or_insert_with(|| Box::new(Timer::of(session.executor(), Instant::now() + limits::LINGER)));
         Pin::new(&mut **linger).poll(cx).is_ready()
     }
 

@@ -28,12 +28,23 @@ impl<T: Part> OnDemand<T> {
     pub(super) fn used(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()
     }
+
+    /// The same to look at.
+    #[inline]
+    pub(super) fn seen(&self) -> Option<&T> {
+        self.0.as_deref()
+    }
+
+    #[cold]
+    fn first_use(&mut self) -> &mut T {
+        self.0.get_or_insert_default()
+    }
 }
 
 impl<T: Part> Deref for OnDemand<T> {
     type Target = T;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &T {
         match &self.0 {
             Some(part) => part,
@@ -43,8 +54,11 @@ impl<T: Part> Deref for OnDemand<T> {
 }
 
 impl<T: Part> DerefMut for OnDemand<T> {
-    #[inline]
+    #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        self.0.get_or_insert_default()
+        if self.0.is_none() {
+            return self.first_use();
+        }
+        self.0.as_deref_mut().expect("it is there after its first use")
     }
 }

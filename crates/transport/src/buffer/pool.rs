@@ -117,7 +117,11 @@ fn has_large_ones() -> bool {
     INITIALISED.try_with(large).is_ok_and(|large| large >= POOL_LARGE)
 }
 
-fn give_to_all(buffer: Vec<u8>) {
+#[cold]
+fn give_back_large(buffer: Vec<u8>) {
+    if !has_large_ones() {
+        return push(&INITIALISED, buffer, At::Top);
+    }
     let mut common = COMMON.lock().unwrap_or_else(PoisonError::into_inner);
     if common.len() < POOL_BUFFERS {
         common.push(buffer);
@@ -129,13 +133,14 @@ fn give_to_all(buffer: Vec<u8>) {
 }
 
 /// Takes a buffer back, or frees it when it is too small, too large or too many.
+#[inline]
 pub(super) fn give_back(mut buffer: Vec<u8>) {
     if buffer.capacity() < LEAST || buffer.capacity() > POOL_BUFFER {
         return;
     }
-    if buffer.len() > READ_CHUNK && has_large_ones() {
-        give_to_all(buffer);
-    } else if buffer.len() >= READ_CHUNK {
+    if buffer.len() > READ_CHUNK {
+        give_back_large(buffer);
+    } else if buffer.len() == READ_CHUNK {
         push(&INITIALISED, buffer, At::Top);
     } else {
         buffer.clear();

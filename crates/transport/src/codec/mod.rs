@@ -60,6 +60,7 @@ pub trait Codec {
 
 /// Cuts `out` back when encoding fails.
 #[cfg(any(feature = "bincode", feature = "json", feature = "messagepack", feature = "postcard"))]
+#[inline]
 fn or_cut_back<E: std::fmt::Display>(
     out: &mut Vec<u8>,
     encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,

@@ -7,9 +7,9 @@ mod carrying;
 mod ending;
 mod receiving;
 mod streaming;
-mod waiters;
 #[cfg(test)]
 mod tests;
+mod waiters;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,9 +38,9 @@ use crate::service::{AnyService, Served};
 use crate::trace::TraceContext;
 
 use self::carrying::Words;
-use self::waiters::Waiters;
 pub(crate) use self::streaming::ItemError;
 use self::streaming::Passed;
+use self::waiters::Waiters;
 
 /// Which side of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,7 +325,7 @@ impl Core {
     /// Adds the next part of a large message to what goes out, if it is time.
     #[inline]
     pub(crate) fn feed(&mut self) {
-        if !self.outgoing.is_idle() {
+        if self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle()) {
             self.feed_part();
         }
     }
@@ -334,7 +334,8 @@ impl Core {
     /// what the system holds of it.
     #[inline]
     pub(crate) fn is_bulk_passed(&self) -> bool {
-        self.outgoing.is_passed() || (self.ports.writing > 0 && self.passed.is_now())
+        self.outgoing.seen().is_some_and(Outgoing::is_passed)
+            || (self.passed.is_now() && self.ports.writing > 0)
     }
 
     /// How much of what is written the system is to hold.
@@ -342,8 +343,8 @@ impl Core {
     pub(crate) fn hold(&self) -> Hold {
         match () {
             () if self.is_bulk_passed() => Hold::Little,
-            () if self.outgoing.is_idle() => Hold::NotLittle,
-            () => Hold::Much,
+            () if self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle()) => Hold::Much,
+            () => Hold::NotLittle,
         }
     }
 
@@ -373,7 +374,7 @@ impl Core {
     /// Whether anything waits to be sent.
     #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
-        self.outbox.pending_len() > 0 || !self.outgoing.is_idle()
+        self.outbox.pending_len() > 0 || self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle())
     }
 
     /// Tells the peer that a call is not wanted any more.
@@ -421,7 +422,7 @@ impl Core {
     /// Whether less waits to be sent than may wait. Where it does not, no handler
     /// is to start: its reply would wait in memory too.
     pub(crate) fn has_queue_room(&self) -> bool {
-        self.has_room_for_calls() && !self.outgoing.is_full()
+        self.has_room_for_calls() && !self.outgoing.seen().is_some_and(Outgoing::is_full)
     }
 
     /// The same for calls of this side, whose large arguments its own program has.
@@ -650,17 +651,16 @@ impl<'a> FrameInProgress<'a> {
 
     /// The size of the frame, of which so many bytes stand apart; or the size of its body
     /// and the limit that it is over.
+    #[inline]
     fn finish(mut self, max: usize, apart: usize) -> Result<usize, (u64, u64)> {
-        let (frame, start) = (self.frame, self.start);
-        let max = max.min(limits::LARGEST_MESSAGE);
+        let frame = self.frame;
         let out = self.outbox.append();
-        let size = out.len() - start - frame::HEAD + apart;
-        if size > max {
-            return Err((size as u64, max as u64));
-        }
-        frame::finish(out, frame, max).map_err(|error| (error.size as u64, error.limit as u64))?;
+        frame::finish(out, frame, max.saturating_sub(apart)).map_err(|error| {
+            let limit = max.min(limits::LARGEST_MESSAGE);
+            ((error.size + apart) as u64, limit as u64)
+        })?;
         self.finished = true;
-        Ok(frame::HEAD + size)
+        Ok(self.outbox.append().len() - self.start + apart)
     }
 }
 
