@@ -128,7 +128,7 @@ impl Services {
     pub(crate) fn root(&mut self, session: &Session) -> Option<&Served> {
         if self.root.is_none() {
             let root = session.root()?;
-            let service = self.get(root.index, session)?;
+            let service = self.get(root.index as usize, session)?;
             self.root = Some(Served { service, version: Some(root.version) });
         }
         self.root.as_ref()

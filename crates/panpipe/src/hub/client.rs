@@ -32,8 +32,12 @@ struct Inner {
     since: SystemTime,
     connection: Connection,
     /// The clients of what it offers that have been asked for.
-    stubs: Mutex<Vec<Box<dyn Any + Send>>>,
+    stubs: Mutex<Stubs>,
 }
+
+/// Mostly there is none.
+#[expect(clippy::box_collection, reason = "it is there for each client, and mostly empty")]
+type Stubs = Option<Box<Vec<Box<dyn Any + Send>>>>;
 
 impl fmt::Debug for ConnectedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +91,7 @@ impl ConnectedClient {
             return Some(stub);
         }
         let stubs = self.inner.stubs.lock().unwrap_or_else(PoisonError::into_inner);
-        stubs.iter().find_map(|stub| stub.downcast_ref::<C>().cloned())
+        stubs.iter().flat_map(|stubs| &**stubs).find_map(|stub| stub.downcast_ref::<C>().cloned())
     }
 
     /// The same, asked for if need be.
@@ -97,7 +101,7 @@ impl ConnectedClient {
         }
         let stub: C = self.inner.connection.client().await?;
         let mut stubs = self.inner.stubs.lock().unwrap_or_else(PoisonError::into_inner);
-        stubs.push(Box::new(stub.clone()));
+        stubs.get_or_insert_default().push(Box::new(stub.clone()));
         Ok(stub)
     }
 }

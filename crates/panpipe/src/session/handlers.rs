@@ -1,6 +1,7 @@
 //! The calls that the peer has made and this side is answering.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::LazyLock;
 use std::task::Waker;
 
 use super::deadlines::Ticket;
@@ -63,12 +64,22 @@ pub(crate) struct Handlers {
     /// looked at.
     last: Option<(u32, Handler)>,
     /// The others. Ids are the peer's choice, so that they are no indices.
-    others: HashMap<u32, Handler>,
+    others: OnDemand<Others>,
     serial: u32,
     bytes: usize,
     oneways: OnDemand<Oneways>,
     /// Failures that wait for room in the outgoing queue.
     deferred: OnDemand<Deferred>,
+}
+
+#[derive(Debug, Default)]
+struct Others(HashMap<u32, Handler>);
+
+impl Part for Others {
+    fn unused() -> &'static Self {
+        static UNUSED: LazyLock<Others> = LazyLock::new(Others::default);
+        &UNUSED
+    }
 }
 
 /// The one-way calls that the peer has made.
@@ -105,7 +116,7 @@ impl Part for Deferred {
 impl Handlers {
     #[inline]
     pub(crate) fn active(&self) -> usize {
-        self.others.len() + usize::from(self.last.is_some())
+        self.others.seen().map_or(0, |others| others.0.len()) + usize::from(self.last.is_some())
     }
 
     /// The bytes of arguments that the running calls came with.
@@ -129,14 +140,14 @@ impl Handlers {
     /// Puts the last call among the others, where there is one. False: `id` is in use.
     #[inline]
     fn make_way(&mut self, id: u32) -> bool {
-        if !self.others.is_empty() && self.others.contains_key(&id) {
+        if self.others.seen().is_some_and(|others| others.0.contains_key(&id)) {
             return false;
         }
         match &self.last {
             None => true,
             Some((last, _)) if *last == id => false,
             Some(_) => {
-                self.others.extend(self.last.take());
+                self.others.0.extend(self.last.take());
                 true
             }
         }
@@ -146,14 +157,14 @@ impl Handlers {
     fn get(&self, id: u32) -> Option<&Handler> {
         match &self.last {
             Some((last, handler)) if *last == id => Some(handler),
-            _ => self.others.get(&id),
+            _ => self.others.seen()?.0.get(&id),
         }
     }
 
     fn get_mut(&mut self, id: u32) -> Option<&mut Handler> {
         match &mut self.last {
             Some((last, handler)) if *last == id => Some(handler),
-            _ => self.others.get_mut(&id),
+            _ => self.others.used()?.0.get_mut(&id),
         }
     }
 
@@ -173,9 +184,10 @@ impl Handlers {
     }
 
     fn remove_other(&mut self, id: u32) -> Option<Handler> {
-        let handler = self.others.remove(&id);
-        if self.others.is_empty() {
-            self.others.shrink_to(IDLE_ROOM);
+        let Others(others) = self.others.used()?;
+        let handler = others.remove(&id);
+        if others.is_empty() {
+            others.shrink_to(IDLE_ROOM);
         }
         handler
     }
@@ -196,7 +208,8 @@ impl Handlers {
 
     pub(crate) fn stop_all(&mut self, why: Stop, wakes: &mut Vec<Waker>) {
         let last = self.last.iter_mut().map(|(_, handler)| handler);
-        for handler in last.chain(self.others.values_mut()) {
+        let others = self.others.used().into_iter().flat_map(|others| others.0.values_mut());
+        for handler in last.chain(others) {
             handler.stop.get_or_insert(why);
             wakes.extend(handler.waker.take());
         }
@@ -310,15 +323,15 @@ mod tests {
     fn calls_are_told_apart_however_many_there_are_and_a_high_id_takes_no_memory() {
         let mut handlers = Handlers::default();
         let high = handlers.add(u32::MAX, 1, None).unwrap();
-        assert_eq!(handlers.others.capacity(), 0);
+        assert_eq!(handlers.others.0.capacity(), 0);
         let others: Vec<_> = (0..100).map(|id| handlers.add(id, 1, None).unwrap()).collect();
-        assert!(handlers.others.capacity() < 1000);
+        assert!(handlers.others.0.capacity() < 1000);
         assert_eq!((handlers.add(u32::MAX, 1, None), handlers.add(50, 1, None)), (None, None));
         assert_eq!(handlers.add(99, 1, None), None);
         assert_eq!(handlers.active(), 101);
         assert!(others.iter().chain([&high]).all(|call| handlers.remove(*call).is_some()));
         assert_eq!((handlers.active(), handlers.bytes()), (0, 0));
-        assert!(handlers.others.capacity() <= IDLE_ROOM);
+        assert!(handlers.others.0.capacity() <= IDLE_ROOM);
     }
 
     #[test]

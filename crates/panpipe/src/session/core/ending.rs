@@ -102,13 +102,13 @@ impl Core {
             return;
         }
         let waits = self.is_drained() && !self.peer_is_done && !self.is_over();
-        match (waits, self.goodbye) {
+        match (waits, self.due_word) {
             (true, None) => {
-                self.goodbye = Some(self.deadlines.insert(now() + limits::GOODBYE, Due::Goodbye));
+                self.due_word = Some(self.deadlines.insert(now() + limits::GOODBYE, Due::Goodbye));
             }
             (false, Some(ticket)) => {
                 self.deadlines.remove(ticket);
-                self.goodbye = None;
+                self.due_word = None;
             }
             _ => {}
         }

@@ -185,7 +185,7 @@ impl Aftermath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Root {
     /// Its place among all that is on offer.
-    pub(crate) index: usize,
+    pub(crate) index: u32,
     /// The version that the peer speaks.
     pub(crate) version: u32,
 }
@@ -210,8 +210,9 @@ pub(crate) struct Core {
     handlers: Handlers,
     load: Option<Arc<Load>>,
     deadlines: Deadlines,
-    /// Until a hello has passed: when it has to have.
-    greeting: Option<Ticket>,
+    /// When a hello has to have passed; and at the end, where nothing else is left, when
+    /// the peer has to have said that no more calls come from it.
+    due_word: Option<Ticket>,
     waiters: OnDemand<Waiters>,
     aftermath: Aftermath,
     /// Whether other messages go out between the items of streams.
@@ -241,8 +242,6 @@ pub(crate) struct Core {
     draining: bool,
     /// No more calls come from the peer, or it has had its time to say so.
     peer_is_done: bool,
-    /// Until the peer has said so, where nothing else is left: when it has to have.
-    goodbye: Option<Ticket>,
     closing: bool,
     /// Whether the peer may call a service of this side's without being asked.
     is_called_back: bool,
@@ -285,7 +284,7 @@ impl Core {
             handlers: Handlers::default(),
             load: config.load,
             deadlines: Deadlines::default(),
-            greeting: None,
+            due_word: None,
             waiters: OnDemand::default(),
             aftermath: Aftermath::default(),
             passed: Passed::default(),
@@ -297,7 +296,6 @@ impl Core {
             has_answered: false,
             draining: false,
             peer_is_done: false,
-            goodbye: None,
             closing: false,
             is_called_back,
             heard: false,
@@ -313,7 +311,7 @@ impl Core {
             Role::Dialer => (limits::HELLO_DELAY, Due::Hello),
         };
         // A time past the end of the clock is all the time there is.
-        self.greeting = now.checked_add(within).map(|at| self.deadlines.insert(at, due));
+        self.due_word = now.checked_add(within).map(|at| self.deadlines.insert(at, due));
     }
 
     // ---- bytes out ----
@@ -498,16 +496,16 @@ impl Core {
                     self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.aftermath.wakes)
                 }
                 Due::Hello => {
-                    self.greeting = None;
+                    self.due_word = None;
                     self.say_hello();
                 }
                 Due::Handshake => {
-                    self.greeting = None;
+                    self.due_word = None;
                     self.violation("no hello came in time");
                 }
                 Due::Idle => self.on_idle(now),
                 Due::Goodbye => {
-                    self.goodbye = None;
+                    self.due_word = None;
                     self.peer_is_done = true;
                 }
             }

@@ -38,7 +38,7 @@ impl Core {
     }
 
     pub(super) fn put_hello(&mut self) {
-        if let Some(ticket) = self.greeting.take() {
+        if let Some(ticket) = self.due_word.take() {
             self.deadlines.remove(ticket);
         }
         self.outbox.append().extend_from_slice(&MAGIC);
@@ -57,12 +57,15 @@ impl Core {
         }
         if let Some(wanted) = &peer.wants {
             match find_service(&self.offers, wanted) {
-                Ok((index, version)) => self.root = Some(Root { index, version }),
+                Ok((index, version)) => {
+                    let index = u32::try_from(index).expect("fewer services are offered than a u32 counts");
+                    self.root = Some(Root { index, version });
+                }
                 Err(refusal) => return self.refuse(refusal),
             }
         }
         let Some(own) = &mut self.hello else { return };
-        own.offers = self.root.map(|root| self.offers[root.index].clone());
+        own.offers = self.root.map(|root| self.offers[root.index as usize].clone());
         self.version = own.version_called(&peer);
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);

@@ -36,7 +36,7 @@ fn greet(ours: &mut Side, theirs: &mut Side) {
     ours.hears(&theirs.sends());
 }
 
-fn root(index: usize, version: u32) -> Option<Root> {
+fn root(index: u32, version: u32) -> Option<Root> {
     Some(Root { index, version })
 }
 
