@@ -107,13 +107,15 @@ impl Offers {
     }
 }
 
+/// Those that have been made, each at its place among all that is on offer.
+type Made = Vec<Option<Arc<dyn AnyService>>>;
+
 /// The services of one connection.
 #[derive(Default)]
 pub(crate) struct Services {
     offers: Offers,
     /// Those that have been made for this one.
-    #[expect(clippy::box_collection, reason = "most connections have none")]
-    made: Option<Box<Vec<Option<Arc<dyn AnyService>>>>>,
+    made: Option<Box<Made>>,
     /// The root port's, once it is known.
     root: Option<Served>,
 }

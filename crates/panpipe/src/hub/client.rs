@@ -36,7 +36,6 @@ struct Inner {
 }
 
 /// Mostly there is none.
-#[expect(clippy::box_collection, reason = "it is there for each client, and mostly empty")]
 type Stubs = Option<Box<Vec<Box<dyn Any + Send>>>>;
 
 impl fmt::Debug for ConnectedClient {

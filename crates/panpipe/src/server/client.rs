@@ -42,7 +42,6 @@ impl ClientSetup {
 
 /// A client's task: as small as what it does, since most clients do nothing most of the
 /// time.
-#[expect(clippy::large_enum_variant, reason = "a client is served for nearly all of its time")]
 enum Client {
     Coming(Pin<Box<dyn Future<Output = Option<Served>> + Send>>),
     Served(Served),
