@@ -211,6 +211,18 @@ impl Spin {
         }
     }
 
+    /// Lets the others run that share the processor here and now, rather than when the task
+    /// is polled again as it has asked for. False: it waits otherwise, or sleeps.
+    pub(crate) fn gives_way(&mut self) -> bool {
+        if self.way != Way::Yielding {
+            return false;
+        }
+        let Some(asked) = self.asked.take() else { return false };
+        sys::let_others_run();
+        self.others_ran(asked.elapsed());
+        true
+    }
+
     /// Where others have much to do, who sleeps is let run sooner than who gave way.
     fn others_ran(&mut self, time: Duration) {
         if time > SPIN_OVERRUN {
@@ -398,5 +410,19 @@ mod tests {
         shared.wait(&mut Context::from_waker(std::task::Waker::noop()));
         assert_eq!(shared.looks(), 0);
         assert!(!Spin::with_time(Duration::ZERO, STAYING).is_staying());
+    }
+
+    #[test]
+    fn it_gives_way_at_once_where_it_has_asked_to_and_the_processor_is_shared() {
+        for (way, gives) in
+            [(Way::Yielding, true), (Way::Looking, false), (Way::Staying { looks: true }, false)]
+        {
+            let mut spin = Spin::with_time(TIME, way);
+            assert!(!spin.gives_way(), "it has not asked to be polled again");
+            spin.asked = Some(Instant::now());
+            assert_eq!(spin.gives_way(), gives, "{way:?}");
+            // Once: the next time it is polled it only waits.
+            assert!(!gives || (!spin.gives_way() && spin.looks() == 0));
+        }
     }
 }

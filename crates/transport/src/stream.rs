@@ -153,7 +153,9 @@ impl PipeReader {
         self.spin.is_staying()
     }
 
-    /// Reads what comes within a moment, `most` at most, and keeps the thread meanwhile.
+    /// Reads what comes within a moment, `most` at most, and keeps the thread meanwhile; in
+    /// a runtime of one thread what comes as soon as the other side, which shares the
+    /// processor, has been let run.
     /// `None` when nothing has come, or when it does not pay to look: the reader has
     /// looked in vain too often, or bytes come on other connections too.
     ///
@@ -161,6 +163,9 @@ impl PipeReader {
     ///
     /// As [`try_read`](Self::try_read), but for `WouldBlock`.
     pub fn look(&mut self, bytes: &mut [u8], most: Duration) -> Option<io::Result<usize>> {
+        if !self.spin.is_staying() {
+            return self.look_beside_others(bytes);
+        }
         if !self.spin.stays(most) {
             return None;
         }
@@ -179,6 +184,20 @@ impl PipeReader {
             }
             if !self.spin.stays(most) {
                 return None;
+            }
+        }
+    }
+
+    /// Looks once, where the other side shares the processor, after it has been let run.
+    fn look_beside_others(&mut self, bytes: &mut [u8]) -> Option<io::Result<usize>> {
+        if !self.spin.gives_way() {
+            return None;
+        }
+        match self.half.try_read(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            read => {
+                self.spin.arrived();
+                Some(read)
             }
         }
     }

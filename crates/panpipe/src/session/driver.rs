@@ -152,10 +152,16 @@ impl Driver {
     /// Looks for a moment for what is to come: that is mostly quicker than a thread that
     /// wakes. Ready when something has been read.
     fn poll_look(&mut self, cx: &mut Context<'_>, looks: &mut u32) -> Poll<()> {
-        let Some(intake) = self.intake.as_mut().filter(|_| self.session.lends) else { return Poll::Pending };
+        let Some(intake) = &mut self.intake else { return Poll::Pending };
         *looks += 1;
         // Others of the runtime's have their turn at times.
         let has_turn = *looks <= limits::LOOKS_FOR_CALLS;
+        if !self.session.lends {
+            // A call that was answered has made nobody ready here, as a reply does.
+            let answered = matches!(self.next.take(), Some(Next::Call));
+            let looks = answered && has_turn && self.session.with(|state| state.core.is_to_come(true));
+            return if looks && intake.look(Duration::ZERO) { Poll::Ready(()) } else { Poll::Pending };
+        }
         let is_expected = self.next.is_some() || intake.has_begun();
         let pays = self.session.with(|state| state.core.is_to_come(is_expected));
         if pays && has_turn && intake.look(self.next.take().map_or(limits::LOOK_FOR_REPLY, Next::time)) {
