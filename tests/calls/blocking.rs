@@ -11,7 +11,7 @@ use panpipe_tests::bare::{BareClient, eventually_here, reads_and_writes};
 use panpipe_tests::probe::{Odd, Probe, ProbeBlockingClient, ProbeClient, ProbeError, Prober};
 use panpipe_tests::process::Process;
 use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioBlockingClient, StudioClient, numbers};
-use panpipe_tests::system::cpu_ticks;
+use panpipe_tests::system::{bind_to_one_processor, cpu_ticks};
 use panpipe_tests::worker::WorkerClient;
 use panpipe_tests::{PATIENCE, unique_name};
 
@@ -351,6 +351,8 @@ fn handlers_without_a_runtime_wait_for_threads_and_for_calls() {
 /// The promise is for the kernel to count: a write and a read for each side of a call.
 #[test]
 fn a_call_is_one_write_and_one_read_on_each_side() {
+    // There nobody looks for bytes before they are there.
+    bind_to_one_processor();
     let child = panpipe::spawn(threads_child("counted")).start_blocking::<BareClient>().unwrap();
     let bare = child.client();
     let counted = || (reads_and_writes(), bare.reads_and_writes().unwrap());

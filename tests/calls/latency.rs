@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use panpipe::Latency;
 use panpipe_tests::probe::{Probe, ProbeClient, Prober};
+#[cfg(target_os = "linux")]
+use panpipe_tests::system::bind_to_one_processor;
 use panpipe_tests::worker::WorkerClient;
 use panpipe_tests::{PATIENCE, unique_name};
 
@@ -52,17 +54,32 @@ async fn a_server_waits_as_it_is_told_to() {
     }
 }
 
+#[test]
+fn however_a_thread_waits_its_calls_are_made() {
+    for latency in ALL {
+        let name = unique_name("latency");
+        let server = panpipe::Server::bind(&*name).service(Prober::default().serve()).latency(latency);
+        let server = server.start_blocking().unwrap();
+        let client = ProbeClient::connect(&*name).latency(latency).blocking().unwrap();
+        for i in 0..200 {
+            assert_eq!(client.add(i, 1), Ok(i + 1));
+        }
+        for pause in [0, 1, 10] {
+            // The longer ones are longer than any wait awake should be.
+            thread::sleep(Duration::from_millis(pause));
+            assert_eq!(client.echo(vec![9; 300_000]).map(|echo| echo.len()), Ok(300_000));
+            assert_eq!(client.add(1, 2), Ok(3));
+        }
+        server.shutdown().unwrap();
+    }
+}
+
 /// What is started by a thread that is bound to a processor is bound to it too.
 #[cfg(target_os = "linux")]
 #[test]
 fn two_processes_that_share_one_processor_make_way_for_each_other() {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let bound = thread::spawn(|| {
-        let all = sched_getaffinity(None).unwrap();
-        let one = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap();
-        let mut set = CpuSet::new();
-        set.set(one);
-        sched_setaffinity(None, &set).unwrap();
+        bind_to_one_processor();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for latency in ALL {

@@ -13,6 +13,21 @@ pub fn rss_kib(pid: u32) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("an RSS is a number")
 }
 
+/// Binds this thread to one processor, and with it what it starts from here on.
+///
+/// # Panics
+///
+/// When the system does not let it.
+#[cfg(target_os = "linux")]
+pub fn bind_to_one_processor() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let all = sched_getaffinity(None).expect("the system tells a thread's processors");
+    let one = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).expect("a thread runs somewhere");
+    let mut set = CpuSet::new();
+    set.set(one);
+    sched_setaffinity(None, &set).expect("it is one of those that it has");
+}
+
 /// How many file descriptors are open.
 pub fn fds(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()

@@ -69,6 +69,11 @@ pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
 /// Prepares a session over a pipe at which threads wait by themselves.
 pub(crate) fn over_blocking(stream: BlockingStream, config: Config) -> Prepared {
     let (peer, crew) = (stream.peer(), Crew::new(stream.interrupt()));
+    let stream = match config.latency {
+        // As it is made.
+        Latency::Adaptive => stream,
+        other => stream.with_latency(other),
+    };
     prepare(config, peer, of_blocking(stream), Executor::Threads(crew))
 }
 

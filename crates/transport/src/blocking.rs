@@ -1,13 +1,17 @@
 //! Streams of bytes at which threads wait by themselves: no event loop, one system call
-//! for each read and each write.
+//! for each write, and for each read that does not look first.
 
+use std::hint;
 use std::io::{self, IoSlice, Read};
 use std::time::Duration;
 
 use crate::access::Access;
 use crate::error::{BindError, NameError};
+use crate::latency::Latency;
+use crate::limits::SPIN_LOOKS;
 use crate::name::PipeName;
 use crate::peer::Peer;
+use crate::spin::Spin;
 use crate::stream::Hold;
 use crate::sys;
 
@@ -27,7 +31,7 @@ pub struct BlockingStream {
 
 impl BlockingStream {
     pub(crate) fn new(read: sys::BlockingRead, write: sys::WriteHalf, peer: Peer) -> Self {
-        BlockingStream { reader: BlockingReader(read), writer: BlockingWriter(write.of_threads()), peer }
+        BlockingStream { reader: BlockingReader::new(read), writer: BlockingWriter(write.of_threads()), peer }
     }
 
     /// Takes up the stream whose handles a parent has passed on, as
@@ -64,6 +68,13 @@ impl BlockingStream {
         self
     }
 
+    /// Sets how it waits for bytes, by which it is [`Latency::Adaptive`] otherwise.
+    #[must_use]
+    pub fn with_latency(mut self, latency: Latency) -> Self {
+        self.reader.spin = Spin::of_threads(latency);
+        self
+    }
+
     /// What ends a wait of its reader's: see [`BlockingReader::interrupt`].
     #[must_use]
     pub fn interrupt(&self) -> Option<Interrupt> {
@@ -79,22 +90,47 @@ impl BlockingStream {
 
 /// The end of a stream that is read, by a thread that waits.
 #[derive(Debug)]
-pub struct BlockingReader(sys::BlockingRead);
+pub struct BlockingReader {
+    read: sys::BlockingRead,
+    spin: Spin,
+}
 
 impl BlockingReader {
+    fn new(read: sys::BlockingRead) -> Self {
+        BlockingReader { read, spin: Spin::of_threads(Latency::default()) }
+    }
+
+    /// Looks for bytes for a moment: that is mostly quicker than a thread that wakes.
+    fn look(&mut self, bytes: &mut [u8]) -> Option<io::Result<usize>> {
+        while self.spin.stays(Duration::MAX) {
+            for _ in 0..SPIN_LOOKS {
+                match self.read.try_read(bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => hint::spin_loop(),
+                    // A signal came, or the system cannot: then the thread sleeps.
+                    Err(_) => return None,
+                    Ok(n) => return Some(Ok(n)),
+                }
+            }
+        }
+        None
+    }
+
     /// What ends a wait in [`read`](Read::read) from another thread; nothing where the
     /// system has no such thing, as for a pipe.
     #[must_use]
     pub fn interrupt(&self) -> Option<Interrupt> {
-        self.0.interrupt().map(Interrupt)
+        self.read.interrupt().map(Interrupt)
     }
 }
 
 impl Read for BlockingReader {
-    /// Waits for bytes: one system call. A signal does not end it.
+    /// Waits for bytes: one system call, where none is made in vain while it waits
+    /// [awake](Latency). A signal does not end it.
     #[inline]
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.0.read(bytes)
+        let read = self.look(bytes).unwrap_or_else(|| self.read.read(bytes));
+        self.spin.arrived();
+        read
     }
 }
 
@@ -228,7 +264,7 @@ pub fn wait(
     bell: Option<&Bell>,
     timeout: Option<Duration>,
 ) -> io::Result<Ready> {
-    let (read, write) = (read.map(|read| &read.0), write.map(|room| &room.0));
+    let (read, write) = (read.map(|read| &read.read), write.map(|room| &room.0));
     sys::wait(read, write, bell.map(|bell| &bell.0), timeout)
 }
 

@@ -18,9 +18,11 @@ use crate::limits::SPIN;
 /// the rest; and they do so only while bytes come on no other connection of the process, and
 /// not where the process has a single processor.
 ///
-/// Always asleep are connections that threads wait at without a runtime, streams of bytes
-/// that are read without panpipe's clients and servers in a runtime of many threads, and
-/// whatever has the time of one processor by ration.
+/// A thread that waits without a runtime, at a blocking client or server, stays in the same
+/// way, as long as no other caller takes its turn.
+///
+/// Always asleep are streams of bytes that are read without panpipe's clients and servers in
+/// a runtime of many threads, and whatever has the time of one processor by ration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Latency {

@@ -78,6 +78,12 @@ enum Way {
 /// The connection that bytes have last come on, of those that stay on their threads.
 static LAST: AtomicU32 = AtomicU32::new(u32::MAX);
 
+/// Whether the process has the time of one processor: there is none to spare.
+fn is_rationed() -> bool {
+    static RATIONED: OnceLock<bool> = OnceLock::new();
+    *RATIONED.get_or_init(|| available_parallelism().map_or(1, usize::from) == 1)
+}
+
 /// How a connection waits awake that is made here and now, if it does.
 fn way() -> Option<Way> {
     let runtime = Handle::try_current().ok()?;
@@ -87,9 +93,7 @@ fn way() -> Option<Way> {
     }
     // A thread may be bound to one processor that others of the process are not.
     let gives_way = sys::ReadHalf::LOOKS && sys::is_single();
-    // One, by the time that is rationed: there is none to spare.
-    static RATIONED: OnceLock<bool> = OnceLock::new();
-    if !gives_way && *RATIONED.get_or_init(|| available_parallelism().map_or(1, usize::from) == 1) {
+    if !gives_way && is_rationed() {
         return None;
     }
     Some(match (is_many, gives_way) {
@@ -127,6 +131,13 @@ impl Spin {
             Some(way) => Spin::with_time(latency.time(), way),
             None => Spin::with_time(Duration::ZERO, Way::Looking),
         }
+    }
+
+    /// The same for a thread that waits by itself.
+    pub(crate) fn of_threads(latency: Latency) -> Self {
+        let time = latency.time();
+        let looks = sys::ReadHalf::LOOKS && !time.is_zero() && !sys::is_single() && !is_rationed();
+        Spin::with_time(time, Way::Staying { looks })
     }
 
     fn with_time(time: Duration, way: Way) -> Self {
@@ -410,6 +421,14 @@ mod tests {
         shared.wait(&mut Context::from_waker(std::task::Waker::noop()));
         assert_eq!(shared.looks(), 0);
         assert!(!Spin::with_time(Duration::ZERO, STAYING).is_staying());
+    }
+
+    #[test]
+    fn a_thread_that_is_to_sleep_never_looks() {
+        let mut asleep = Spin::of_threads(Latency::Asleep);
+        asleep.arrived();
+        asleep.arrived();
+        assert!(!asleep.stays(TIME) && !asleep.is_staying());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Descriptors at which threads wait by themselves, without an event loop.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::half::{Kind, kind};
@@ -62,10 +62,33 @@ impl BlockingRead {
         }
     }
 
+    /// Reads what is there, and never waits. `Unsupported`: this kernel cannot.
+    #[inline]
+    pub(crate) fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.kind {
+            Kind::Socket => Ok(recv(&self.fd, bytes, RecvFlags::DONTWAIT)?.1),
+            Kind::Pipe => try_read_pipe(&self.fd, bytes),
+        }
+    }
+
     /// What ends a wait in `read`, from any thread.
     pub(crate) fn interrupt(&self) -> Option<Interrupt> {
         (self.kind == Kind::Socket).then(|| Interrupt(Arc::clone(&self.fd)))
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[inline]
+fn try_read_pipe(pipe: &OwnedFd, bytes: &mut [u8]) -> io::Result<usize> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    // The offset of all ones is the stream's own position.
+    let bytes = &mut [IoSliceMut::new(bytes)];
+    Ok(preadv2(pipe, bytes, u64::MAX, ReadWriteFlags::NOWAIT)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn try_read_pipe(_: &OwnedFd, _: &mut [u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Ends the reading direction of a socket.
@@ -224,6 +247,28 @@ mod tests {
         writer.shut_down().unwrap();
         assert_eq!(reader.read(&mut bytes).unwrap(), 0);
         assert_eq!(writer.try_write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn who_only_looks_never_waits() {
+        let (pipe, writer) = rustix::pipe::pipe().unwrap();
+        let (socket, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        for (read, write) in [(pipe, writer), (socket.into(), OwnedFd::from(other))] {
+            let (mut reader, mut bytes) = (BlockingRead::new(read).unwrap(), [0; 8]);
+            let looked = |reader: &mut BlockingRead, bytes: &mut [u8]| {
+                reader.try_read(bytes).map_err(|error| error.kind())
+            };
+            let empty = looked(&mut reader, &mut bytes);
+            if empty == Err(io::ErrorKind::Unsupported) {
+                // A kernel that cannot has its threads sleep.
+                continue;
+            }
+            assert_eq!(empty, Err(io::ErrorKind::WouldBlock));
+            rustix::io::write(&write, b"word").unwrap();
+            assert_eq!((looked(&mut reader, &mut bytes), &bytes[..4]), (Ok(4), b"word".as_slice()));
+            drop(write);
+            assert_eq!(looked(&mut reader, &mut bytes), Ok(0));
+        }
     }
 
     #[test]

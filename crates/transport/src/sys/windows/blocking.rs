@@ -15,6 +15,10 @@ use crate::peer::Peer;
 pub(crate) enum BlockingRead {}
 
 impl BlockingRead {
+    pub(crate) fn try_read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
     pub(crate) fn new(_: Handle) -> io::Result<Self> {
         Err(unsupported())
     }
