@@ -106,8 +106,13 @@ impl BlockingReader {
             for _ in 0..SPIN_LOOKS {
                 match self.read.try_read(bytes) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => hint::spin_loop(),
-                    // A signal came, or the system cannot: then the thread sleeps.
-                    Err(_) => return None,
+                    Err(error) => {
+                        if error.kind() == io::ErrorKind::Unsupported {
+                            self.spin = Spin::of_threads(Latency::Asleep);
+                        }
+                        // What else is wrong the read itself meets too.
+                        return None;
+                    }
                     Ok(n) => return Some(Ok(n)),
                 }
             }

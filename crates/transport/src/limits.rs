@@ -139,6 +139,8 @@ pub const SHORT_SEND_BUFFER: usize = 2 << 10;
 /// The same while large messages go out alone: the more, the less often reader and
 /// writer take turns.
 pub const MUCH_HELD: usize = 1 << 20;
+/// How many pipes of a process hold so much: a quarter of what a user may have on Linux.
+pub const ROOMY_PIPES: usize = 16;
 /// How many messages travel in parts at once, in one direction; others wait.
 pub const TRANSFERS: usize = 4;
 /// How many bytes of large messages, if they are more than one, wait to be sent

@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sen
 use tokio::io::{Interest, ReadBuf};
 
 use super::gate::Gate;
-use super::held::Held;
+use super::held::{Held, Roomy};
 use super::register::{Watched, watch};
 use super::sigpipe;
 use crate::stream::Hold;
@@ -50,6 +50,7 @@ pub(crate) struct WriteHalf {
     /// Registered while a write waits.
     waiting: Option<Watched>,
     held: Held,
+    roomy: Option<Roomy>,
     /// Whether SIGPIPE is nobody's concern in this process.
     has_no_sigpipe: bool,
 }
@@ -171,6 +172,7 @@ impl WriteHalf {
             kind: Kind::Pipe,
             waiting: None,
             held: Held::Usual,
+            roomy: None,
             has_no_sigpipe: false,
         })
     }
@@ -184,6 +186,7 @@ impl WriteHalf {
                 kind,
                 waiting: None,
                 held: Held::Usual,
+                roomy: None,
                 has_no_sigpipe: false,
             }),
         }
@@ -196,6 +199,7 @@ impl WriteHalf {
             kind: Kind::Socket,
             waiting: None,
             held: Held::Usual,
+            roomy: None,
             has_no_sigpipe: false,
         }
     }
@@ -288,7 +292,7 @@ impl WriteHalf {
     #[inline]
     pub(crate) fn hold(&mut self, hold: Hold) {
         if let (false, Some(fd)) = (self.held.is(hold), &self.fd) {
-            self.held = self.held.told(fd.as_fd(), self.kind, hold);
+            self.held = self.held.told(fd.as_fd(), self.kind, hold, &mut self.roomy);
         }
     }
 
