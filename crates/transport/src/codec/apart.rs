@@ -1,6 +1,11 @@
 //! A large block of bytes that is left out of what a codec appends, since it goes out
 //! from where it stands.
 
+#![cfg_attr(
+    not(any(feature = "bincode", feature = "messagepack", feature = "postcard")),
+    allow(dead_code, reason = "text is always whole")
+)]
+
 use std::cell::Cell;
 
 /// Below this a copy is as quick.
