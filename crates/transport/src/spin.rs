@@ -222,6 +222,12 @@ impl Spin {
         }
     }
 
+    /// Whether it has asked to be polled again.
+    #[inline]
+    pub(crate) fn has_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Lets the others run that share the processor here and now, rather than when the task
     /// is polled again as it has asked for. False: it waits otherwise, or sleeps.
     pub(crate) fn gives_way(&mut self) -> bool {

@@ -188,6 +188,13 @@ impl PipeReader {
         }
     }
 
+    /// Whether it waits awake, in a runtime of one thread: it has asked to be polled again.
+    #[inline]
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.spin.has_asked()
+    }
+
     /// Looks once, where the other side shares the processor, after it has been let run.
     fn look_beside_others(&mut self, bytes: &mut [u8]) -> Option<io::Result<usize>> {
         if !self.spin.gives_way() {

@@ -159,7 +159,8 @@ impl Driver {
         if !self.session.lends {
             // A call that was answered has made nobody ready here, as a reply does.
             let answered = matches!(self.next.take(), Some(Next::Call));
-            let looks = answered && has_turn && self.session.with(|state| state.core.is_to_come(true));
+            let asks = answered && has_turn && intake.is_awake();
+            let looks = asks && self.session.with(|state| state.core.is_to_come(true));
             return if looks && intake.look(Duration::ZERO) { Poll::Ready(()) } else { Poll::Pending };
         }
         let is_expected = self.next.is_some() || intake.has_begun();

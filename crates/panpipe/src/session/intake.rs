@@ -89,6 +89,12 @@ impl Intake {
         }
     }
 
+    /// Whether it waits awake, to be polled again.
+    #[inline]
+    pub(super) fn is_awake(&self) -> bool {
+        matches!(&self.inlet, Inlet::Pipe(reader) if reader.is_awake())
+    }
+
     /// Looks for bytes for a moment, and takes them into the inbox. Whether there were any.
     #[inline]
     pub(super) fn look(&mut self, most: Duration) -> bool {
