@@ -14,9 +14,9 @@ const TOLERATED: f64 = 0.05;
 /// The same for system calls where many wait, whose calls go out as many as there are at a
 /// time. Calls that go alone would take three each.
 const BATCHES_TOLERATED: f64 = 0.2;
-/// The child that gives way while it waits, and looks in place, does so as often as the two
-/// processes happen to take turns; what is recorded is the dearest that was counted. In parts, and in
-/// system calls. One more each call is noticed.
+/// The child that gives way while it waits looks in place as often as the two processes
+/// happen to take turns; what is recorded is the dearest that was counted. In parts, and
+/// in system calls. One more each call is noticed.
 const GIVES_WAY: f64 = 0.1;
 const GIVES_WAY_TOLERATED: f64 = 0.75;
 

@@ -21,7 +21,7 @@ pub(super) fn encode<T: Serialize + 'static>(
     out: &mut Vec<u8>,
 ) -> Result<Carried, String> {
     let any = item as &dyn Any;
-    // Known when this is compiled for `T`; serde would take the bytes of one by one.
+    // Known when this is compiled for `T`; serde would take a `Vec`'s bytes one by one.
     if let Some(bytes) = any.downcast_ref::<Vec<u8>>() {
         carried::encode(codec, &Ref::<Block, _>::new(bytes), out)
     } else if let Some(bytes) = any.downcast_ref::<Bytes>() {

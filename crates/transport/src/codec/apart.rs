@@ -1,11 +1,6 @@
 //! A large block of bytes that is left out of what a codec appends, since it goes out
 //! from where it stands.
 
-#![cfg_attr(
-    not(any(feature = "bincode", feature = "messagepack", feature = "postcard")),
-    allow(dead_code, reason = "text is always whole")
-)]
-
 use std::cell::Cell;
 
 /// Below this a copy is as quick.
@@ -25,9 +20,9 @@ thread_local! {
     static BLOCK: Cell<Block> = const { Cell::new(Block::Nothing) };
 }
 
-/// Runs `encode`, in which a codec of this crate is shown `block`, and may leave it out of
-/// its output. Gives where in the output it belongs then; nothing where the output is
-/// whole: the codec writes it otherwise, or it is short.
+/// Runs `encode`, in which a codec is shown `block`, and leaves it out of its output if it
+/// [appends](append) blocks as they are. Gives where in the output it belongs then; nothing
+/// where the output is whole: the codec writes it otherwise, or it is short.
 ///
 /// For who serializes a value of which `block` is a part, and knows that whoever encodes
 /// it will put the block there.
@@ -48,17 +43,16 @@ pub fn leave_out<R>(block: &[u8], encode: impl FnOnce() -> R) -> (R, Option<usiz
     (result, at)
 }
 
-/// Appends bytes, or leaves them out.
+/// Appends bytes to a codec's output, or leaves them out where they are the block that is
+/// to [be left out](leave_out). For codecs, which write blocks through it.
 #[inline]
-#[cfg(any(feature = "bincode", feature = "messagepack", feature = "postcard"))]
-pub(super) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.len() < LEAST || !is_left_out(out.len(), bytes) {
         out.extend_from_slice(bytes);
     }
 }
 
 #[cold]
-#[cfg(any(feature = "bincode", feature = "messagepack", feature = "postcard"))]
 fn is_left_out(at: usize, bytes: &[u8]) -> bool {
     let is_it = BLOCK.get() == Block::Shown(bytes.as_ptr() as usize, bytes.len());
     if is_it {

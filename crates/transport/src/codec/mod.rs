@@ -25,7 +25,7 @@ pub use self::messagepack::MessagePack;
 #[cfg(feature = "postcard")]
 pub use self::postcard::Postcard;
 
-pub use self::apart::leave_out;
+pub use self::apart::{append, leave_out};
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
