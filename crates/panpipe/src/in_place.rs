@@ -6,8 +6,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use panpipe_transport::buffer::FrameBuf;
 
-/// Below this a copy is as quick.
-pub(crate) const LEAST: usize = 16 << 10;
+use crate::limits::SHARED_BLOCK;
 
 thread_local! {
     static FRAME: RefCell<Option<Bytes>> = const { RefCell::new(None) };
@@ -31,7 +30,7 @@ pub(crate) fn decode_in<R>(frame: FrameBuf, decode: impl FnOnce(&[u8]) -> R) -> 
 /// A block that a codec shows, as a value: a part of the frame, or a copy where it is
 /// short, little of the frame, or none of it, since a codec may show a copy of its own.
 pub(crate) fn block(shown: &[u8]) -> Bytes {
-    let in_frame = if shown.len() < LEAST { None } else { in_frame(shown) };
+    let in_frame = if shown.len() < SHARED_BLOCK { None } else { in_frame(shown) };
     in_frame.unwrap_or_else(|| Bytes::copy_from_slice(shown))
 }
 
@@ -58,12 +57,12 @@ mod tests {
 
     #[test]
     fn a_large_part_of_the_frame_is_it_and_anything_else_a_copy() {
-        let bytes: Vec<u8> = (0..8 * LEAST).map(|at| (at ^ (at >> 8)) as u8).collect();
+        let bytes: Vec<u8> = (0..8 * SHARED_BLOCK).map(|at| (at ^ (at >> 8)) as u8).collect();
         let taken = decode_in(frame(&bytes), |frame| {
             let large = block(&frame[7..]);
             assert_eq!(large.as_ptr(), frame[7..].as_ptr());
             // Little of the frame, short, and not of the frame.
-            for shown in [&frame[..LEAST], &frame[..LEAST - 1], &bytes] {
+            for shown in [&frame[..SHARED_BLOCK], &frame[..SHARED_BLOCK - 1], &bytes] {
                 let copy = block(shown);
                 assert_eq!(copy, shown);
                 assert_ne!(copy.as_ptr(), shown.as_ptr());
@@ -80,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_panic_leaves_no_frame_behind() {
-        let caught = std::panic::catch_unwind(|| decode_in(frame(&[1; LEAST]), |_| panic!("decoding")));
+        let caught =
+            std::panic::catch_unwind(|| decode_in(frame(&[1; SHARED_BLOCK]), |_| panic!("decoding")));
         assert!(caught.is_err());
         assert!(FRAME.with_borrow(Option::is_none));
     }

@@ -26,6 +26,12 @@ pub const READ_CHUNK: usize = 64 << 10;
 pub const READ_HEAD: usize = 4 << 10;
 /// How large a frame is at most that takes no memory of its own: a reply of 64 bytes.
 pub const SMALL_FRAME: usize = 88;
+/// How long a block of bytes is at least that is shared rather than copied: below this a
+/// copy is as quick.
+pub const SHARED_BLOCK: usize = 16 << 10;
+/// Up to how many bytes of a large message are copied beside others, rather than to go out
+/// by themselves.
+pub const SHORT_RUN: usize = 4 << 10;
 /// How many buffers a thread keeps for its connections.
 pub const POOL_BUFFERS: usize = 8;
 /// How many large ones to read into it keeps; the process keeps as many again as a thread

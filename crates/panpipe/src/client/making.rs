@@ -16,6 +16,7 @@ use crate::codec::Codec;
 use crate::error::CallError;
 use crate::in_place;
 use crate::layer::Outcome;
+use crate::limits;
 use crate::link::{PendingCall, Received};
 use crate::reconnect::Arguments;
 use crate::service::MethodInfo;
@@ -104,7 +105,7 @@ fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
     received: Received,
 ) -> Result<T, CallError<E>> {
     let Received { body, codec, claims } = received;
-    if body.len() < in_place::LEAST {
+    if body.len() < limits::SHARED_BLOCK {
         return read_body::<ST, T, SE, E>(info, &body, codec, claims);
     }
     in_place::decode_in(body, |body| read_body::<ST, T, SE, E>(info, body, codec, claims))

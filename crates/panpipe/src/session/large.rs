@@ -6,9 +6,7 @@ use panpipe_transport::buffer::{Outbox, recycle};
 use panpipe_transport::frame::HEAD;
 
 use crate::carried::Apart;
-
-/// A run of bytes up to this is copied beside others rather than to go out by itself.
-const SHORT_RUN: usize = 4 << 10;
+use crate::limits::SHORT_RUN;
 
 /// A message, and how much of it has been handed out.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
 use crate::in_place;
+use crate::limits;
 use crate::shape::{Block, Ref, Shape, Wired};
 
 /// Encodes an item. Gives what it carries.
@@ -64,7 +65,7 @@ pub(super) fn decode_alone<T: DeserializeOwned + 'static>(
     frame: FrameBuf,
     claims: Option<Box<Claims>>,
 ) -> Result<T, String> {
-    if frame.len() < in_place::LEAST {
+    if frame.len() < limits::SHARED_BLOCK {
         return decode(codec, &frame, claims);
     }
     in_place::decode_in(frame, |frame| decode(codec, frame, claims))

@@ -3,8 +3,7 @@
 
 use std::cell::Cell;
 
-/// Below this a copy is as quick.
-const LEAST: usize = 16 << 10;
+use crate::limits::SHARED_BLOCK;
 
 /// The block that is to be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub fn leave_out<R>(block: &[u8], encode: impl FnOnce() -> R) -> (R, Option<usiz
 /// to [be left out](leave_out). For codecs, which write blocks through it.
 #[inline]
 pub fn append(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() < LEAST || !is_left_out(out.len(), bytes) {
+    if bytes.len() < SHARED_BLOCK || !is_left_out(out.len(), bytes) {
         out.extend_from_slice(bytes);
     }
 }
@@ -86,7 +85,7 @@ mod tests {
     }
 
     fn check(codec: &impl Codec) {
-        let block: Vec<u8> = (0..LEAST).map(|at| at as u8).collect();
+        let block: Vec<u8> = (0..SHARED_BLOCK).map(|at| at as u8).collect();
         let value = (7u32, Block(&block), "after");
         let whole = encoded(codec, &value, b"").0;
         let (mut out, at) = encoded(codec, &value, &block);
@@ -109,7 +108,7 @@ mod tests {
 
     #[test]
     fn text_is_always_whole() {
-        let block = vec![1; LEAST];
+        let block = vec![1; SHARED_BLOCK];
         let (out, at) = encoded(&Json, &Block(&block), &block);
         assert_eq!((out.len() > block.len(), at), (true, None));
     }
