@@ -151,14 +151,17 @@ pub(crate) struct PendingCall {
     link: Arc<Link>,
     deadline: Option<Deadline>,
     key: Option<usize>,
+    /// Whether the poll that started it is to be woken by its reply already.
+    is_awaited: bool,
 }
 
 impl PendingCall {
     pub(crate) fn new(link: Arc<Link>, deadline: Option<Deadline>) -> Self {
-        PendingCall { link, deadline, key: None }
+        PendingCall { link, deadline, key: None, is_awaited: false }
     }
 
-    /// Starts a call of a port's method.
+    /// Starts a call of a port's method. Its [reply](Self::reply) is to be polled in the
+    /// same poll.
     pub(crate) fn poll_start(
         &mut self,
         target: CallTarget<'_>,
@@ -168,11 +171,15 @@ impl PendingCall {
         if self.deadline.is_some_and(|deadline| deadline.left.is_zero()) {
             return Poll::Ready(Err(CallError::DeadlineExceeded));
         }
-        self.link.poll_call(&mut self.key, target, self.deadline, waker, encode)
+        let started = self.link.poll_call(&mut self.key, target, self.deadline, waker, encode);
+        started.map_ok(|is_awaited| self.is_awaited = is_awaited)
     }
 
     pub(crate) fn reply(&mut self) -> impl Future<Output = Result<Received, CallError>> + Send + '_ {
         poll_fn(|cx| {
+            if std::mem::take(&mut self.is_awaited) {
+                return Poll::Pending;
+            }
             let received = self.link.poll_reply(&mut self.key, cx.waker());
             received.map_ok(|(Reply { body, attached }, codec)| {
                 let claims =

@@ -196,6 +196,7 @@ impl Session {
 
     // ---- calls of ours ----
 
+    /// Starts a call. Gives whether the waker will be woken by its reply.
     pub(crate) fn poll_call(
         &self,
         key: &mut Option<usize>,
@@ -203,11 +204,12 @@ impl Session {
         deadline: Option<Deadline>,
         waker: &Waker,
         encode: &mut Encode<'_>,
-    ) -> Poll<Result<(), CallError>> {
+    ) -> Poll<Result<bool, CallError>> {
         let (polled, behind) = self.with(|state| {
             let before = state.core.outbox().pending_len();
             let polled = state.core.poll_call(key, target, deadline, waker, encode);
-            let behind = if state.is_crowded() {
+            let is_crowded = state.is_crowded();
+            let behind = if is_crowded {
                 state.send_behind()
             } else {
                 let inline = state.core.write_inline(before);
@@ -217,9 +219,13 @@ impl Session {
             if deadline.is_some() {
                 state.core.check_timer();
             }
-            (polled, behind)
+            let awaits = !self.lends || is_crowded;
+            (polled.map_ok(|()| awaits && state.core.await_reply(*key, waker)), behind)
         });
         behind.iter().for_each(wake_behind);
+        if matches!(polled, Poll::Ready(Ok(true))) {
+            self.executor.awaits();
+        }
         polled
     }
 

@@ -87,6 +87,18 @@ impl Core {
         }
     }
 
+    /// Has `waker` be woken by the reply to a call that was started. Whether it will be.
+    #[inline]
+    pub(crate) fn await_reply(&mut self, key: Option<usize>, waker: &Waker) -> bool {
+        let Some(key) = key else { return false };
+        let call = self.calls.get_mut(key);
+        let is_sent = matches!(call.state, CallState::Sent { .. });
+        if is_sent {
+            remember(&mut call.waker, waker);
+        }
+        is_sent
+    }
+
     /// Waits for the reply to a call that was started.
     pub(crate) fn poll_reply(
         &mut self,
