@@ -61,13 +61,12 @@ pub const SPIN_CROWD: u32 = 8;
 /// For how long nobody begins to wait so after there were more.
 pub const SPIN_CROWDED: Duration = Duration::from_millis(1);
 /// In a runtime of many threads: how long a caller looks for its reply, and the driver for
-/// the rest of a message.
-pub const LOOK_FOR_REPLY: Duration = Duration::from_micros(100);
+/// the rest of a message, or for the next calls of who has just been answered. Many callers
+/// take longer to make their next calls than one.
+pub const LOOK: Duration = Duration::from_micros(100);
 /// How often a caller finds something else meanwhile.
 pub const LOOKS_FOR_REPLY: u32 = 32;
-/// How long the driver looks for the next call of who has just been answered.
-pub const LOOK_FOR_CALL: Duration = Duration::from_micros(30);
-/// How often in a row, before others of the runtime's have their turn.
+/// How often in a row the driver looks, before others of the runtime's have their turn.
 pub const LOOKS_FOR_CALLS: u32 = 32;
 /// After so many calls that were made alone no others are expected beside the next.
 pub const CROWD: u32 = 64;

@@ -4,12 +4,11 @@ use std::hint;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::latency::Latency;
-use crate::limits::SPIN_LOOKS;
+use crate::limits::{LOOK, SPIN_LOOKS};
 use crate::peer::Peer;
 use crate::spin::Spin;
 use crate::sys;
@@ -153,7 +152,7 @@ impl PipeReader {
         self.spin.is_staying()
     }
 
-    /// Reads what comes within a moment, `most` at most, and keeps the thread meanwhile; in
+    /// Reads what comes within a moment, 100 µs at most, and keeps the thread meanwhile; in
     /// a runtime of one thread what comes as soon as the other side, which shares the
     /// processor, has been let run.
     /// `None` when nothing has come, or when it does not pay to look: the reader has
@@ -162,11 +161,11 @@ impl PipeReader {
     /// # Errors
     ///
     /// As [`try_read`](Self::try_read), but for `WouldBlock`.
-    pub fn look(&mut self, bytes: &mut [u8], most: Duration) -> Option<io::Result<usize>> {
+    pub fn look(&mut self, bytes: &mut [u8]) -> Option<io::Result<usize>> {
         if !self.spin.is_staying() {
             return self.look_beside_others(bytes);
         }
-        if !self.spin.stays(most) {
+        if !self.spin.stays(LOOK) {
             return None;
         }
         // Who waits for events is not to be woken as well.
@@ -182,7 +181,7 @@ impl PipeReader {
                     }
                 }
             }
-            if !self.spin.stays(most) {
+            if !self.spin.stays(LOOK) {
                 return None;
             }
         }

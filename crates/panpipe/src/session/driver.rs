@@ -2,10 +2,11 @@
 //! their handlers, writes what is queued, keeps the one timer.
 
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::admitted::{Parked, Waiting};
 use super::close::CloseReason;
@@ -29,16 +30,6 @@ enum Next {
     Call,
     /// The replies to calls that have just gone out.
     Reply,
-}
-
-impl Next {
-    /// For how long it is looked for.
-    fn time(self) -> Duration {
-        match self {
-            Next::Call => limits::LOOK_FOR_CALL,
-            Next::Reply => limits::LOOK_FOR_REPLY,
-        }
-    }
 }
 
 /// A timer that will fire.
@@ -145,6 +136,7 @@ impl Driver {
                 return Poll::Pending;
             }
             // What the batch has answered goes out before the next one.
+            self.write_beside(cx);
             self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
         }
     }
@@ -161,12 +153,15 @@ impl Driver {
             let answered = matches!(self.next.take(), Some(Next::Call));
             let asks = answered && has_turn && intake.is_awake();
             let looks = asks && self.session.with(|state| state.core.is_to_come(true));
-            return if looks && intake.look(Duration::ZERO) { Poll::Ready(()) } else { Poll::Pending };
+            return if looks && intake.look() { Poll::Ready(()) } else { Poll::Pending };
         }
         let is_expected = self.next.is_some() || intake.has_begun();
         let pays = self.session.with(|state| state.core.is_to_come(is_expected));
-        if pays && has_turn && intake.look(self.next.take().map_or(limits::LOOK_FOR_REPLY, Next::time)) {
-            return Poll::Ready(());
+        if pays && has_turn {
+            self.next = None;
+            if intake.look() {
+                return Poll::Ready(());
+            }
         }
         let has_read = intake.listens();
         if has_read && has_turn {
@@ -241,6 +236,33 @@ impl Driver {
         }
     }
 
+    /// Where callers are on other threads: writes what they have queued, and holds none of
+    /// them up meanwhile.
+    fn write_beside(&mut self, cx: &mut Context<'_>) {
+        if !self.session.lends || self.write_end.is_some() {
+            return;
+        }
+        let taken = self.session.with(|state| {
+            let State { core, outlet, .. } = state;
+            core.feed();
+            outlet.hold(core.hold());
+            let taken = core.outbox().take_out()?;
+            Some((taken, std::mem::replace(outlet, Outlet::Away)))
+        });
+        let Some((taken, mut outlet)) = taken else { return };
+        let written = outlet.poll_write_out(cx, &taken);
+        let Driver { session, write_end, unflushed, .. } = self;
+        session.with(|state| {
+            state.outlet = outlet;
+            let gone = went(written, write_end);
+            state.core.outbox().put_back(taken, gone.unwrap_or(0));
+            if gone.is_some() {
+                *unflushed = true;
+                state.core.after_write();
+            }
+        });
+    }
+
     /// Writes what is queued, as far as it goes.
     fn write(
         state: &mut State,
@@ -263,19 +285,11 @@ impl Driver {
                 break;
             }
             let outbox = core.outbox();
-            match outlet.poll_write(cx, outbox) {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    outbox.advance(n);
-                    turn += n;
-                    *unflushed = true;
-                    core.after_write();
-                }
-                Poll::Ready(Ok(_)) => {
-                    *end = Some(Box::new(CloseReason::Io("the stream takes no more bytes".to_owned())))
-                }
-                Poll::Ready(Err(error)) => *end = Some(Box::new(CloseReason::lost(&error))),
-                Poll::Pending => break,
-            }
+            let Some(n) = went(outlet.poll_write(cx, outbox), end) else { break };
+            outbox.advance(n);
+            turn += n;
+            *unflushed = true;
+            core.after_write();
         }
         // Callers write for themselves, and do not flush.
         *unflushed |= end.is_none() && core.is_finished();
@@ -380,29 +394,46 @@ impl Driver {
     }
 }
 
+/// How much a write has written; nothing where it waits for room, or `end`s what is written.
+fn went(written: Poll<io::Result<usize>>, end: &mut Option<Box<CloseReason>>) -> Option<usize> {
+    let why = match written {
+        Poll::Ready(Ok(n)) if n > 0 => return Some(n),
+        Poll::Ready(Ok(_)) => CloseReason::Io("the stream takes no more bytes".to_owned()),
+        Poll::Ready(Err(error)) => CloseReason::lost(&error),
+        Poll::Pending => return None,
+    };
+    *end = Some(Box::new(why));
+    None
+}
+
 impl Future for Driver {
     type Output = CloseReason;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let this = self.get_mut();
-        let Driver { session, intake, next, write_end, unflushed, .. } = this;
-        session.with(|state| {
+        let Driver { session, intake, .. } = this;
+        let calls_queued = session.with(|state| {
             state.core.driver_starts();
-            if let Some(lending) = &mut state.lending {
-                *intake = lending.take_back().or(intake.take());
-                if state.core.has_unsent() && state.core.is_open() {
-                    // Calls of many: they go out first, and then their replies come.
-                    Self::write(state, cx, write_end, unflushed);
-                    *next = state.core.awaits_replies().then_some(Next::Reply);
-                }
-            }
+            let Some(lending) = &mut state.lending else { return false };
+            *intake = lending.take_back().or(intake.take());
+            state.core.has_unsent() && state.core.is_open()
         });
+        if calls_queued {
+            // Calls of many: they go out first, and then their replies come.
+            this.write_beside(cx);
+            let Driver { session, next, write_end, unflushed, .. } = this;
+            session.with(|state| {
+                Self::write(state, cx, write_end, unflushed);
+                *next = state.core.awaits_replies().then_some(Next::Reply);
+            });
+        }
         if this.ended.is_some() {
             return this.poll_ended(cx);
         }
         this.poll_timer(cx);
         this.start_parked();
         let read = this.poll_read(cx);
+        this.write_beside(cx);
         let session = Arc::clone(&this.session);
         let is_exact = this.is_exact();
         let (finished, over, next, can_start) = session.with(|state| {

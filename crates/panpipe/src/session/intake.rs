@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use panpipe_transport::PipeReader;
 use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
@@ -97,8 +97,8 @@ impl Intake {
 
     /// Looks for bytes for a moment, and takes them into the inbox. Whether there were any.
     #[inline]
-    pub(super) fn look(&mut self, most: Duration) -> bool {
-        self.fill(|reader, bytes| reader.look(bytes, most))
+    pub(super) fn look(&mut self) -> bool {
+        self.fill(|reader, bytes| reader.look(bytes))
     }
 
     /// Deals with what a caller may: replies, and items of streams. The rest is held up.

@@ -22,6 +22,8 @@ use crate::limits;
 pub(super) struct Lending {
     place: Place,
     /// The thread that the driver is to be woken on, when it has run what is ready there.
+    /// Where callers are on several, whichever has run it first wakes it: the last one here
+    /// is not the only one.
     woken_by: Option<usize>,
     /// For how many more calls that are made alone it is still thought that others are
     /// made beside them.
@@ -150,7 +152,7 @@ impl Session {
 impl Loan<'_> {
     fn look(mut self, key: &mut Option<usize>, waker: &Waker) -> Poll<Result<(Reply, Codec), CallError>> {
         let (mut reads, mut is_wanted) = (0, false);
-        let mut has_read = self.intake.as_mut().is_some_and(|intake| intake.look(limits::LOOK_FOR_REPLY));
+        let mut has_read = self.intake.as_mut().is_some_and(|intake| intake.look());
         loop {
             reads += 1;
             let loan = &mut self.intake;
@@ -181,7 +183,7 @@ impl Loan<'_> {
             has_read = match (look, &mut self.intake) {
                 (Look::Over(polled), _) => return polled,
                 (Look::HasRead, _) => true,
-                (Look::GoesOn, Some(intake)) => intake.look(limits::LOOK_FOR_REPLY),
+                (Look::GoesOn, Some(intake)) => intake.look(),
                 // What the event loop has to say of it is to reach the driver again, which
                 // only a poll sees to that is pending.
                 (Look::IsWanted(driver), Some(intake)) => {
@@ -228,11 +230,7 @@ impl State {
         let here = this_thread();
         match lending.woken_by {
             Some(thread) if thread == here => None,
-            Some(_) => {
-                self.core.wake_driver();
-                None
-            }
-            None => {
+            _ => {
                 let driver = self.core.sleeping_driver()?;
                 lending.woken_by = Some(here);
                 Some(driver)

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use panpipe_transport::blocking::{BlockingReader, BlockingStream, BlockingWriter};
-use panpipe_transport::buffer::Outbox;
+use panpipe_transport::buffer::{Outbox, TakenOut};
 use panpipe_transport::{Hold, PipeReader, PipeStream, PipeWriter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 
@@ -31,6 +31,8 @@ pub(crate) enum Outlet {
     Blocking(BlockingWriter),
     /// Can only be written to by the driver: its waker is the only one.
     Stream(WriteHalf<Pin<Box<dyn Io>>>),
+    /// The driver has it, and writes.
+    Away,
     /// Nowhere any more.
     Closed,
 }
@@ -94,8 +96,20 @@ impl Outlet {
             Outlet::Pipe(writer) => writer.try_write(outbox.pending()),
             Outlet::Blocking(writer) if outbox.has_lent() => writer.try_write_vectored(&slices(outbox)),
             Outlet::Blocking(writer) => writer.try_write(outbox.pending()),
-            Outlet::Stream(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Outlet::Stream(_) | Outlet::Away => Err(io::ErrorKind::WouldBlock.into()),
             Outlet::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Writes what was taken out. Only to a pipe.
+    pub(crate) fn poll_write_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        taken: &TakenOut,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Outlet::Pipe(writer) => Pin::new(writer).poll_write(cx, taken.pending()),
+            _ => Poll::Pending,
         }
     }
 
@@ -108,6 +122,7 @@ impl Outlet {
                 written => Poll::Ready(written),
             },
             Outlet::Stream(writer) => write(Pin::new(writer), cx, outbox),
+            Outlet::Away => Poll::Pending,
             Outlet::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
@@ -118,7 +133,7 @@ impl Outlet {
         match self {
             Outlet::Pipe(writer) => writer.hold(hold),
             Outlet::Blocking(writer) => writer.hold(hold),
-            Outlet::Stream(_) | Outlet::Closed => {}
+            Outlet::Stream(_) | Outlet::Away | Outlet::Closed => {}
         }
     }
 
@@ -128,7 +143,7 @@ impl Outlet {
         match self {
             Outlet::Pipe(writer) => Pin::new(writer).poll_flush(cx),
             Outlet::Stream(writer) => Pin::new(writer).poll_flush(cx),
-            Outlet::Blocking(_) | Outlet::Closed => Poll::Ready(Ok(())),
+            Outlet::Blocking(_) | Outlet::Away | Outlet::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -147,7 +162,7 @@ impl Outlet {
             Outlet::Stream(writer) => {
                 let _ = Pin::new(writer).poll_shutdown(cx);
             }
-            Outlet::Closed => {}
+            Outlet::Away | Outlet::Closed => {}
         }
     }
 }

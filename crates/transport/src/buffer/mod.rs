@@ -10,7 +10,7 @@ mod pool;
 pub use assembly::Assembly;
 pub use inbox::{FrameBuf, Inbox, Prefix};
 pub use large::Large;
-pub use outbox::Outbox;
+pub use outbox::{Outbox, TakenOut};
 
 /// Keeps a buffer that is done with for the outboxes of this thread, where it is
 /// of a sensible size: one [taken from](Outbox::take_from) or

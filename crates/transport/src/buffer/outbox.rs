@@ -20,9 +20,27 @@ pub struct Outbox {
     gone: usize,
     /// How much had gone out before `buffer`, and of what was lent.
     before: u64,
+    /// How much has been [taken out](Self::take_out), to go before `buffer`.
+    out: usize,
     /// A range that is not yet wholly out, or has not been taken back. Boxed, since few have
     /// one.
     lent: Option<Box<Lent>>,
+}
+
+/// What has been taken out of an [`Outbox`], to be written without it.
+#[derive(Debug)]
+pub struct TakenOut {
+    buffer: Vec<u8>,
+    gone: usize,
+}
+
+impl TakenOut {
+    /// What is to be written.
+    #[inline]
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        &self.buffer[self.gone..]
+    }
 }
 
 #[derive(Debug)]
@@ -63,6 +81,39 @@ impl Outbox {
         self.buffer.truncate(start);
         self.settle();
         taken
+    }
+
+    /// Takes out all that was appended, for it to be written while others append more.
+    /// It still counts as what is to go out, and nothing else is to be written before
+    /// it has been [put back](Self::put_back). `None` when there is nothing, or a range is
+    /// lent.
+    pub fn take_out(&mut self) -> Option<TakenOut> {
+        if self.lent.is_some() || self.out > 0 || self.appended_len() == 0 {
+            return None;
+        }
+        self.out = self.appended_len();
+        self.before += self.gone as u64;
+        Some(TakenOut { buffer: std::mem::take(&mut self.buffer), gone: std::mem::take(&mut self.gone) })
+    }
+
+    /// Puts back what was taken out, of which the first `n` bytes have gone.
+    ///
+    /// # Panics
+    ///
+    /// When there were fewer.
+    pub fn put_back(&mut self, taken: TakenOut, n: usize) {
+        let TakenOut { mut buffer, gone } = taken;
+        let left = std::mem::take(&mut self.out) - n;
+        self.before += n as u64;
+        if left == 0 {
+            return pool::give_back_written(buffer);
+        }
+        buffer.drain(..gone + n);
+        buffer.append(&mut self.buffer);
+        pool::give_back_written(std::mem::replace(&mut self.buffer, buffer));
+        if let Some(lent) = self.lent.as_deref_mut().filter(|lent| !lent.range.is_empty()) {
+            lent.at += left;
+        }
     }
 
     /// Lends it a range of `large`, which goes out after all that has been
@@ -121,7 +172,7 @@ impl Outbox {
     #[inline]
     #[must_use]
     pub fn appended_len(&self) -> usize {
-        self.buffer.len() - self.gone
+        self.out + self.buffer.len() - self.gone
     }
 
     /// All that is to go out, in order, for a vectored write. Any of them may be
@@ -190,7 +241,7 @@ impl Outbox {
     #[inline]
     #[must_use]
     pub fn queued_total(&self) -> u64 {
-        self.before + (self.buffer.len() + self.lent_len()) as u64
+        self.before + (self.out + self.buffer.len() + self.lent_len()) as u64
     }
 
     /// How many bytes have ever gone out.
@@ -324,6 +375,43 @@ mod tests {
                 assert_eq!(outbox.take_back().is_some(), two >= 10);
             }
         }
+    }
+
+    #[test]
+    fn what_was_taken_out_goes_first_however_much_of_it_has_gone() {
+        for lends in [false, true] {
+            for n in 0..=3 {
+                let mut outbox = Outbox::default();
+                outbox.append().extend_from_slice(b"-out");
+                outbox.advance(1);
+                let taken = outbox.take_out().unwrap();
+                assert_eq!(taken.pending(), b"out");
+                outbox.append().extend_from_slice(b"more");
+                if lends {
+                    outbox.lend(b"lent".to_vec(), 0..4);
+                    outbox.append().extend_from_slice(b"last");
+                }
+                let all: &[u8] = if lends { b"outmorelentlast" } else { b"outmore" };
+                // Meanwhile it counts, and no more is taken out that would go before it.
+                assert_eq!((outbox.pending_len(), outbox.queued_total()), (all.len(), 1 + all.len() as u64));
+                assert_eq!(outbox.written_total(), 1);
+                assert!(outbox.take_out().is_none());
+                outbox.put_back(taken, n);
+                check(&outbox, &all[n..], 1 + n as u64);
+                assert_eq!(outbox.take_out().is_none(), lends);
+            }
+        }
+    }
+
+    #[test]
+    fn all_that_was_taken_out_has_gone_and_nothing_is_held() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.take_out().is_none());
+        outbox.append().extend_from_slice(b"out");
+        let taken = outbox.take_out().unwrap();
+        outbox.put_back(taken, 3);
+        check(&outbox, b"", 3);
+        assert_eq!(outbox.buffer.capacity(), 0);
     }
 
     #[test]
