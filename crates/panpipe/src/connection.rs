@@ -88,7 +88,7 @@ impl Connection {
         is_offered.then(|| C::from_inner(Client::of_link(Arc::clone(&self.link))))
     }
 
-    pub(crate) fn link(&self) -> &Link {
+    pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 

@@ -93,12 +93,13 @@ where
 }
 
 fn prepare(config: Config, peer: Peer, halves: (Inlet, Outlet), executor: Executor) -> Prepared {
-    let (session, driver) = Session::new(config, peer, halves, executor);
+    let mut driver = None;
     let connection = Arc::new_cyclic(|link| {
-        session.set_link(link.clone());
+        let (session, its_driver) = Session::new(config, peer, halves, executor, link.clone());
+        driver = Some(its_driver);
         Link { session }
     });
-    Prepared { connection, driver }
+    Prepared { connection, driver: driver.expect("it was made with the session") }
 }
 
 impl Prepared {

@@ -103,6 +103,16 @@ fn way() -> Option<Way> {
     })
 }
 
+/// How far a connection has come with its spinning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spinning {
+    Not,
+    /// It spins, and gives up then.
+    Until(Instant),
+    /// It gave up then, and nothing has come since.
+    GaveUp(Instant),
+}
+
 /// The spinning of one connection.
 #[derive(Debug)]
 pub(crate) struct Spin {
@@ -111,16 +121,13 @@ pub(crate) struct Spin {
     way: Way,
     /// When it last had itself polled again.
     asked: Option<Instant>,
-    /// While it spins: when it gives up.
-    until: Option<Instant>,
+    spinning: Spinning,
     /// How often in a row nothing came in time.
     misses: u32,
     /// How many more times bytes have to come before it spins again.
     skip: u32,
     /// Whether bytes have come since it last spun: only then may more be near.
     fresh: bool,
-    /// When it last gave up, until bytes come.
-    gave_up: Option<Instant>,
     /// Whether bytes have come here twice in a row, and on no other connection between.
     in_a_row: bool,
 }
@@ -143,20 +150,20 @@ impl Spin {
     fn with_time(time: Duration, way: Way) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (until, gave_up, asked) = (None, None, None);
-        let in_a_row = false;
-        Spin { id, time, way, asked, until, misses: 0, skip: 0, fresh: true, gave_up, in_a_row }
+        let (asked, spinning, in_a_row) = (None, Spinning::Not, false);
+        Spin { id, time, way, asked, spinning, misses: 0, skip: 0, fresh: true, in_a_row }
     }
 
     /// Bytes have come.
     #[inline]
     pub(crate) fn arrived(&mut self) {
-        if let Some(gave_up) = self.gave_up.take() {
-            self.came_after(gave_up.elapsed());
+        let spinning = std::mem::replace(&mut self.spinning, Spinning::Not);
+        if let Spinning::GaveUp(then) = spinning {
+            self.came_after(then.elapsed());
         }
         self.fresh = self.skip == 0;
         self.skip = self.skip.saturating_sub(1);
-        if self.until.take().is_some() {
+        if let Spinning::Until(_) = spinning {
             self.misses = 0;
             if !self.is_staying() {
                 HERE.set(Here { spinner: None, others: 0, ..HERE.get() });
@@ -181,7 +188,9 @@ impl Spin {
         // Where bytes come on other connections too, those are not to wait.
         let is_last = self.in_a_row && LAST.load(Ordering::Relaxed) == self.id;
         if self.way != (Way::Staying { looks: true }) || !is_last {
-            self.until = None;
+            if let Spinning::Until(_) = self.spinning {
+                self.spinning = Spinning::Not;
+            }
             return false;
         }
         self.goes_on(Instant::now(), most)
@@ -244,7 +253,9 @@ impl Spin {
     fn others_ran(&mut self, time: Duration) {
         if time > SPIN_OVERRUN {
             self.skip = SPIN_SKIPS;
-            self.until = self.until.and_then(|until| until.checked_sub(self.time));
+            if let Spinning::Until(until) = self.spinning {
+                self.spinning = until.checked_sub(self.time).map_or(Spinning::Not, Spinning::Until);
+            }
         }
     }
 
@@ -257,15 +268,17 @@ impl Spin {
     }
 
     fn goes_on(&mut self, now: Instant, most: Duration) -> bool {
-        match self.until {
-            Some(until) if now < until && (self.is_staying() || !HERE.get().is_crowded(now)) => true,
-            Some(until) => {
-                self.until = None;
+        match self.spinning {
+            Spinning::Until(until) if now < until && (self.is_staying() || !HERE.get().is_crowded(now)) => {
+                true
+            }
+            Spinning::Until(until) => {
                 if now < until {
+                    self.spinning = Spinning::Not;
                     return false;
                 }
                 self.misses += 1;
-                self.gave_up = Some(now);
+                self.spinning = Spinning::GaveUp(now);
                 let patience_over = self.misses.saturating_sub(SPIN_MISSES);
                 if patience_over > 0 {
                     self.skip =
@@ -273,18 +286,19 @@ impl Spin {
                 }
                 false
             }
-            None if !self.fresh => false,
-            None if self.is_staying() => {
+            _ if !self.fresh => false,
+            _ if self.is_staying() => {
                 self.fresh = false;
-                self.until = now.checked_add(most.min(self.time));
+                // A time past the end of the clock never comes to its end.
+                self.spinning = now.checked_add(most.min(self.time)).map_or(Spinning::Not, Spinning::Until);
                 true
             }
-            None => {
+            _ => {
                 let mut here = HERE.get();
                 let begins = here.has_room(self.id, now);
                 // A time past the end of the clock never comes to its end.
-                self.until = now.checked_add(self.time).filter(|_| begins);
-                if let Some(until) = self.until {
+                if let Some(until) = now.checked_add(self.time).filter(|_| begins) {
+                    self.spinning = Spinning::Until(until);
                     self.fresh = false;
                     (here.spinner, here.others) = (Some((self.id, until)), 0);
                 }
@@ -312,7 +326,7 @@ mod tests {
     fn comes_until_it_spins(spin: &mut Spin, now: Instant) -> u32 {
         let mut times = 0;
         while !spin.goes_on(now, TIME) {
-            spin.gave_up = None;
+            spin.spinning = Spinning::Not;
             spin.arrived();
             times += 1;
         }
@@ -393,7 +407,7 @@ mod tests {
         }
         let mut asleep = Spin::new(Latency::Asleep);
         asleep.wait(&mut cx);
-        assert_eq!((asleep.looks(), asleep.until), (0, None));
+        assert_eq!((asleep.looks(), asleep.spinning), (0, Spinning::Not));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use panpipe_transport::Peer;
@@ -10,6 +10,7 @@ use panpipe_transport::Peer;
 use crate::client::ServiceClient;
 use crate::connection::Connection;
 use crate::error::CallError;
+use crate::link::Link;
 
 /// Names a client, and no other that this process ever has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,8 +29,8 @@ pub struct ConnectedClient {
 }
 
 struct Inner {
-    id: ClientId,
-    since: SystemTime,
+    /// When it said hello; before that it is known to nobody.
+    since: OnceLock<SystemTime>,
     connection: Connection,
     /// The clients of what it offers that have been asked for.
     stubs: Mutex<Stubs>,
@@ -41,23 +42,33 @@ type Stubs = Option<Box<Vec<Box<dyn Any + Send>>>>;
 impl fmt::Debug for ConnectedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectedClient")
-            .field("id", &self.inner.id)
+            .field("id", &self.id())
             .field("peer", &self.peer())
-            .field("since", &self.inner.since)
+            .field("since", &self.since())
             .finish()
     }
 }
 
 impl ConnectedClient {
-    pub(super) fn new(id: u64, connection: Connection) -> Self {
-        let inner = Inner { id: ClientId(id), since: SystemTime::now(), connection, stubs: Mutex::default() };
-        ConnectedClient { inner: Arc::new(inner) }
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        let (since, stubs) = (OnceLock::new(), Mutex::default());
+        ConnectedClient { inner: Arc::new(Inner { since, connection: Connection::new(link), stubs }) }
+    }
+
+    /// It has said hello.
+    pub(super) fn has_come(&self) {
+        let _ = self.inner.since.set(SystemTime::now());
+    }
+
+    /// Whether it has.
+    pub(super) fn is_known(&self) -> bool {
+        self.inner.since.get().is_some()
     }
 
     /// What names it.
     #[must_use]
     pub fn id(&self) -> ClientId {
-        self.inner.id
+        ClientId(self.inner.connection.link().id())
     }
 
     /// Its process, as far as the system tells.
@@ -69,7 +80,7 @@ impl ConnectedClient {
     /// When it said hello.
     #[must_use]
     pub fn since(&self) -> SystemTime {
-        self.inner.since
+        *self.inner.since.get().expect("nobody is given a client that has not said hello")
     }
 
     /// The connection, by which the client's own services are called.

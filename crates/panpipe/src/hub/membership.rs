@@ -1,11 +1,8 @@
 //! A connection's time among the clients of a hub.
 
-use std::sync::{Arc, OnceLock, Weak};
-
-use panpipe_transport::Peer;
+use std::sync::Arc;
 
 use super::{ConnectedClient, Hub};
-use crate::connection::Connection;
 use crate::error::{Refusal, RefusalReason};
 use crate::guarded::guarded;
 use crate::link::Link;
@@ -14,41 +11,50 @@ use crate::session::CloseReason;
 type Connected = dyn Fn(&ConnectedClient) + Send + Sync;
 type Disconnected = dyn Fn(&ConnectedClient, &CloseReason) + Send + Sync;
 
-/// What a server's user wants to be told.
-#[derive(Clone, Default)]
-pub(crate) struct Callbacks {
-    pub(crate) connected: Option<Arc<Connected>>,
-    pub(crate) disconnected: Option<Arc<Disconnected>>,
+/// Where a server's clients come in and leave, and who wants to be told.
+#[derive(Default)]
+pub(crate) struct Reception {
+    pub(crate) hub: Hub,
+    pub(crate) on_connect: Option<Box<Connected>>,
+    pub(crate) on_disconnect: Option<Box<Disconnected>>,
 }
 
 /// Sees to it that who has entered the hub leaves it, however the connection ends.
 pub(crate) struct Membership {
-    entrance: Arc<Entrance>,
+    reception: Arc<Reception>,
+    client: ConnectedClient,
     /// Nothing where it was cut off in the middle: that is by this side.
     reason: Option<Box<CloseReason>>,
 }
 
-struct Entrance {
-    hub: Hub,
-    callbacks: Arc<Callbacks>,
-    link: Weak<Link>,
-    entered: OnceLock<ConnectedClient>,
-}
-
 impl Membership {
-    pub(crate) fn new(hub: Hub, callbacks: Arc<Callbacks>, link: &Arc<Link>) -> Self {
-        let entrance = Entrance { hub, callbacks, link: Arc::downgrade(link), entered: OnceLock::new() };
-        Membership { entrance: Arc::new(entrance), reason: None }
+    /// That of a client who has been let in, and has still to say hello.
+    pub(crate) fn new(reception: &Arc<Reception>, link: &Arc<Link>) -> Self {
+        let client = ConnectedClient::new(Arc::clone(link));
+        Membership { reception: Arc::clone(reception), client, reason: None }
     }
 
     /// What has to be called when the client has said hello.
     pub(crate) fn entrance(&self) -> impl FnOnce() + Send + 'static {
-        let entrance = Arc::clone(&self.entrance);
-        move || entrance.enter()
+        let (reception, client) = (Arc::clone(&self.reception), self.client.clone());
+        move || {
+            client.has_come();
+            reception.hub.enter(client.clone());
+            if let Some(hook) = &reception.on_connect {
+                guarded("on_connect", || hook(&client));
+            }
+        }
     }
 
-    /// The connection has ended: says so to the log, and to who wants to know.
-    pub(crate) fn end(mut self, peer: &Peer, reason: CloseReason) {
+    /// The client's connection.
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        self.client.connection().link()
+    }
+
+    /// The connection has ended: says so to the log and, as soon as this is dropped, to who
+    /// wants to know.
+    pub(crate) fn end(&mut self, reason: CloseReason) {
+        let peer = self.client.peer();
         match &reason {
             CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
             | CloseReason::Closed
@@ -60,25 +66,15 @@ impl Membership {
     }
 }
 
-impl Entrance {
-    fn enter(&self) {
-        let Some(link) = self.link.upgrade() else { return };
-        let client = ConnectedClient::new(link.id(), Connection::new(link));
-        self.hub.enter(client.clone());
-        let client = self.entered.get_or_init(|| client);
-        if let Some(hook) = &self.callbacks.connected {
-            guarded("on_connect", || hook(client));
-        }
-    }
-}
-
 impl Drop for Membership {
     fn drop(&mut self) {
-        let Entrance { hub, callbacks, entered, .. } = &*self.entrance;
-        let Some(client) = entered.get() else { return };
-        hub.leave(client.id());
-        if let Some(hook) = &callbacks.disconnected {
-            let reason = self.reason.as_deref().unwrap_or(&CloseReason::Local);
+        let Membership { reception, client, reason } = self;
+        if !client.is_known() {
+            return;
+        }
+        reception.hub.leave(client.id());
+        if let Some(hook) = &reception.on_disconnect {
+            let reason = reason.as_deref().unwrap_or(&CloseReason::Local);
             guarded("on_disconnect", || hook(client, reason));
         }
     }

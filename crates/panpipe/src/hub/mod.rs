@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::broadcast::{Delivery, Slow};
 pub use self::client::{ClientId, ConnectedClient};
-pub(crate) use self::membership::{Callbacks, Membership};
+pub(crate) use self::membership::{Membership, Reception};
 
 /// The clients that are connected to a server, as of now.
 ///

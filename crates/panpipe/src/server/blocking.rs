@@ -103,15 +103,9 @@ impl Server {
         let listener = BlockingListener::bind_for(name.clone(), self.access.clone())?;
         let io = |source| BindError::Io { path: name.to_string(), source };
         let bell = Bell::new().map_err(io)?;
+        let hub = self.reception.hub.clone();
         let shared = Arc::new(Shared {
-            setup: ClientSetup::new(
-                self.access,
-                self.offers,
-                self.limits,
-                self.latency,
-                self.hub.clone(),
-                self.callbacks,
-            ),
+            setup: ClientSetup::new(self.access, self.offers, self.limits, self.latency, self.reception),
             bell,
             is_stopping: AtomicBool::new(false),
             refusals: AtomicUsize::new(0),
@@ -122,7 +116,7 @@ impl Server {
         let accept = Accept { shared: Arc::clone(&shared), listener, grace: self.grace, until: self.until };
         let thread = start("panpipe accept", move || accept.run()).map_err(io)?;
         sys::ready();
-        Ok((RunningBlockingServer { name, hub: self.hub, shared, thread }, done))
+        Ok((RunningBlockingServer { name, hub, shared, thread }, done))
     }
 }
 
@@ -276,7 +270,7 @@ impl Client {
             tracing::warn!(%peer, "a client is refused: {refusal}");
             return say_no(stream, refusal);
         }
-        let (prepared, membership) = setup.admit(over_blocking(stream, setup.config()));
+        let (prepared, mut membership) = setup.admit(over_blocking(stream, setup.config()));
         let connection = prepared.start_blocking();
         let is_late = {
             let mut clients = self.shared.clients();
@@ -287,7 +281,7 @@ impl Client {
             connection.drain();
         }
         let reason = connection.run();
-        membership.end(&peer, reason);
+        membership.end(reason);
     }
 }
 

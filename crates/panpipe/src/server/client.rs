@@ -9,7 +9,7 @@ use panpipe_transport::PipeStream;
 
 use super::accept::say_no;
 use super::admission;
-use super::draining::{Draining, ToBeTold};
+use super::draining::Draining;
 use super::setup::ClientSetup;
 use crate::hub::Membership;
 use crate::link::over_pipe;
@@ -35,8 +35,8 @@ impl ClientSetup {
             return None;
         }
         let (prepared, membership) = self.admit(over_pipe(stream, self.config()));
-        let (link, driver) = prepared.into_parts();
-        Some(Served { driver, to_be_told: draining.add(&link), membership: Some(membership) })
+        draining.add(membership.link());
+        Some(Served { driver: prepared.into_parts().1, membership })
     }
 }
 
@@ -68,18 +68,14 @@ impl Future for Client {
 /// A client that has been let in.
 struct Served {
     driver: Driver,
-    to_be_told: ToBeTold,
-    /// None once it has ended.
-    membership: Option<Membership>,
+    membership: Membership,
 }
 
 impl Served {
     #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let reason = ready!(Pin::new(&mut self.driver).poll(cx));
-        if let Some(membership) = self.membership.take() {
-            membership.end(&self.to_be_told.link.peer(), reason);
-        }
+        self.membership.end(reason);
         Poll::Ready(())
     }
 }

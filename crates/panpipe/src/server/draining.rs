@@ -1,6 +1,5 @@
 //! The connections that have to be told when their server ends.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::link::Link;
@@ -14,7 +13,8 @@ pub(super) struct Draining {
 #[derive(Debug, Default)]
 struct State {
     has_begun: bool,
-    links: HashMap<u64, Weak<Link>>,
+    /// Some of which have ended: they are forgotten when there is no room for another.
+    links: Vec<Weak<Link>>,
 }
 
 impl Draining {
@@ -24,36 +24,42 @@ impl Draining {
     }
 
     /// Has a connection be told; at once, if the server ends already.
-    pub(super) fn add(self: Arc<Self>, link: &Arc<Link>) -> ToBeTold {
+    pub(super) fn add(&self, link: &Arc<Link>) {
         let mut state = self.lock();
-        state.links.insert(link.id(), Arc::downgrade(link));
+        if state.links.len() == state.links.capacity() {
+            state.links.retain(|link| link.strong_count() > 0);
+        }
+        state.links.push(Arc::downgrade(link));
         let has_begun = state.has_begun;
         drop(state);
         if has_begun {
             link.drain();
         }
-        ToBeTold { link: Arc::clone(link), draining: self }
     }
 
     /// The server ends.
     pub(super) fn begin(&self) {
         let mut state = self.lock();
         state.has_begun = true;
-        let links: Vec<_> = state.links.values().filter_map(Weak::upgrade).collect();
+        let links: Vec<_> = state.links.iter().filter_map(Weak::upgrade).collect();
         drop(state);
         links.iter().for_each(|link| link.drain());
     }
 }
 
-/// A connection's place among those that have to be told.
-pub(super) struct ToBeTold {
-    /// Kept for as long as the client is there.
-    pub(super) link: Arc<Link>,
-    draining: Arc<Draining>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::over_stream;
+    use crate::session::Config;
 
-impl Drop for ToBeTold {
-    fn drop(&mut self) {
-        self.draining.lock().links.remove(&self.link.id());
+    #[tokio::test]
+    async fn connections_that_have_ended_take_no_room() {
+        let draining = Draining::default();
+        for _ in 0..1000 {
+            let (side, _other) = tokio::io::duplex(64);
+            draining.add(&over_stream(side, Config::acceptor()).start());
+        }
+        assert!(draining.lock().links.capacity() < 16);
     }
 }

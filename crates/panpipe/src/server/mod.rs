@@ -28,7 +28,7 @@ use self::setup::ClientSetup;
 use crate::call_info::CallInfo;
 use crate::connection::Connection;
 
-use crate::hub::{Callbacks, ConnectedClient, Hub};
+use crate::hub::{ConnectedClient, Hub, Reception};
 use crate::layer::CallLayer;
 use crate::limits::{self, Limits};
 use crate::link::over_stream;
@@ -121,8 +121,7 @@ pub struct Server {
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
     access: Access,
-    hub: Hub,
-    callbacks: Callbacks,
+    reception: Reception,
 }
 
 impl std::fmt::Debug for Server {
@@ -146,8 +145,7 @@ impl Server {
             grace: limits::DRAIN,
             until: Box::pin(std::future::pending()),
             access: Access::default(),
-            hub: Hub::new(),
-            callbacks: Callbacks::default(),
+            reception: Reception::default(),
         }
     }
 
@@ -292,14 +290,14 @@ impl Server {
     /// Keeps the view of who is connected in `hub`, which services may hold too: to
     /// call their clients, or to send one away.
     pub fn hub(mut self, hub: &Hub) -> Self {
-        self.hub = hub.clone();
+        self.reception.hub = hub.clone();
         self
     }
 
     /// Calls `hook` when a client has said hello and is let in, before any call of
     /// its runs. The hook must not block.
     pub fn on_connect(mut self, hook: impl Fn(&ConnectedClient) + Send + Sync + 'static) -> Self {
-        self.callbacks.connected = Some(Arc::new(hook));
+        self.reception.on_connect = Some(Box::new(hook));
         self
     }
 
@@ -309,7 +307,7 @@ impl Server {
         mut self,
         hook: impl Fn(&ConnectedClient, &CloseReason) + Send + Sync + 'static,
     ) -> Self {
-        self.callbacks.disconnected = Some(Arc::new(hook));
+        self.reception.on_disconnect = Some(Box::new(hook));
         self
     }
 
@@ -362,7 +360,7 @@ impl Server {
         }
         let listener = Listener::bind_for(name.clone(), self.access.clone())?;
         let (stop, stopping) = watch::channel(false);
-        let hub = self.hub.clone();
+        let hub = self.reception.hub.clone();
         let accept = Accept {
             listener,
             setup: Arc::new(ClientSetup::new(
@@ -370,8 +368,7 @@ impl Server {
                 self.offers,
                 self.limits,
                 self.latency,
-                self.hub,
-                self.callbacks,
+                self.reception,
             )),
             grace: self.grace,
             stopping,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use panpipe_transport::{Access, Latency};
 
-use crate::hub::{Callbacks, Hub, Membership};
+use crate::hub::{Membership, Reception};
 use crate::limits::Limits;
-use crate::link::{Link, Prepared};
+use crate::link::Prepared;
 use crate::offers::Offers;
 use crate::session::{Config, Load};
 
@@ -17,8 +17,7 @@ pub(super) struct ClientSetup {
     offers: Offers,
     load: Arc<Load>,
     latency: Latency,
-    hub: Hub,
-    callbacks: Arc<Callbacks>,
+    reception: Arc<Reception>,
 }
 
 impl ClientSetup {
@@ -27,8 +26,7 @@ impl ClientSetup {
         offers: Offers,
         limits: Limits,
         latency: Latency,
-        hub: Hub,
-        callbacks: Callbacks,
+        reception: Reception,
     ) -> Self {
         let load = Arc::new(Load::new(limits.max_calls_in_all));
         ClientSetup {
@@ -37,8 +35,7 @@ impl ClientSetup {
             offers,
             load,
             latency,
-            hub,
-            callbacks: Arc::new(callbacks),
+            reception: Arc::new(reception),
         }
     }
 
@@ -55,8 +52,7 @@ impl ClientSetup {
 
     /// Has a client who has been let in call what is offered, and be known to the hub.
     pub(super) fn admit(&self, prepared: Prepared) -> (Prepared, Membership) {
-        let link: &Arc<Link> = &prepared.connection;
-        let membership = Membership::new(self.hub.clone(), self.callbacks.clone(), link);
+        let membership = Membership::new(&self.reception, &prepared.connection);
         (prepared.with_offers(self.offers.clone()).on_open(membership.entrance()), membership)
     }
 }

@@ -46,6 +46,11 @@ impl Deadlines {
         self.entries.remove(&ticket);
     }
 
+    /// Removes those that `are`, whichever their tickets.
+    pub(crate) fn remove_all(&mut self, are: impl Fn(Due) -> bool) {
+        self.entries.retain(|_, due| !are(*due));
+    }
+
     pub(crate) fn next(&self) -> Option<Instant> {
         self.entries.first_key_value().map(|(ticket, _)| ticket.at)
     }
@@ -82,6 +87,9 @@ mod tests {
         deadlines.insert(now, Due::Call(1));
         let removed = deadlines.insert(now, Due::Handler(7));
         deadlines.remove(removed);
+        deadlines.insert(now, Due::Hello);
+        deadlines.insert(later, Due::Hello);
+        deadlines.remove_all(|due| due == Due::Hello);
         assert_eq!(deadlines.next(), Some(now));
         assert_eq!(deadlines.pop(now), Some(Due::Call(1)));
         assert_eq!(deadlines.pop(now), None);

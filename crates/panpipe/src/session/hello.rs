@@ -113,9 +113,9 @@ pub(crate) struct Hello {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PortLimits {
     /// How many ports the other side may have open at once.
-    pub(crate) ports: u64,
+    pub(crate) ports: u32,
     /// How many items of a stream may come before the first are read.
-    pub(crate) items: u64,
+    pub(crate) items: u32,
     /// The same in bytes. An item that is larger counts as so many, and as all
     /// its bytes towards `large`.
     pub(crate) bytes: u64,
@@ -126,8 +126,8 @@ pub(crate) struct PortLimits {
 impl From<&Limits> for PortLimits {
     fn from(limits: &Limits) -> Self {
         PortLimits {
-            ports: u64::from(limits.max_ports),
-            items: u64::from(limits.stream_items),
+            ports: limits.max_ports,
+            items: limits.stream_items,
             bytes: limits.stream_bytes as u64,
             large: limits.large_item_bytes as u64,
         }
@@ -179,7 +179,7 @@ impl Hello {
             varint::put(out, service.as_ref().map_or(0, |service| u64::from(service.version)));
         }
         let PortLimits { ports, items, bytes, large } = self.ports;
-        for limit in [ports, items, bytes, large] {
+        for limit in [u64::from(ports), u64::from(items), bytes, large] {
             varint::put(out, limit);
         }
         for service in [&self.wants, &self.offers] {
@@ -290,12 +290,10 @@ fn take_ports(rest: &mut &[u8]) -> Option<PortLimits> {
     if rest.is_empty() {
         return Some(PortLimits::default());
     }
-    Some(PortLimits {
-        ports: varint::take(rest)?,
-        items: varint::take(rest)?,
-        bytes: varint::take(rest)?,
-        large: varint::take(rest)?,
-    })
+    // More than a u32 counts is as good as no limit.
+    let mut count = || Some(u32::try_from(varint::take(rest)?).unwrap_or(u32::MAX));
+    let (ports, items) = (count()?, count()?);
+    Some(PortLimits { ports, items, bytes: varint::take(rest)?, large: varint::take(rest)? })
 }
 
 /// The outer `None` is a malformed field, the inner one an absent service.

@@ -15,6 +15,7 @@ mod intake;
 mod large;
 mod lending;
 mod load;
+mod marks;
 mod message;
 mod on_demand;
 mod outlet;
@@ -67,7 +68,7 @@ pub(crate) struct Session {
     lends: bool,
     peer: Peer,
     /// The users' handle of this session, as long as there is any.
-    link: OnceLock<Weak<Link>>,
+    link: Weak<Link>,
     /// What the peer's calls have to pass, if anything.
     hooks: OnceLock<Arc<Hooks>>,
     /// Who runs the tasks of its streams and handlers.
@@ -88,12 +89,14 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session and the driver that moves its bytes; the driver must be run.
+    /// A session that `link` is the users' handle of, and the driver that moves its bytes;
+    /// the driver must be run.
     pub(crate) fn new(
         config: Config,
         peer: Peer,
         (inlet, outlet): (Inlet, Outlet),
         executor: Executor,
+        link: Weak<Link>,
     ) -> (Arc<Session>, Driver) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         #[cfg(feature = "metrics")]
@@ -106,7 +109,7 @@ impl Session {
             lends: lending.is_some(),
             state: Mutex::new(State { core, outlet, lending }),
             peer,
-            link: OnceLock::new(),
+            link,
             hooks: OnceLock::new(),
             executor,
         });
@@ -127,15 +130,10 @@ impl Session {
         self.peer.clone()
     }
 
-    /// Tells the session its users' handle.
-    pub(crate) fn set_link(&self, link: Weak<Link>) {
-        let _ = self.link.set(link);
-    }
-
     /// The users' handle. None once the last of them has let go: the session is
     /// closing.
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
-        self.link.get()?.upgrade()
+        self.link.upgrade()
     }
 
     /// Sets what the peer's calls have to pass; to be done before the driver runs.

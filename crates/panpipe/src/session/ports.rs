@@ -12,6 +12,7 @@ use slab::Slab;
 use super::batch::Batch;
 use super::core::Role;
 use super::hello::PortLimits;
+use super::marks::{Passed, Words};
 use super::on_demand::Part;
 use super::stream_end::StreamEnd;
 use crate::limits;
@@ -163,10 +164,11 @@ impl Credit {
 impl Reading {
     /// A reader of a peer that was told of `limits`; of `items` if it was told so.
     pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
-        let window = Credit { items: items.unwrap_or(limits.items), bytes: limits.bytes, large: 0 };
+        let window =
+            Credit { items: items.unwrap_or(u64::from(limits.items)), bytes: limits.bytes, large: 0 };
         let most = Credit {
             // Who says how many items gets no more.
-            items: items.unwrap_or(limits.items.saturating_mul(limits::STREAM_GROWTH)),
+            items: items.unwrap_or(u64::from(limits.items) * limits::STREAM_GROWTH),
             bytes: limits.bytes.saturating_mul(limits::STREAM_GROWTH),
             large: 0,
         };
@@ -244,7 +246,7 @@ impl Reading {
 
 impl Writing {
     pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
-        let left = Credit { items: items.unwrap_or(limits.items), bytes: limits.bytes, large: 0 };
+        let left = Credit { items: items.unwrap_or(u64::from(limits.items)), bytes: limits.bytes, large: 0 };
         Writing {
             left,
             small: limits.bytes / 2,
@@ -330,6 +332,10 @@ pub(crate) struct Ports {
     large_out: u64,
     /// That has become less, and who waits for it has not been told.
     large_freed: bool,
+    /// Whether other messages go out between the items of streams.
+    pub(crate) passed: Passed,
+    /// What the session has said of ports by itself and the peer may not have read.
+    pub(crate) words: Words,
 }
 
 impl Part for Ports {
@@ -355,6 +361,8 @@ impl Ports {
             writing: 0,
             serving: 0,
             growth: limits::STREAM_GROWTH_BYTES,
+            passed: Passed::NEVER,
+            words: Words::NONE,
             large_in: 0,
             large_out: 0,
             large_freed: false,

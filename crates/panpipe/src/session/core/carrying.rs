@@ -1,7 +1,6 @@
 //! Messages that carry ports. Behind the body of such a message stands a
 //! trailer: each port, and as the last four bytes how long that is.
 
-use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{frame, varint};
 
 use super::{Content, Core, Encode, FrameInProgress, Opened, Outgoing};
@@ -247,12 +246,12 @@ impl Core {
         body(frame.out());
         let size = frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
         let after = self.outbox.queued_total();
-        self.passed.around_words(before, after);
+        self.ports.passed.around_words(before, after);
         if let Some(outgoing) = self.outgoing.used() {
             outgoing.around_words(before, after);
         }
         // Whoever makes this side talk has to listen.
-        if self.words.are_unheard(size, &self.outbox) {
+        if self.ports.words.are_unheard(size, &self.outbox) {
             self.violation("ports are opened and closed faster than what is said of them is read");
         }
     }
@@ -309,23 +308,4 @@ fn open(
     let trailer = u32::try_from(out.len() - body_end).expect("a trailer is of fewer ports than a u32 counts");
     out.extend_from_slice(&trailer.to_le_bytes());
     opened
-}
-
-/// Counts the bytes of what the session says by itself, from a place in the
-/// outgoing stream on until that place has gone out.
-#[derive(Debug, Default)]
-pub(super) struct Words {
-    since: u64,
-    bytes: usize,
-}
-
-impl Words {
-    /// Adds what was just queued. True if too much of it waits.
-    fn are_unheard(&mut self, size: usize, outbox: &Outbox) -> bool {
-        if outbox.written_total() >= self.since {
-            *self = Words { since: outbox.queued_total(), bytes: 0 };
-        }
-        self.bytes += size;
-        self.bytes > limits::UNREAD_WORDS
-    }
 }

@@ -102,15 +102,13 @@ impl Core {
             return;
         }
         let waits = self.is_drained() && !self.peer_is_done && !self.is_over();
-        match (waits, self.due_word) {
-            (true, None) => {
-                self.due_word = Some(self.deadlines.insert(now() + limits::GOODBYE, Due::Goodbye));
-            }
-            (false, Some(ticket)) => {
-                self.deadlines.remove(ticket);
-                self.due_word = None;
-            }
-            _ => {}
+        if waits == std::mem::replace(&mut self.awaits_goodbye, waits) {
+            return;
+        }
+        if waits {
+            self.deadlines.insert(now() + limits::GOODBYE, Due::Goodbye);
+        } else {
+            self.deadlines.remove_all(|due| due == Due::Goodbye);
         }
     }
 

@@ -22,7 +22,7 @@ use panpipe_transport::{Hold, Latency, frame};
 use super::blocking::Wants;
 use super::calls::{CallState, Calls, Room};
 use super::close::CloseReason;
-use super::deadlines::{Deadlines, Due, Ticket};
+use super::deadlines::{Deadlines, Due};
 use super::handlers::{Handlers, ReplyTo, Stop};
 use super::hello::{Hello, PortLimits, ServiceInfo};
 use super::load::Load;
@@ -37,9 +37,7 @@ use crate::limits::{self, Limits};
 use crate::service::{AnyService, Served};
 use crate::trace::TraceContext;
 
-use self::carrying::Words;
 pub(crate) use self::streaming::ItemError;
-use self::streaming::Passed;
 use self::waiters::Waiters;
 
 /// Which side of the connection this is.
@@ -210,15 +208,8 @@ pub(crate) struct Core {
     handlers: Handlers,
     load: Option<Arc<Load>>,
     deadlines: Deadlines,
-    /// When a hello has to have passed; and at the end, where nothing else is left, when
-    /// the peer has to have said that no more calls come from it.
-    due_word: Option<Ticket>,
     waiters: OnDemand<Waiters>,
     aftermath: Aftermath,
-    /// Whether other messages go out between the items of streams.
-    passed: Passed,
-    /// What the session has said by itself and the peer may not have read.
-    words: Words,
     ports: OnDemand<Ports>,
     /// What the peer takes of ports: nothing until its hello is here.
     peer_ports: PortLimits,
@@ -242,6 +233,8 @@ pub(crate) struct Core {
     draining: bool,
     /// No more calls come from the peer, or it has had its time to say so.
     peer_is_done: bool,
+    /// Nothing else is left than that it says so, in its time.
+    awaits_goodbye: bool,
     closing: bool,
     /// Whether the peer may call a service of this side's without being asked.
     is_called_back: bool,
@@ -284,11 +277,8 @@ impl Core {
             handlers: Handlers::default(),
             load: config.load,
             deadlines: Deadlines::default(),
-            due_word: None,
             waiters: OnDemand::default(),
             aftermath: Aftermath::default(),
-            passed: Passed::default(),
-            words: Words::default(),
             driver: None,
             driving: false,
             armed: None,
@@ -296,6 +286,7 @@ impl Core {
             has_answered: false,
             draining: false,
             peer_is_done: false,
+            awaits_goodbye: false,
             closing: false,
             is_called_back,
             heard: false,
@@ -311,7 +302,9 @@ impl Core {
             Role::Dialer => (limits::HELLO_DELAY, Due::Hello),
         };
         // A time past the end of the clock is all the time there is.
-        self.due_word = now.checked_add(within).map(|at| self.deadlines.insert(at, due));
+        if let Some(at) = now.checked_add(within) {
+            self.deadlines.insert(at, due);
+        }
     }
 
     // ---- bytes out ----
@@ -333,7 +326,7 @@ impl Core {
     #[inline]
     pub(crate) fn is_bulk_passed(&self) -> bool {
         self.outgoing.seen().is_some_and(Outgoing::is_passed)
-            || (self.passed.is_now() && self.ports.writing > 0)
+            || self.ports.seen().is_some_and(|ports| ports.writing > 0 && ports.passed.is_now())
     }
 
     /// How much of what is written the system is to hold.
@@ -495,17 +488,11 @@ impl Core {
                 Due::Handler(id) => {
                     self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.aftermath.wakes)
                 }
-                Due::Hello => {
-                    self.due_word = None;
-                    self.say_hello();
-                }
-                Due::Handshake => {
-                    self.due_word = None;
-                    self.violation("no hello came in time");
-                }
+                Due::Hello => self.say_hello(),
+                Due::Handshake => self.violation("no hello came in time"),
                 Due::Idle => self.on_idle(now),
                 Due::Goodbye => {
-                    self.due_word = None;
+                    self.awaits_goodbye = false;
                     self.peer_is_done = true;
                 }
             }

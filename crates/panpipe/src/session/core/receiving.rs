@@ -11,6 +11,7 @@ use crate::error::{Refusal, RefusalReason};
 use crate::limits;
 use crate::session::calls::{Reply, Room};
 use crate::session::close::CloseReason;
+use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
 use crate::session::hello::{Hello, TAKES_TRACES, find_service};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str};
@@ -38,9 +39,7 @@ impl Core {
     }
 
     pub(super) fn put_hello(&mut self) {
-        if let Some(ticket) = self.due_word.take() {
-            self.deadlines.remove(ticket);
-        }
+        self.deadlines.remove_all(|due| matches!(due, Due::Hello | Due::Handshake));
         self.outbox.append().extend_from_slice(&MAGIC);
         let Some(hello) = self.hello.take() else { return };
         self.put_frame(Kind::Hello, 0, |out| hello.encode(out));

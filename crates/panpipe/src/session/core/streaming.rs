@@ -25,38 +25,6 @@ pub(crate) enum ItemError {
     Unsendable(StreamEnd),
 }
 
-/// Whether other messages go out between the items of streams, told by where the
-/// outgoing stream ended after the last item.
-#[derive(Debug, Default)]
-pub(super) struct Passed {
-    seen: u64,
-    /// For how many items it stays so.
-    items: u32,
-}
-
-impl Passed {
-    #[inline]
-    pub(super) fn is_now(&self) -> bool {
-        self.items > 0
-    }
-
-    /// An item is to be queued behind what stands in the queue now.
-    fn before_item(&mut self, end: u64) {
-        self.items = if end == self.seen { self.items.saturating_sub(1) } else { limits::SHORT_ITEMS };
-    }
-
-    fn after_item(&mut self, end: u64) {
-        self.seen = end;
-    }
-
-    /// What the session says of streams is none of the others.
-    pub(super) fn around_words(&mut self, before: u64, after: u64) {
-        if before == self.seen {
-            self.seen = after;
-        }
-    }
-}
-
 impl Core {
     // ---- the end that reads ----
 
@@ -232,8 +200,8 @@ impl Core {
         let id = if exempt { CALLED_FOR } else { 0 };
         match self.put_message(Kind::Item, number, id, max, |_| (), encode) {
             Ok(size) => {
-                self.passed.before_item(before);
-                self.passed.after_item(self.outbox.queued_total());
+                self.ports.passed.before_item(before);
+                self.ports.passed.after_item(self.outbox.queued_total());
                 self.ports.item_sent(number, (size - frame::HEAD) as u64, exempt);
                 Poll::Ready(Ok(size))
             }
@@ -322,7 +290,7 @@ impl Core {
 
     /// Whether little enough waits to be sent that streams may add to it.
     fn has_stream_room(&self) -> bool {
-        let most = if self.passed.is_now() { limits::SHORT_QUEUE } else { limits::STREAM_QUEUE };
+        let most = if self.ports.passed.is_now() { limits::SHORT_QUEUE } else { limits::STREAM_QUEUE };
         self.outbox.pending_len() < most
     }
 
