@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::limits::NAMED_IN_DENIAL;
 use crate::peer::Peer;
+use crate::sys;
 
 /// Who may use a pipe: whom a server lets in, or which server a client talks to.
 ///
@@ -110,12 +111,12 @@ impl Access {
     ///
     /// [`AccessDenied`] says who may.
     pub async fn check(&self, peer: &Peer) -> Result<(), AccessDenied> {
-        let own = Peer::this_process();
+        let own = sys::this_user();
         for rule in &*self.rules {
             let allowed = match rule {
-                Rule::SameUser => self.is_own(peer, &own),
-                Rule::Uids(uids) => peer.uid.is_some_and(|uid| Some(uid) == own.uid || uids.contains(&uid)),
-                Rule::Gids(gids) => peer.uid.is_some_and(|uid| Some(uid) == own.uid) || is_in(peer, gids),
+                Rule::SameUser => self.is_own(peer, own),
+                Rule::Uids(uids) => peer.uid.is_some_and(|uid| Some(uid) == own || uids.contains(&uid)),
+                Rule::Gids(gids) => peer.uid.is_some_and(|uid| Some(uid) == own) || is_in(peer, gids),
                 Rule::Anyone => true,
                 Rule::When(rule) => caught(|| rule(peer)).unwrap_or(false),
                 Rule::WhenAsync(rule) => decided(&**rule, peer).await,
@@ -124,7 +125,7 @@ impl Access {
                 return Ok(());
             }
         }
-        Err(self.deny(peer, &own))
+        Err(self.deny(peer, own))
     }
 
     /// The same at once, for a thread that waits for nobody: a rule that has to be
@@ -136,17 +137,17 @@ impl Access {
     pub fn check_now(&self, peer: &Peer) -> Result<(), AccessDenied> {
         match pin!(self.check(peer)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(checked) => checked,
-            Poll::Pending => Err(self.deny(peer, &Peer::this_process())),
+            Poll::Pending => Err(self.deny(peer, sys::this_user())),
         }
     }
 
-    fn deny(&self, peer: &Peer, own: &Peer) -> AccessDenied {
+    fn deny(&self, peer: &Peer, own: Option<u32>) -> AccessDenied {
         AccessDenied { peer: peer.clone(), allowed: self.in_words(peer, own) }
     }
 
     /// How far the door must stand open for those who may come.
     pub(crate) fn reach(&self) -> Reach {
-        let own = Peer::this_process().uid;
+        let own = sys::this_user();
         let mut group = None;
         for rule in &*self.rules {
             match rule {
@@ -170,8 +171,8 @@ impl Access {
     }
 
     /// Where the system tells no user it lets nobody else in, unless it was told to.
-    fn is_own(&self, peer: &Peer, own: &Peer) -> bool {
-        match (peer.uid, own.uid) {
+    fn is_own(&self, peer: &Peer, own: Option<u32>) -> bool {
+        match (peer.uid, own) {
             (Some(theirs), Some(ours)) => theirs == ours,
             (None, None) => self.reach() == Reach::Owner,
             _ => false,
@@ -179,14 +180,14 @@ impl Access {
     }
 
     /// Who may, for whoever may not.
-    fn in_words(&self, peer: &Peer, own: &Peer) -> String {
+    fn in_words(&self, peer: &Peer, own: Option<u32>) -> String {
         let (mut users, mut groups, mut by_rule) = (Vec::new(), Vec::new(), false);
         for rule in &*self.rules {
             match rule {
-                Rule::SameUser => users.extend(own.uid),
-                Rule::Uids(uids) => users.extend(own.uid.iter().chain(&**uids)),
+                Rule::SameUser => users.extend(own),
+                Rule::Uids(uids) => users.extend(own.iter().chain(&**uids)),
                 Rule::Gids(gids) => {
-                    users.extend(own.uid);
+                    users.extend(own);
                     groups.extend(&**gids);
                 }
                 Rule::Anyone | Rule::When(_) | Rule::WhenAsync(_) => by_rule = true,
@@ -194,7 +195,7 @@ impl Access {
         }
         let mut kinds = Vec::new();
         if self.reach() == Reach::Owner {
-            kinds.push(own.uid.map_or("its own user only".into(), |uid| format!("its own user only, {uid}")));
+            kinds.push(own.map_or("its own user only".into(), |uid| format!("its own user only, {uid}")));
         } else if !users.is_empty() {
             kinds.push(format!("users {}", listed(users)));
         }

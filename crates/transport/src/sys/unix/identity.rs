@@ -46,6 +46,11 @@ pub(crate) fn this_process() -> Peer {
     }
 }
 
+/// Its user.
+pub(crate) fn this_user() -> Option<u32> {
+    Some(geteuid().as_raw())
+}
+
 /// Who is at the other end of a socket.
 pub(super) fn peer_of(socket: &Arc<OwnedFd>) -> io::Result<Peer> {
     let credentials = socket_credentials(socket.as_fd())?;

@@ -31,7 +31,7 @@ pub(crate) use child::{
 };
 pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
-pub(crate) use identity::{Connected, child_process, this_process, user_name};
+pub(crate) use identity::{Connected, child_process, this_process, this_user, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
 pub(crate) use listener::{NamedListener, RetiredListener, connect, connect_blocking};
 pub(crate) use place::Place;

@@ -12,6 +12,11 @@ pub(crate) fn this_process() -> Peer {
     child_process(std::process::id())
 }
 
+/// Its user has no number.
+pub(crate) fn this_user() -> Option<u32> {
+    None
+}
+
 /// A child of this process.
 pub(crate) fn child_process(pid: u32) -> Peer {
     Peer { pid: Some(pid), uid: None, gid: None, connected: Connected::NOTHING }
