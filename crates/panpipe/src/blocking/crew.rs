@@ -466,7 +466,8 @@ impl Lead<'_> {
                 }
                 driver.read();
                 self.crew.stance.store(AT_WORK, Ordering::Release);
-                if self.poll_driver().is_ready() {
+                // To poll it would cost as much again as the replies that have come.
+                if !driver.takes_replies() && self.poll_driver().is_ready() {
                     return Step::Ended;
                 }
             } else {

@@ -155,6 +155,25 @@ impl Driver {
         }
     }
 
+    /// Deals with what has been [read](Self::read) where it was waiting for nothing else.
+    /// Whether that is all there is to be done: it need not be polled then, and waits as
+    /// before.
+    #[inline]
+    pub(crate) fn takes_replies(&mut self) -> bool {
+        let Driver { session, intake: Some(intake), wants, .. } = self else { return false };
+        session.with(|state| {
+            if !state.core.awaits_replies() {
+                return false;
+            }
+            intake.take_replies(&mut state.core);
+            if intake.is_held_up() || state.core.next_timeout().is_some() {
+                return false;
+            }
+            *wants = state.core.wants(true, false);
+            wants.is_just_read
+        })
+    }
+
     /// Nobody drives it for now: it holds on to no more than it needs.
     #[inline]
     pub(crate) fn rest(&mut self) {
