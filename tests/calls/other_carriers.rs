@@ -1,11 +1,16 @@
 //! The same calls over other streams of bytes, and over none.
 
+use std::io;
+use std::pin::Pin;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use panpipe::{CallError, CloseReason, Peer, ServiceClient};
 use panpipe_tests::probe::{Odd, Probe, ProbeClient, ProbeError, Prober};
 use panpipe_transport::anonymous;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 async fn the_usual(probe: &ProbeClient) {
     assert_eq!(probe.add(1, 2).await, Ok(3));
@@ -29,6 +34,56 @@ async fn over_a_stream_of_the_users_own() {
     let probe = ProbeClient::over(one);
     the_usual(&probe).await;
     assert_eq!(probe.peer(), Peer::unknown());
+    drop(probe);
+    assert_eq!(server.await.unwrap(), CloseReason::Closed);
+}
+
+/// A stream that notes how it is used.
+struct Noted {
+    stream: DuplexStream,
+    uses: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.uses.lock().unwrap().push("read");
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.uses.lock().unwrap().push("write");
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Who looked for bytes first, and waited awake for them, would hold the call up.
+#[tokio::test]
+async fn a_call_that_is_queued_goes_out_before_anything_is_read() {
+    let (one, other) = tokio::io::duplex(1 << 16);
+    let server = tokio::spawn(panpipe::serve_stream(other, Prober::default().serve()));
+    let uses = Arc::<Mutex<Vec<_>>>::default();
+    let probe = ProbeClient::over(Noted { stream: one, uses: Arc::clone(&uses) });
+    for i in 0..10 {
+        assert_eq!(probe.add(i, 2).await, Ok(i + 2));
+        let uses = std::mem::take(&mut *uses.lock().unwrap());
+        // The first call waits for the hello.
+        assert!(i == 0 || uses.starts_with(&["write"]), "call {i}: {uses:?}");
+    }
     drop(probe);
     assert_eq!(server.await.unwrap(), CloseReason::Closed);
 }

@@ -135,6 +135,10 @@ impl Driver {
                 // One-way calls wait: the end of one that runs wakes the driver.
                 return Poll::Pending;
             }
+            if self.is_exact() {
+                // It is written behind this, and more is read before the next poll.
+                return Poll::Pending;
+            }
             // What the batch has answered goes out before the next one.
             self.write_beside(cx);
             self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
@@ -238,10 +242,14 @@ impl Driver {
 
     /// Where callers are on other threads: writes what they have queued, and holds none of
     /// them up meanwhile.
+    #[inline]
     fn write_beside(&mut self, cx: &mut Context<'_>) {
-        if !self.session.lends || self.write_end.is_some() {
-            return;
+        if self.session.lends && self.write_end.is_none() {
+            self.write_outside(cx);
         }
+    }
+
+    fn write_outside(&mut self, cx: &mut Context<'_>) {
         let taken = self.session.with(|state| {
             let State { core, outlet, .. } = state;
             core.feed();
@@ -349,11 +357,6 @@ impl Driver {
         Pin::new(&mut **linger).poll(cx).is_ready()
     }
 
-    /// Whether it has dealt with all that has come and more may come.
-    fn reads(&self) -> bool {
-        self.intake.as_ref().is_some_and(|intake| !intake.is_held_up())
-    }
-
     /// Whether the timer stands at what is next and never earlier: a thread that has a
     /// time to look at cannot wait in the read itself.
     fn is_exact(&self) -> bool {
@@ -395,6 +398,7 @@ impl Driver {
 }
 
 /// How much a write has written; nothing where it waits for room, or `end`s what is written.
+#[inline]
 fn went(written: Poll<io::Result<usize>>, end: &mut Option<Box<CloseReason>>) -> Option<usize> {
     let why = match written {
         Poll::Ready(Ok(n)) if n > 0 => return Some(n),
@@ -414,12 +418,13 @@ impl Future for Driver {
         let Driver { session, intake, .. } = this;
         let calls_queued = session.with(|state| {
             state.core.driver_starts();
-            let Some(lending) = &mut state.lending else { return false };
-            *intake = lending.take_back().or(intake.take());
+            if let Some(lending) = &mut state.lending {
+                *intake = lending.take_back().or(intake.take());
+            }
             state.core.has_unsent() && state.core.is_open()
         });
         if calls_queued {
-            // Calls of many: they go out first, and then their replies come.
+            // They go out first: who then waits for what comes waits for their replies too.
             this.write_beside(cx);
             let Driver { session, next, write_end, unflushed, .. } = this;
             session.with(|state| {
@@ -434,49 +439,50 @@ impl Future for Driver {
         this.start_parked();
         let read = this.poll_read(cx);
         this.write_beside(cx);
-        let session = Arc::clone(&this.session);
         let is_exact = this.is_exact();
+        let Driver { session, intake, parked, oneways, write_end, unflushed, greeted, timer, wants, .. } =
+            this;
         let (finished, over, next, can_start) = session.with(|state| {
-            Self::write(state, cx, &mut this.write_end, &mut this.unflushed);
+            Self::write(state, cx, write_end, unflushed);
             let core = &mut state.core;
             core.watch_goodbye(Instant::now);
             let next = core.next_timeout();
-            if !this.greeted && core.is_open() {
-                this.greeted = true;
+            if !*greeted && core.is_open() {
+                *greeted = true;
                 if next.is_none() {
                     // A runtime reads the clock each time it waits, as long as there is
                     // any timer.
-                    this.timer = None;
+                    *timer = None;
                 }
             }
             if is_exact {
-                let waits = !(this.parked.is_empty() && this.oneways.is_empty()) || this.write_end.is_some();
-                this.wants = core.wants(this.reads(), waits);
+                let waits = !(parked.is_empty() && oneways.is_empty()) || write_end.is_some();
+                // Whether it has dealt with all that has come and more may come.
+                let reads = intake.as_ref().is_some_and(|intake| !intake.is_held_up());
+                *wants = core.wants(reads, waits);
                 // A pipe that nobody reads is always ready to be written.
-                this.wants.has_unsent &= this.write_end.is_none();
+                wants.has_unsent &= write_end.is_none();
             }
-            let armed = match (this.armed(), next) {
+            let armed = match (timer.as_ref().map(|armed| armed.at), next) {
                 _ if is_exact => next,
                 (Some(armed), Some(next)) => Some(armed.min(next)),
                 (armed, next) => armed.or(next),
             };
             core.driver_waits(cx.waker(), armed);
-            let leaves = read.is_pending() && this.greeted && !core.is_over() && !core.is_closing();
+            let leaves = read.is_pending() && *greeted && !core.is_over() && !core.is_closing();
             let can_leave = |intake: &Intake| leaves && !intake.is_held_up();
             let is_back = match &mut state.lending {
                 // A caller that has brought it back while the driver was at work woke nobody.
-                Some(lending) if this.intake.as_deref().is_none_or(can_leave) => {
-                    lending.leave(&mut this.intake)
-                }
+                Some(lending) if intake.as_deref().is_none_or(can_leave) => lending.leave(intake),
                 _ => false,
             };
             let core = &mut state.core;
             (
-                core.is_finished() && !this.unflushed,
+                core.is_finished() && !*unflushed,
                 core.is_over() || core.is_closing(),
                 next,
                 // What ends from here on wakes the driver.
-                is_back || (core.has_queue_room() && !this.parked.is_empty()) || core.can_run_oneways(),
+                is_back || (core.has_queue_room() && !parked.is_empty()) || core.can_run_oneways(),
             )
         });
         if let Poll::Ready(end) = read {
