@@ -32,6 +32,44 @@ enum Next {
     Reply,
 }
 
+/// How far what is written has come.
+#[derive(Default)]
+struct Written {
+    /// What ends it, as soon as nothing can be written any more.
+    end: Option<Box<CloseReason>>,
+    unflushed: bool,
+    /// There was no room in this poll, and will hardly be before the next.
+    is_full: bool,
+}
+
+impl Written {
+    /// Takes what has become of a write: how much went. Nothing where it waits for room, or
+    /// ends.
+    #[inline]
+    fn take(&mut self, written: Poll<io::Result<usize>>) -> Option<usize> {
+        let why = match written {
+            Poll::Ready(Ok(n)) if n > 0 => {
+                self.unflushed = true;
+                return Some(n);
+            }
+            Poll::Ready(Ok(_)) => CloseReason::Io("the stream takes no more bytes".to_owned()),
+            Poll::Ready(Err(error)) => CloseReason::lost(&error),
+            Poll::Pending => {
+                self.is_full = true;
+                return None;
+            }
+        };
+        self.end = Some(Box::new(why));
+        None
+    }
+
+    /// Whether more can be written.
+    #[inline]
+    fn goes_on(&self) -> bool {
+        self.end.is_none() && !self.is_full
+    }
+}
+
 /// A timer that will fire.
 struct Armed {
     timer: Timer,
@@ -56,8 +94,7 @@ pub(crate) struct Driver {
     /// What the connection has ended with, where one-way calls that had come are
     /// still to be run.
     ended: Option<Box<CloseReason>>,
-    write_end: Option<Box<CloseReason>>,
-    unflushed: bool,
+    written: Written,
     /// What comes next, if it is to be looked for.
     next: Option<Next>,
     /// Whether both hellos have passed.
@@ -87,8 +124,7 @@ impl Driver {
             parked: Waiting::default(),
             oneways: Waiting::default(),
             ended: None,
-            write_end: None,
-            unflushed: false,
+            written: Written::default(),
             next: None,
             greeted: false,
             timer: None,
@@ -141,7 +177,7 @@ impl Driver {
             }
             // What the batch has answered goes out before the next one.
             self.write_beside(cx);
-            self.session.with(|state| Self::write(state, cx, &mut self.write_end, &mut self.unflushed));
+            self.session.with(|state| Self::write(state, cx, &mut self.written));
         }
     }
 
@@ -244,7 +280,7 @@ impl Driver {
     /// them up meanwhile.
     #[inline]
     fn write_beside(&mut self, cx: &mut Context<'_>) {
-        if self.session.lends && self.write_end.is_none() {
+        if self.session.lends && self.written.goes_on() {
             self.write_outside(cx);
         }
     }
@@ -259,28 +295,21 @@ impl Driver {
         });
         let Some((taken, mut outlet)) = taken else { return };
         let written = outlet.poll_write_out(cx, &taken);
-        let Driver { session, write_end, unflushed, .. } = self;
-        session.with(|state| {
+        let gone = self.written.take(written);
+        self.session.with(|state| {
             state.outlet = outlet;
-            let gone = went(written, write_end);
             state.core.outbox().put_back(taken, gone.unwrap_or(0));
             if gone.is_some() {
-                *unflushed = true;
                 state.core.after_write();
             }
         });
     }
 
     /// Writes what is queued, as far as it goes.
-    fn write(
-        state: &mut State,
-        cx: &mut Context<'_>,
-        end: &mut Option<Box<CloseReason>>,
-        unflushed: &mut bool,
-    ) {
+    fn write(state: &mut State, cx: &mut Context<'_>, written: &mut Written) {
         let State { core, outlet, .. } = state;
         let mut turn = 0;
-        while end.is_none() {
+        while written.goes_on() {
             core.feed();
             outlet.hold(core.hold());
             if core.outbox().pending().is_empty() {
@@ -293,18 +322,17 @@ impl Driver {
                 break;
             }
             let outbox = core.outbox();
-            let Some(n) = went(outlet.poll_write(cx, outbox), end) else { break };
+            let Some(n) = written.take(outlet.poll_write(cx, outbox)) else { break };
             outbox.advance(n);
             turn += n;
-            *unflushed = true;
             core.after_write();
         }
         // Callers write for themselves, and do not flush.
-        *unflushed |= end.is_none() && core.is_finished();
-        if *unflushed && end.is_none() {
+        written.unflushed |= written.end.is_none() && core.is_finished();
+        if written.unflushed && written.end.is_none() {
             match outlet.poll_flush(cx) {
-                Poll::Ready(Ok(())) => *unflushed = false,
-                Poll::Ready(Err(error)) => *end = Some(Box::new(CloseReason::lost(&error))),
+                Poll::Ready(Ok(())) => written.unflushed = false,
+                Poll::Ready(Err(error)) => written.end = Some(Box::new(CloseReason::lost(&error))),
                 Poll::Pending => {}
             }
         }
@@ -397,24 +425,12 @@ impl Driver {
     }
 }
 
-/// How much a write has written; nothing where it waits for room, or `end`s what is written.
-#[inline]
-fn went(written: Poll<io::Result<usize>>, end: &mut Option<Box<CloseReason>>) -> Option<usize> {
-    let why = match written {
-        Poll::Ready(Ok(n)) if n > 0 => return Some(n),
-        Poll::Ready(Ok(_)) => CloseReason::Io("the stream takes no more bytes".to_owned()),
-        Poll::Ready(Err(error)) => CloseReason::lost(&error),
-        Poll::Pending => return None,
-    };
-    *end = Some(Box::new(why));
-    None
-}
-
 impl Future for Driver {
     type Output = CloseReason;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let this = self.get_mut();
+        this.written.is_full = false;
         let Driver { session, intake, .. } = this;
         let calls_queued = session.with(|state| {
             state.core.driver_starts();
@@ -426,9 +442,9 @@ impl Future for Driver {
         if calls_queued {
             // They go out first: who then waits for what comes waits for their replies too.
             this.write_beside(cx);
-            let Driver { session, next, write_end, unflushed, .. } = this;
+            let Driver { session, next, written, .. } = this;
             session.with(|state| {
-                Self::write(state, cx, write_end, unflushed);
+                Self::write(state, cx, written);
                 *next = state.core.awaits_replies().then_some(Next::Reply);
             });
         }
@@ -440,10 +456,9 @@ impl Future for Driver {
         let read = this.poll_read(cx);
         this.write_beside(cx);
         let is_exact = this.is_exact();
-        let Driver { session, intake, parked, oneways, write_end, unflushed, greeted, timer, wants, .. } =
-            this;
+        let Driver { session, intake, parked, oneways, written, greeted, timer, wants, .. } = this;
         let (finished, over, next, can_start) = session.with(|state| {
-            Self::write(state, cx, write_end, unflushed);
+            Self::write(state, cx, written);
             let core = &mut state.core;
             core.watch_goodbye(Instant::now);
             let next = core.next_timeout();
@@ -456,12 +471,12 @@ impl Future for Driver {
                 }
             }
             if is_exact {
-                let waits = !(parked.is_empty() && oneways.is_empty()) || write_end.is_some();
+                let waits = !(parked.is_empty() && oneways.is_empty()) || written.end.is_some();
                 // Whether it has dealt with all that has come and more may come.
                 let reads = intake.as_ref().is_some_and(|intake| !intake.is_held_up());
                 *wants = core.wants(reads, waits);
                 // A pipe that nobody reads is always ready to be written.
-                wants.has_unsent &= write_end.is_none();
+                wants.has_unsent &= written.end.is_none();
             }
             let armed = match (timer.as_ref().map(|armed| armed.at), next) {
                 _ if is_exact => next,
@@ -478,7 +493,7 @@ impl Future for Driver {
             };
             let core = &mut state.core;
             (
-                core.is_finished() && !*unflushed,
+                core.is_finished() && !written.unflushed,
                 core.is_over() || core.is_closing(),
                 next,
                 // What ends from here on wakes the driver.
@@ -493,8 +508,8 @@ impl Future for Driver {
         }
         // A peer that has gone may have said why: its words, or its end, are on
         // their way where writing fails already.
-        if (over || this.write_end.is_some()) && this.has_lingered(cx) {
-            let end = this.write_end.take().map_or(CloseReason::Local, |reason| *reason);
+        if (over || this.written.end.is_some()) && this.has_lingered(cx) {
+            let end = this.written.end.take().map_or(CloseReason::Local, |reason| *reason);
             return this.finish(cx, end);
         }
         if can_start {
