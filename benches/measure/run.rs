@@ -83,14 +83,14 @@ pub(crate) fn run(
     }
     // The child of a client is not known here: its memory is not counted.
     let of_server = |count: fn(u32) -> f64| server.as_ref().map_or(f64::NAN, |server| count(server.0.id()));
-    let before = of_server(memory::resident);
+    let (before, own_before) = (of_server(memory::resident), of_server(memory::own));
     let mut client = command(&programs.client);
     client.arg(&programs.server);
     let mut client = start(client)?;
     let line = client.line()?;
     let mut figures: Vec<f64> = line.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
     match work {
-        Work::Idle => figures = vec![(of_server(memory::resident) - before) / 1000.0],
+        Work::Idle => figures = vec![(of_server(memory::own) - own_before) / 1000.0],
         Work::Connections(count) => figures.push((of_server(memory::peak) - before) / count as f64),
         Work::InFlight(_) => figures.push(of_server(memory::peak) - before),
         _ => {}

@@ -5,6 +5,12 @@ pub fn resident(pid: u32) -> f64 {
     status(pid, "VmRSS:")
 }
 
+/// What of it is its own, and no page of a file that is mapped: the program's code takes
+/// the same however many connections there are.
+pub fn own(pid: u32) -> f64 {
+    resident(pid) - status(pid, "RssFile:")
+}
+
 /// The most that was ever resident, in KiB.
 pub fn peak(pid: u32) -> f64 {
     status(pid, "VmHWM:")

@@ -107,7 +107,7 @@ pub fn describe(work: Work) -> String {
         Work::Bulk => "1 MiB echo".into(),
         Work::Connections(count) => format!("{count} connections with one call each, 64-byte echo"),
         Work::Connect => "connect and first call".into(),
-        Work::Idle => "the server's memory for 1,000 idle connections".into(),
+        Work::Idle => "the server's own memory, beside its code, for 1,000 idle connections".into(),
         Work::Items => "a stream from the server".into(),
         Work::Beside => "64-byte echo beside 64 MiB ones on the same connection".into(),
         Work::Spawn => "a child's start and first call".into(),
