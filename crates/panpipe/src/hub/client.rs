@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::SystemTime;
 
 use panpipe_transport::Peer;
@@ -26,6 +26,15 @@ impl fmt::Display for ClientId {
 #[derive(Clone)]
 pub struct ConnectedClient {
     inner: Arc<Inner>,
+}
+
+/// A client as long as somebody has it.
+pub(super) struct WeakClient(Weak<Inner>);
+
+impl WeakClient {
+    pub(super) fn upgrade(&self) -> Option<ConnectedClient> {
+        self.0.upgrade().map(|inner| ConnectedClient { inner })
+    }
 }
 
 struct Inner {
@@ -53,6 +62,10 @@ impl ConnectedClient {
     pub(super) fn new(link: Arc<Link>) -> Self {
         let (since, stubs) = (OnceLock::new(), Mutex::default());
         ConnectedClient { inner: Arc::new(Inner { since, connection: Connection::new(link), stubs }) }
+    }
+
+    pub(super) fn downgrade(&self) -> WeakClient {
+        WeakClient(Arc::downgrade(&self.inner))
     }
 
     /// It has said hello.

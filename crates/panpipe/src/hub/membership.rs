@@ -36,8 +36,10 @@ impl Membership {
 
     /// What has to be called when the client has said hello.
     pub(crate) fn entrance(&self) -> impl FnOnce() + Send + 'static {
-        let (reception, client) = (Arc::clone(&self.reception), self.client.clone());
+        // The connection holds this, which is not to hold the connection.
+        let (reception, client) = (Arc::clone(&self.reception), self.client.downgrade());
         move || {
+            let Some(client) = client.upgrade() else { return };
             client.has_come();
             reception.hub.enter(client.clone());
             if let Some(hook) = &reception.on_connect {

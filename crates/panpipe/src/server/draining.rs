@@ -13,8 +13,10 @@ pub(super) struct Draining {
 #[derive(Debug, Default)]
 struct State {
     has_begun: bool,
-    /// Some of which have ended: they are forgotten when there is no room for another.
+    /// Some of which have ended, and are still to be forgotten.
     links: Vec<Weak<Link>>,
+    /// When that is done: as soon as there are so many.
+    look_at: usize,
 }
 
 impl Draining {
@@ -26,8 +28,10 @@ impl Draining {
     /// Has a connection be told; at once, if the server ends already.
     pub(super) fn add(&self, link: &Arc<Link>) {
         let mut state = self.lock();
-        if state.links.len() == state.links.capacity() {
+        if state.links.len() >= state.look_at {
             state.links.retain(|link| link.strong_count() > 0);
+            // As many more come before the next time, so that each pays for one.
+            state.look_at = (2 * state.links.len()).max(8);
         }
         state.links.push(Arc::downgrade(link));
         let has_begun = state.has_begun;

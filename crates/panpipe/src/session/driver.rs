@@ -287,11 +287,8 @@ impl Driver {
 
     fn write_outside(&mut self, cx: &mut Context<'_>) {
         let taken = self.session.with(|state| {
-            let State { core, outlet, .. } = state;
-            core.feed();
-            outlet.hold(core.hold());
-            let taken = core.outbox().take_out()?;
-            Some((taken, std::mem::replace(outlet, Outlet::Away)))
+            let taken = state.core.outbox().take_out()?;
+            Some((taken, std::mem::replace(&mut state.outlet, Outlet::Away)))
         });
         let Some((taken, mut outlet)) = taken else { return };
         let written = outlet.poll_write_out(cx, &taken);

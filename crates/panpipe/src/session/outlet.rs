@@ -109,7 +109,7 @@ impl Outlet {
     ) -> Poll<io::Result<usize>> {
         match self {
             Outlet::Pipe(writer) => Pin::new(writer).poll_write(cx, taken.pending()),
-            _ => Poll::Pending,
+            _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 

@@ -103,17 +103,20 @@ impl Outbox {
     /// When there were fewer.
     pub fn put_back(&mut self, taken: TakenOut, n: usize) {
         let TakenOut { mut buffer, gone } = taken;
-        let left = std::mem::take(&mut self.out) - n;
-        self.before += n as u64;
-        if left == 0 {
+        assert!(n <= buffer.len() - gone, "no more can go out than was taken out");
+        if n == std::mem::take(&mut self.out) {
+            self.before += n as u64;
             return pool::give_back_written(buffer);
         }
-        buffer.drain(..gone + n);
+        if let Some(lent) = self.lent.as_deref_mut().filter(|lent| !lent.range.is_empty()) {
+            lent.at += buffer.len();
+        }
         buffer.append(&mut self.buffer);
         pool::give_back_written(std::mem::replace(&mut self.buffer, buffer));
-        if let Some(lent) = self.lent.as_deref_mut().filter(|lent| !lent.range.is_empty()) {
-            lent.at += left;
-        }
+        // It counts from the buffer's start on again.
+        self.before -= gone as u64;
+        self.gone = gone + n;
+        self.settle();
     }
 
     /// Lends it a range of `large`, which goes out after all that has been
@@ -242,6 +245,14 @@ impl Outbox {
     #[must_use]
     pub fn queued_total(&self) -> u64 {
         self.before + (self.out + self.buffer.len() + self.lent_len()) as u64
+    }
+
+    /// How many bytes have gone out, or may have: what was [taken out](Self::take_out) is
+    /// being written.
+    #[inline]
+    #[must_use]
+    pub fn begun_total(&self) -> u64 {
+        self.written_total() + self.out as u64
     }
 
     /// How many bytes have ever gone out.
@@ -394,7 +405,7 @@ mod tests {
                 let all: &[u8] = if lends { b"outmorelentlast" } else { b"outmore" };
                 // Meanwhile it counts, and no more is taken out that would go before it.
                 assert_eq!((outbox.pending_len(), outbox.queued_total()), (all.len(), 1 + all.len() as u64));
-                assert_eq!(outbox.written_total(), 1);
+                assert_eq!((outbox.written_total(), outbox.begun_total()), (1, 4));
                 assert!(outbox.take_out().is_none());
                 outbox.put_back(taken, n);
                 check(&outbox, &all[n..], 1 + n as u64);

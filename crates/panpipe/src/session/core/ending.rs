@@ -124,7 +124,7 @@ impl Core {
             if self.is_open() {
                 self.put_close(why);
             }
-            self.end(CloseReason::Local);
+            self.end_here(CloseReason::Local);
         }
     }
 
@@ -161,11 +161,20 @@ impl Core {
         }
     }
 
-    /// Ends as soon as what is queued has gone out.
+    /// The other side has ended: what it has not read by then it does not run.
     pub(super) fn end(&mut self, reason: CloseReason) {
+        self.end_before(self.outbox.begun_total(), reason);
+    }
+
+    /// This side ends, as soon as what is queued has gone out: the other may run that.
+    pub(super) fn end_here(&mut self, reason: CloseReason) {
+        self.end_before(self.outbox.queued_total(), reason);
+    }
+
+    fn end_before(&mut self, sent: u64, reason: CloseReason) {
         if !self.is_over() {
             self.phase = Phase::Ending(Box::new(reason.clone()));
-            self.fail_everything(&reason);
+            self.fail_everything(sent, &reason);
             self.wake_driver();
         }
     }
@@ -178,7 +187,7 @@ impl Core {
             _ if self.idle && matches!(reason, CloseReason::Local | CloseReason::Closed) => CloseReason::Idle,
             _ => reason,
         };
-        self.fail_everything(&reason);
+        self.fail_everything(self.outbox.begun_total(), &reason);
         self.phase = Phase::Ended(Box::new(reason));
     }
 
@@ -202,12 +211,13 @@ impl Core {
         }
     }
 
-    pub(super) fn fail_everything(&mut self, reason: &CloseReason) {
-        let written = self.outbox.written_total();
+    /// Ends all that waits; of calls the other side may have run those whose end is before
+    /// `sent` in the outgoing stream.
+    fn fail_everything(&mut self, sent: u64, reason: &CloseReason) {
         for key in self.calls.keys() {
             let error = match self.calls.get_mut(key).state {
                 CallState::Done(_) => continue,
-                CallState::Sent { end, .. } if end <= written => reason.sent(),
+                CallState::Sent { end, .. } if end <= sent => reason.sent(),
                 _ => reason.unsent(),
             };
             self.calls.finish(key, Err(error), &mut self.aftermath.wakes);

@@ -101,7 +101,7 @@ impl Core {
             self.outbox.append().extend_from_slice(&MAGIC);
         }
         self.put_frame(Kind::Refuse, 0, |out| put_refusal(out, &refusal));
-        self.end(CloseReason::Refused(refusal));
+        self.end_here(CloseReason::Refused(refusal));
     }
 
     /// The largest frame that may come next.
@@ -154,6 +154,7 @@ impl Core {
         if !matches!(self.phase, Phase::Open) {
             return self.violation("a reply came where a hello belongs");
         }
+        self.heard = true;
         let mut attached = None;
         if header.carries {
             let Some((end, carried)) = self.take_ports(&header, &frame) else { return };
@@ -236,7 +237,7 @@ impl Core {
             self.outbox.append().extend_from_slice(&MAGIC);
         }
         self.put_close(why);
-        self.end(CloseReason::Protocol(why.to_owned()));
+        self.end_here(CloseReason::Protocol(why.to_owned()));
     }
 
     pub(super) fn put_close(&mut self, why: &str) {

@@ -441,3 +441,57 @@ fn small_calls_do_not_wait_for_a_part_however_little_may_be_queued() {
     theirs.hears(&ours.sends());
     assert_eq!(theirs.asked.len(), 3);
 }
+
+/// It still goes out, before the words of the end, and may be run.
+#[test]
+fn a_call_that_is_queued_when_this_side_ends_may_have_run() {
+    let ends: [fn(&mut Core); 2] = [|core| core.dismiss("enough"), |core| core.violation("nonsense")];
+    for end in ends {
+        let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
+        let mut key = ours.started(b"queued");
+        end(&mut ours.core);
+        assert_eq!(ours.failure(&mut key), CallError::Disconnected { sent: true });
+        theirs.hears(&ours.sends());
+        assert_eq!(theirs.asked.len(), 1);
+    }
+}
+
+/// What the other side has not read when it ends it does not run.
+#[test]
+fn a_call_that_is_queued_when_the_other_side_ends_has_not_run() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
+    let mut key = ours.started(b"queued");
+    theirs.core.dismiss("enough");
+    ours.hears(&theirs.sends());
+    assert_eq!(ours.failure(&mut key), CallError::Disconnected { sent: false });
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.asked.len(), 0);
+}
+
+#[test]
+fn a_call_that_is_being_written_when_the_connection_is_lost_may_have_run() {
+    let (mut ours, _theirs) = greeted(Limits::default(), Limits::default());
+    let mut key = ours.started(b"on its way");
+    let taken = ours.core.outbox().take_out().unwrap();
+    let mut unwritten = ours.started(b"behind it");
+    ours.core.ended(CloseReason::Closed);
+    ours.core.outbox().put_back(taken, 0);
+    assert_eq!(ours.failure(&mut key), CallError::Disconnected { sent: true });
+    assert_eq!(ours.failure(&mut unwritten), CallError::Disconnected { sent: false });
+}
+
+#[test]
+fn who_is_answered_is_not_idle() {
+    let limits = Limits { idle_timeout: Some(Duration::from_secs(1)), ..Limits::default() };
+    let (mut ours, mut theirs) = greeted(limits, Limits::default());
+    ours.core.on_timeout(ours.now + Duration::from_secs(1));
+    let mut key = ours.started(b"");
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.answer(0, b""), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    assert!(matches!(ours.reply(&mut key), Poll::Ready(Ok(_))));
+    ours.core.on_timeout(ours.now + Duration::from_secs(2));
+    assert!(ours.core.takes_calls(), "a reply has come meanwhile");
+    ours.core.on_timeout(ours.now + Duration::from_secs(3));
+    assert!(!ours.core.takes_calls(), "nothing has");
+}

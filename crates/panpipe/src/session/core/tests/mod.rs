@@ -78,6 +78,14 @@ impl Side {
         self.core.poll_reply(key, Waker::noop()).map_ok(|reply| reply.body)
     }
 
+    /// What a call that is over has failed with.
+    fn failure(&mut self, key: &mut Option<usize>) -> CallError {
+        match self.reply(key) {
+            Poll::Ready(Err(error)) => error,
+            other => panic!("it has not failed: {other:?}"),
+        }
+    }
+
     /// The call that has this id now.
     fn call_of(&self, id: u32) -> ReplyTo {
         self.core.handlers.call_of(id)
