@@ -135,3 +135,27 @@ fn no_call_is_lost_in_the_moment_in_which_the_server_stops_looking() {
         }
     });
 }
+
+/// A runtime that is left loses what was to be woken behind its tasks; its next calls see to
+/// it that they go out, and so does what was left behind.
+#[test]
+fn calls_from_a_runtime_that_was_left_go_out() {
+    let many = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (_server, name) = server(&[]);
+    let probe = many.block_on(client(&name));
+    let hanging = many.spawn({
+        let probe = probe.clone();
+        async move { probe.hang().await }
+    });
+    many.block_on(until(&probe, |counts| counts.started > 0));
+    let one = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut left = Box::pin(probe.add(1, 2));
+    one.block_on(poll_fn(|cx| {
+        assert!(left.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    }));
+    let both = async { (probe.add(2, 3).await, left.await) };
+    let replies = one.block_on(async { tokio::time::timeout(PATIENCE, both).await });
+    assert_eq!(replies.expect("they go out"), (Ok(5), Ok(3)));
+    hanging.abort();
+}

@@ -21,10 +21,6 @@ use crate::limits;
 #[derive(Default)]
 pub(super) struct Lending {
     place: Place,
-    /// The thread that the driver is to be woken on, when it has run what is ready there.
-    /// Where callers are on several, whichever has run it first wakes it: the last one here
-    /// is not the only one.
-    woken_by: Option<usize>,
     /// For how many more calls that are made alone it is still thought that others are
     /// made beside them.
     crowd: u32,
@@ -43,17 +39,10 @@ enum Place {
     Gone,
 }
 
-/// Unlike that of any other thread that lives.
-fn this_thread() -> usize {
-    thread_local!(static PLACE: u8 = const { 0 });
-    PLACE.with(|place| std::ptr::from_ref(place).addr())
-}
-
 impl Lending {
     /// The driver is at work, and wants to read. None: it has it, or a caller has, and will
     /// wake the driver.
     pub(super) fn take_back(&mut self) -> Option<Box<Intake>> {
-        self.woken_by = None;
         match &mut self.place {
             Place::Free(_) => match std::mem::take(&mut self.place) {
                 Place::Free(intake) => Some(intake),
@@ -222,20 +211,13 @@ impl State {
     /// A call has been queued that others may be made beside: sees to it that it is sent,
     /// with those. What is given is to be [woken behind them](wake_behind).
     pub(super) fn send_behind(&mut self) -> Option<Waker> {
-        let Some(lending) = self.lending.as_mut().filter(|_| self.core.is_open() && self.core.has_unsent())
-        else {
+        if self.lending.is_none() || !self.core.is_open() || !self.core.has_unsent() {
             self.write_or_wake(false);
             return None;
-        };
-        let here = this_thread();
-        match lending.woken_by {
-            Some(thread) if thread == here => None,
-            _ => {
-                let driver = self.core.sleeping_driver()?;
-                lending.woken_by = Some(here);
-                Some(driver)
-            }
         }
+        // Each time: where callers are on several threads, whichever has run what is ready
+        // there first wakes it, and a thread's promise to wake may be lost with its runtime.
+        self.core.sleeping_driver()
     }
 
     /// Takes what is read with for a caller that is to look for its reply.
