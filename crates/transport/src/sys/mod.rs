@@ -18,8 +18,8 @@
 //! - `BlockingRead`, `Room`, `Bell`, `wait`, `Interrupt`, `BoundListener`, and what ends in
 //!   `_blocking`: the same for threads that wait by themselves;
 //! - `take_stdio()`: the process's standard streams;
-//! - `this_process()`, `this_user()`, `child_process(pid)`, and `Connected`: what can be asked of a
-//!   connected peer; `user_name(uid)`;
+//! - `this_process()`, `this_user()`, `child_process(pid)`, and `Connected`: what can be
+//!   asked of a connected peer; `user_name(uid)`;
 //! - `Credentials`, as which a peer may do what it does, and `run_as`.
 
 #[cfg(unix)]

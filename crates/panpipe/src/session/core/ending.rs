@@ -124,7 +124,7 @@ impl Core {
             if self.is_open() {
                 self.put_close(why);
             }
-            self.end_here(CloseReason::Local);
+            self.end(CloseReason::Local);
         }
     }
 
@@ -162,12 +162,12 @@ impl Core {
     }
 
     /// The other side has ended: what it has not read by then it does not run.
-    pub(super) fn end(&mut self, reason: CloseReason) {
+    pub(super) fn end_by_peer(&mut self, reason: CloseReason) {
         self.end_before(self.outbox.begun_total(), reason);
     }
 
     /// This side ends, as soon as what is queued has gone out: the other may run that.
-    pub(super) fn end_here(&mut self, reason: CloseReason) {
+    pub(super) fn end(&mut self, reason: CloseReason) {
         self.end_before(self.outbox.queued_total(), reason);
     }
 

@@ -101,7 +101,7 @@ impl Core {
             self.outbox.append().extend_from_slice(&MAGIC);
         }
         self.put_frame(Kind::Refuse, 0, |out| put_refusal(out, &refusal));
-        self.end_here(CloseReason::Refused(refusal));
+        self.end(CloseReason::Refused(refusal));
     }
 
     /// The largest frame that may come next.
@@ -220,12 +220,12 @@ impl Core {
     }
 
     pub(super) fn on_refuse(&mut self, body: &[u8]) {
-        self.end(CloseReason::Refused(parse_refusal(body)));
+        self.end_by_peer(CloseReason::Refused(parse_refusal(body)));
     }
 
     pub(super) fn on_close(&mut self, mut body: &[u8]) {
         let why = take_str(&mut body, limits::WORDS).unwrap_or("the other side gave no reason");
-        self.end(CloseReason::ByPeer(why.to_owned()));
+        self.end_by_peer(CloseReason::ByPeer(why.to_owned()));
     }
 
     /// The peer broke the protocol: says so to it and ends.
@@ -237,7 +237,7 @@ impl Core {
             self.outbox.append().extend_from_slice(&MAGIC);
         }
         self.put_close(why);
-        self.end_here(CloseReason::Protocol(why.to_owned()));
+        self.end(CloseReason::Protocol(why.to_owned()));
     }
 
     pub(super) fn put_close(&mut self, why: &str) {
