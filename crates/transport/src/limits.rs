@@ -68,6 +68,8 @@ pub const LOOK: Duration = Duration::from_micros(100);
 pub const LOOKS_FOR_REPLY: u32 = 32;
 /// How often in a row the driver looks, before others of the runtime's have their turn.
 pub const LOOKS_FOR_CALLS: u32 = 32;
+/// How long a list of wakers may be whose memory a thread keeps for the next.
+pub const SPARE_WAKES: usize = 64;
 /// After so many calls that were made alone no others are expected beside the next.
 pub const CROWD: u32 = 64;
 

@@ -1,10 +1,7 @@
 //! A large message that comes in several frames.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, ReadBuf};
+use std::task::Poll;
 
 use super::inbox::FrameBuf;
 use super::pool;
@@ -68,11 +65,10 @@ impl Assembly {
     }
 
     /// Reads once, at most `most` bytes.
-    pub(super) fn poll_fill(
+    pub(super) fn fill(
         &mut self,
-        cx: &mut Context<'_>,
-        reader: Pin<&mut impl AsyncRead>,
         most: usize,
+        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         // As much again as has come: a claim takes no memory. Of the vector's
         // capacity no more is touched than bytes come into.
@@ -83,19 +79,16 @@ impl Assembly {
             self.buffer.resize(start + room, 0);
         }
         let end = self.buffer.len().min(start.saturating_add(most));
-        let mut free = ReadBuf::new(&mut self.buffer[start..end]);
-        match reader.poll_read(cx, &mut free) {
-            Poll::Pending => {
-                self.rest();
-                Poll::Pending
-            }
-            Poll::Ready(Ok(())) => {
-                let n = free.filled().len();
+        let read = read(&mut self.buffer[start..end]);
+        match read {
+            Poll::Pending => self.rest(),
+            Poll::Ready(Ok(n)) => {
+                assert!(n <= end - start, "no more can be read than there is room for");
                 self.len += n;
-                Poll::Ready(Ok(n))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(_)) => {}
         }
+        read
     }
 
     /// Takes a larger buffer of the pool, if there is one, where its own has no
@@ -140,13 +133,13 @@ impl Drop for Assembly {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::io::Read;
 
     use super::*;
 
     fn fill(assembly: &mut Assembly, bytes: &mut &[u8], most: usize) -> usize {
-        let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(read) = assembly.poll_fill(&mut cx, Pin::new(bytes), most) else { unreachable!() };
+        let read = assembly.fill(most, |free| Poll::Ready(bytes.read(free)));
+        let Poll::Ready(read) = read else { unreachable!() };
         read.unwrap()
     }
 
@@ -214,9 +207,7 @@ mod tests {
     fn while_nothing_comes_few_bytes_hold_no_large_buffer() {
         let mut assembly = Assembly::default();
         assembly.append(b"few");
-        let (mut silent, _other) = tokio::io::duplex(1);
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(assembly.poll_fill(&mut cx, Pin::new(&mut silent), usize::MAX).is_pending());
+        assert!(assembly.fill(usize::MAX, |_| Poll::Pending).is_pending());
         assert!(assembly.buffer.capacity() < 64, "{}", assembly.buffer.capacity());
         assert_eq!(*assembly.into_frame(), *b"few");
     }

@@ -67,8 +67,29 @@ impl Inbox {
         cx: &mut Context<'_>,
         reader: Pin<&mut impl AsyncRead>,
     ) -> Poll<io::Result<usize>> {
+        self.fill(|free| {
+            let mut free = ReadBuf::new(free);
+            reader.poll_read(cx, &mut free).map_ok(|()| free.filled().len())
+        })
+    }
+
+    /// Has `read` read once, in whatever way: it is given where to, and says how much that
+    /// was. As [`poll_fill`](Self::poll_fill) otherwise.
+    ///
+    /// # Errors
+    ///
+    /// What `read` says.
+    ///
+    /// # Panics
+    ///
+    /// When `read` claims more than there was room for.
+    #[inline]
+    pub fn fill(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if let Some(diverted) = self.diverted.as_mut().filter(|diverted| diverted.missing > 0) {
-            let read = diverted.into.poll_fill(cx, reader, diverted.missing);
+            let read = diverted.into.fill(diverted.missing, read);
             if let Poll::Ready(Ok(n)) = read {
                 diverted.missing -= n;
                 self.expects_another = diverted.missing == 0;
@@ -80,31 +101,36 @@ impl Inbox {
         if self.expects_another {
             free = &mut free[..READ_HEAD];
         }
-        let mut free = ReadBuf::new(free);
-        let read = reader.poll_read(cx, &mut free).map_ok(|()| free.filled().len());
+        let room = free.len();
+        let read = read(free);
         match read {
-            Poll::Pending => {
-                self.rest();
-                Poll::Pending
-            }
+            Poll::Pending => self.rest(),
             Poll::Ready(Ok(n)) => {
+                assert!(n <= room, "no more can be read than there is room for");
                 self.end += n;
                 // A head is here: if it is another's, it is diverted in its turn.
                 self.expects_another &= self.end - self.start < HEAD;
-                Poll::Ready(Ok(n))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(_)) => {}
         }
+        read
     }
 
     /// Sees to it that there is room to read into.
+    #[inline]
     fn make_room(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
+            if self.buffer.is_empty() {
+                self.buffer = pool::lend_to_read();
+            }
         }
-        if self.buffer.len() - self.end >= READ_CHUNK / 2 {
-            return;
+        if self.buffer.len() - self.end < READ_CHUNK / 2 {
+            self.make_more_room();
         }
+    }
+
+    fn make_more_room(&mut self) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -129,6 +155,7 @@ impl Inbox {
     }
 
     /// Nothing more has come yet: holds on to no more than a begun frame needs.
+    #[inline]
     pub fn rest(&mut self) {
         let left = self.end - self.start;
         if left == 0 {
@@ -140,6 +167,14 @@ impl Inbox {
             return;
         }
         (self.start, self.end) = (0, left);
+    }
+
+    /// Whether nothing is here of a frame that has not been taken, but for one that is being
+    /// [diverted](Self::divert).
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
     }
 
     /// Takes `expected` off the front, if it stands there.
@@ -185,14 +220,29 @@ impl Inbox {
     /// Takes that frame off as a value of its own. A large one that is alone is
     /// moved, any other is copied.
     pub fn take_frame(&mut self) -> FrameBuf {
+        let mut frame = FrameBuf::default();
+        self.take_frame_into(0..self.peeked.saturating_sub(HEAD), &mut frame);
+        frame
+    }
+
+    /// Takes that frame off, and puts `part` of it into `place`, in the same way.
+    ///
+    /// # Panics
+    ///
+    /// When the part is not in the frame.
+    #[inline]
+    pub fn take_frame_into(&mut self, part: Range<usize>, place: &mut FrameBuf) {
         let taken = std::mem::take(&mut self.peeked);
-        let body = self.start + HEAD.min(taken)..self.start + taken;
-        self.start += taken;
-        if self.start == self.end && taken >= READ_CHUNK / 4 {
+        let (body, end) = (self.start + HEAD.min(taken), self.start + taken);
+        let part = body + part.start..body + part.end;
+        assert!(part.end <= end, "what is taken is a part of the frame");
+        self.start = end;
+        if taken < READ_CHUNK / 4 || self.start != self.end {
+            place.copy(&self.buffer[part]);
+        } else {
             (self.start, self.end) = (0, 0);
-            return FrameBuf::new(std::mem::take(&mut self.buffer), body);
+            *place = FrameBuf::new(std::mem::take(&mut self.buffer), part);
         }
-        FrameBuf::copied(&self.buffer[body])
     }
 
     /// As much as is here of the next frame's body, and how long that will be:
@@ -265,45 +315,54 @@ impl Drop for Inbox {
 /// A frame's body that has left its inbox.
 #[derive(Debug)]
 pub struct FrameBuf {
-    held: Held,
+    /// Where it stands if `large` holds nothing: a small message takes no memory of its own.
+    small: [u8; SMALL_FRAME],
+    large: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-/// Where a body stands.
-#[derive(Debug)]
-enum Held {
-    /// Here, so that a small message takes no memory of its own.
-    Small([u8; SMALL_FRAME]),
-    Large(Vec<u8>),
-}
-
 impl Default for FrameBuf {
+    #[inline]
     fn default() -> Self {
         FrameBuf::new(Vec::new(), 0..0)
     }
 }
 
 impl FrameBuf {
+    #[inline]
     pub(super) fn new(buffer: Vec<u8>, body: Range<usize>) -> Self {
-        FrameBuf { held: Held::Large(buffer), start: body.start, end: body.end }
+        FrameBuf { small: [0; SMALL_FRAME], large: buffer, start: body.start, end: body.end }
     }
 
+    /// Becomes a copy of `body`.
     #[inline]
-    fn copied(body: &[u8]) -> Self {
-        let end = body.len();
-        let held = if end <= SMALL_FRAME {
-            let mut small = [0; SMALL_FRAME];
-            small[..end].copy_from_slice(body);
-            Held::Small(small)
-        } else {
-            let mut buffer =
-                // The pool keeps none that are small.
-                if end < pool::LEAST { Vec::with_capacity(end) } else { pool::lend_fitting(end) };
-            buffer.extend_from_slice(body);
-            Held::Large(buffer)
-        };
-        FrameBuf { held, start: 0, end }
+    fn copy(&mut self, body: &[u8]) {
+        (self.start, self.end) = (0, body.len());
+        match self.small.get_mut(..body.len()) {
+            Some(small) if self.large.is_empty() => small.copy_from_slice(body),
+            _ => self.copy_large(body),
+        }
+    }
+
+    fn copy_large(&mut self, body: &[u8]) {
+        // The pool keeps none that are small.
+        let len = body.len();
+        let mut buffer = if len < pool::LEAST { Vec::with_capacity(len) } else { pool::lend_fitting(len) };
+        buffer.extend_from_slice(body);
+        pool::give_back(std::mem::replace(&mut self.large, buffer));
+    }
+
+    /// A part of it.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    #[must_use]
+    pub fn part(mut self, part: Range<usize>) -> FrameBuf {
+        self.truncate(part.end);
+        self.advance(part.start);
+        self
     }
 
     /// Drops the first `n` bytes.
@@ -327,10 +386,8 @@ impl Deref for FrameBuf {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.held {
-            Held::Small(small) => &small[self.start..self.end],
-            Held::Large(buffer) => &buffer[self.start..self.end],
-        }
+        let held = if self.large.is_empty() { &self.small[..] } else { &self.large[..] };
+        &held[self.start..self.end]
     }
 }
 
@@ -343,8 +400,8 @@ impl AsRef<[u8]> for FrameBuf {
 impl Drop for FrameBuf {
     #[inline]
     fn drop(&mut self) {
-        if let Held::Large(buffer) = &mut self.held {
-            pool::give_back(std::mem::take(buffer));
+        if self.large.capacity() > 0 {
+            pool::give_back(std::mem::take(&mut self.large));
         }
     }
 }

@@ -57,9 +57,14 @@ impl Outbox {
     #[inline]
     pub fn append(&mut self) -> &mut Vec<u8> {
         if self.buffer.capacity() == 0 {
-            self.buffer = pool::lend();
+            self.borrow_buffer();
         }
         &mut self.buffer
+    }
+
+    #[cold]
+    fn borrow_buffer(&mut self) {
+        self.buffer = pool::lend();
     }
 
     /// Takes what was appended off again, from index `start` of
