@@ -176,27 +176,63 @@ impl PendingCall {
         started.map_ok(|is_awaited| self.is_awaited = is_awaited)
     }
 
-    pub(crate) fn reply(&mut self) -> impl Future<Output = Result<Received, CallError>> + Send + '_ {
-        poll_fn(|cx| {
+    /// Waits for its reply, and has `read` make something of it.
+    #[inline]
+    pub(crate) fn reply_as<T, E>(
+        &mut self,
+        read: impl Fn(&mut Received) -> Result<T, CallError<E>> + Send,
+    ) -> impl Future<Output = Result<T, CallError<E>>> + Send {
+        poll_fn(move |cx| {
             if std::mem::take(&mut self.is_awaited) {
                 return Poll::Pending;
             }
-            let received = self.link.poll_reply(&mut self.key, cx.waker());
-            received.map_ok(|(Reply { body, attached }, codec)| {
-                let claims =
-                    attached.map(|attached| Claims::new(Arc::clone(&self.link), codec, attached.into()));
-                Received { body, codec, claims }
-            })
+            // It comes straight to where it is read: it is not small.
+            let mut received = Received::default();
+            match self.link.poll_reply(&mut self.key, cx.waker(), &mut received.reply) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.widen())),
+                Poll::Ready(Ok(codec)) => {
+                    received.codec = codec;
+                    if let Some(attached) = received.reply.attached.take() {
+                        let link = Arc::clone(&self.link);
+                        received.claims = Some(Claims::new(link, codec, attached.into()));
+                    }
+                    Poll::Ready(read(&mut received))
+                }
+            }
         })
+    }
+
+    /// Waits for its reply.
+    pub(crate) fn reply(&mut self) -> impl Future<Output = Result<Received, CallError>> + Send {
+        self.reply_as(|received| Ok(std::mem::take(received)))
     }
 }
 
 /// A reply that is to be decoded.
+#[derive(Default)]
 pub(crate) struct Received {
-    pub(crate) body: FrameBuf,
+    reply: Reply,
     pub(crate) codec: Codec,
     /// The ports that it carries, if any.
-    pub(crate) claims: Option<Box<Claims>>,
+    claims: Option<Box<Claims>>,
+}
+
+impl Received {
+    /// Its status and what belongs to that.
+    #[inline]
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.reply.body
+    }
+
+    pub(crate) fn take_body(&mut self) -> FrameBuf {
+        std::mem::take(&mut self.reply.body)
+    }
+
+    #[inline]
+    pub(crate) fn take_claims(&mut self) -> Option<Box<Claims>> {
+        self.claims.take()
+    }
 }
 
 impl Drop for PendingCall {
@@ -270,9 +306,10 @@ pub(crate) async fn open_service(
         })
     })
     .await?;
-    let Received { body, codec, claims } = call.reply().await?;
-    match parse_reply(&body) {
-        ReplyBody::Value(bytes) => match carried::decode(codec, bytes, claims) {
+    let mut received = call.reply().await?;
+    let claims = received.take_claims();
+    match parse_reply(received.body()) {
+        ReplyBody::Value(bytes) => match carried::decode(received.codec, bytes, claims) {
             Ok(ClaimedService(Some(mut stub))) => {
                 // A peer that tells none has looked for just the newest.
                 let version = *stub.version.get_or_insert(wanted.version());
@@ -308,7 +345,7 @@ pub(crate) async fn flush(link: Arc<Link>, deadline: Option<Deadline>) -> Result
         started.poll_start(CallTarget::new(ROOT_PORT, FLUSH), cx.waker(), &mut |_, _| Ok(None))
     })
     .await?;
-    match parse_reply(&call.reply().await?.body) {
+    match parse_reply(call.reply().await?.body()) {
         ReplyBody::Value(_) => Ok(()),
         ReplyBody::AppError(_) => Err(CallError::UnknownMethod),
         ReplyBody::Failed(error) => Err(error),

@@ -408,7 +408,7 @@ async fn start(
 
 async fn finish(mut call: PendingCall) -> Result<Received, CallError> {
     let received = call.reply().await?;
-    match parse_reply(&received.body) {
+    match parse_reply(received.body()) {
         ReplyBody::Failed(error) => Err(error),
         ReplyBody::Value(_) | ReplyBody::AppError(_) => Ok(received),
     }

@@ -60,6 +60,7 @@ pub(crate) struct Crew {
 
 pub(super) struct State {
     place: Place,
+    /// Who leads, or has led last: mostly the same leads again.
     leader: Option<Arc<Parker>>,
     followers: VecDeque<Arc<Parker>>,
     /// Who wait for the end.
@@ -152,22 +153,18 @@ impl Crew {
     }
 
     /// Takes the lead, if nobody has it.
-    pub(super) fn join(self: &Arc<Self>, parker: &Arc<Parker>, rank: Rank) -> Role<'_> {
+    pub(super) fn join<'a>(self: &'a Arc<Self>, parker: &'a Arc<Parker>, rank: Rank) -> Role<'a> {
         let mut state = self.lock();
         match std::mem::replace(&mut state.place, Place::Led) {
             Place::Here(Idle { driver, until }) => {
                 // It may come as one who was to follow, and has been woken meanwhile.
                 state.followers.retain(|known| !Arc::ptr_eq(known, parker));
-                state.leader = Some(Arc::clone(parker));
+                if !state.leader.as_ref().is_some_and(|last| Arc::ptr_eq(last, parker)) {
+                    state.leader = Some(Arc::clone(parker));
+                }
                 drop(state);
                 self.stance.store(AT_WORK, Ordering::Release);
-                Role::Leads(Lead {
-                    crew: self,
-                    driver: Some(driver),
-                    until,
-                    waker: self.waker(),
-                    is_polling: false,
-                })
+                Role::Leads(Lead { crew: self, parker, driver: Some(driver), until, is_polling: false })
             }
             Place::Led => {
                 if state.leader.as_ref().is_some_and(|leader| Arc::ptr_eq(leader, parker)) {
@@ -303,7 +300,7 @@ impl Crew {
 
     /// Nobody holds the connection any more: sees it to its end.
     pub(crate) fn wind_up(self: &Arc<Self>) {
-        match Own::with(|own| self.join(&own.parker, Rank::Helper)) {
+        Own::with(|own| match self.join(&own.parker, Rank::Helper) {
             Role::Leads(mut lead) => {
                 if lead.poll_driver().is_pending() {
                     // It has last words that are not read yet.
@@ -313,7 +310,7 @@ impl Crew {
             }
             // Who leads has been woken.
             Role::Follows | Role::Within | Role::Alone => {}
-        }
+        });
     }
 
     /// Wakes the driver.
@@ -407,11 +404,11 @@ impl Wake for Crew {
 /// The lead of a crew. It is given up when this is dropped.
 pub(super) struct Lead<'a> {
     crew: &'a Arc<Crew>,
+    /// This thread's.
+    parker: &'a Arc<Parker>,
     /// None once the connection has ended.
     driver: Option<Box<Driver>>,
     until: Option<Instant>,
-    /// Wakes the driver.
-    waker: Waker,
     /// The driver is being polled: a panic then has left it in the middle of anything.
     is_polling: bool,
 }
@@ -466,8 +463,7 @@ impl Lead<'_> {
                 }
                 driver.read();
                 self.crew.stance.store(AT_WORK, Ordering::Release);
-                // To poll it would cost as much again as the replies that have come.
-                if !driver.takes_replies() && self.poll_driver().is_ready() {
+                if !self.deals_in_place() && self.poll_driver().is_ready() {
                     return Step::Ended;
                 }
             } else {
@@ -544,21 +540,39 @@ impl Lead<'_> {
         }
     }
 
-    /// Polls the driver. Ready when the connection has ended.
+    /// Has the driver do something, by which handlers may be polled. Gives also when it, or
+    /// one of them, wants to be polled again.
     #[inline]
-    pub(super) fn poll_driver(&mut self) -> Poll<()> {
-        let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
-        if self.crew.woken.load(Ordering::SeqCst) {
-            self.crew.woken.swap(false, Ordering::SeqCst);
-        }
+    fn with_driver<R>(&mut self, f: impl FnOnce(&mut Driver) -> R) -> Option<(R, Option<Instant>)> {
+        let driver = self.driver.as_deref_mut()?;
         // What others have left there is theirs.
         let (theirs, by_bytes) = (take_poll_again(), BY_BYTES.get());
         self.is_polling = true;
-        let polled = driver.poll_in_place(&mut Context::from_waker(&self.waker));
+        let result = f(driver);
         self.is_polling = false;
-        self.until = take_poll_again();
+        let again = take_poll_again();
         theirs.into_iter().for_each(poll_again_at);
         BY_BYTES.set(by_bytes);
+        Some((result, again))
+    }
+
+    /// Deals with what has been read, if the driver need not be polled for that.
+    #[inline]
+    fn deals_in_place(&mut self) -> bool {
+        // Of a handler that is still pending its own task is polled again.
+        self.with_driver(Driver::deals_in_place).is_some_and(|(dealt, _)| dealt)
+    }
+
+    /// Polls the driver. Ready when the connection has ended.
+    #[inline]
+    pub(super) fn poll_driver(&mut self) -> Poll<()> {
+        if self.crew.woken.load(Ordering::SeqCst) {
+            self.crew.woken.swap(false, Ordering::SeqCst);
+        }
+        let waker = self.crew.waker();
+        let poll = |driver: &mut Driver| driver.poll_in_place(&mut Context::from_waker(&waker));
+        let Some((polled, again)) = self.with_driver(poll) else { return Poll::Ready(()) };
+        self.until = again;
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(reason) => {
@@ -601,9 +615,8 @@ impl Drop for Lead<'_> {
         let is_kept = driver.wants().is_kept();
         let mut state = self.crew.lock();
         state.place = Place::Here(Idle { driver, until: self.until });
-        let gone = state.leader.take();
         state.is_kept = is_kept;
         self.crew.stance.store(NOBODY, Ordering::SeqCst);
-        self.crew.pass_on(state, gone.as_ref());
+        self.crew.pass_on(state, Some(self.parker));
     }
 }

@@ -64,7 +64,7 @@ where
                 let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
                 let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
                 let result = match in_span(&watch, engine.call(info, terms, args)).await {
-                    Ok(received) => read_reply::<ST, T, SE, E>(info, received),
+                    Ok(mut received) => read_reply::<ST, T, SE, E>(info, &mut received),
                     Err(error) => Err(error.widen()),
                 };
                 return told(watch, Outcome::Value, result);
@@ -91,10 +91,8 @@ where
         if let Err(error) = sent.await {
             return told(watch, Outcome::Value, Err(error.widen()));
         }
-        match call.reply().await {
-            Ok(received) => told(watch, Outcome::Value, read_reply::<ST, T, SE, E>(info, received)),
-            Err(error) => told(watch, Outcome::Value, Err(error.widen())),
-        }
+        let reply = call.reply_as(|received| read_reply::<ST, T, SE, E>(info, received)).await;
+        told(watch, Outcome::Value, reply)
     }
 }
 
@@ -102,13 +100,14 @@ where
 #[inline]
 fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
     info: &'static MethodInfo,
-    received: Received,
+    received: &mut Received,
 ) -> Result<T, CallError<E>> {
-    let Received { body, codec, claims } = received;
-    if body.len() < limits::SHARED_BLOCK {
-        return read_body::<ST, T, SE, E>(info, &body, codec, claims);
+    let (codec, claims) = (received.codec, received.take_claims());
+    if received.body().len() < limits::SHARED_BLOCK {
+        return read_body::<ST, T, SE, E>(info, received.body(), codec, claims);
     }
-    in_place::decode_in(body, |body| read_body::<ST, T, SE, E>(info, body, codec, claims))
+    let read = |body: &[u8]| read_body::<ST, T, SE, E>(info, body, codec, claims);
+    in_place::decode_in(received.take_body(), read)
 }
 
 #[inline]

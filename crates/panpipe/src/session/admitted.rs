@@ -96,7 +96,7 @@ impl Admitted {
     }
 
     /// Hands the call to its service, or keeps it until there is room for its reply.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run_or_park(
         self,
         session: &Arc<Session>,
@@ -116,7 +116,7 @@ impl Admitted {
 
 impl Incoming {
     /// Hands the call to its service.
-    #[inline]
+    #[inline(always)]
     fn run(self, session: &Arc<Session>, services: &mut Services, codec: Codec, args: &[u8]) {
         let Incoming { reply_to, method, deadline, extras, .. } = self;
         let call = IncomingCall {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use panpipe_transport::blocking::{BlockingReader, Room};
 
 use super::driver::Driver;
-use super::intake::{By, Intake};
+use super::intake::{Intake, Reader, Step};
 use super::outlet::{Inlet, Outlet};
 use super::{CloseReason, Session, State};
 
@@ -114,6 +114,19 @@ impl State {
     }
 }
 
+impl State {
+    /// All that has come has been dealt with by who reads. Whether the driver can go on
+    /// waiting, and for what.
+    fn ends_in_place(&mut self, wants: &mut Wants) -> bool {
+        if self.core.has_unsent() {
+            self.flush();
+        }
+        self.core.driver_goes_on();
+        *wants = self.core.wants(true, false);
+        wants.is_just_read && self.core.next_timeout().is_none()
+    }
+}
+
 impl Driver {
     /// What it waits for, as of its last poll.
     #[inline]
@@ -148,30 +161,39 @@ impl Driver {
         }
         let Some(intake) = &mut self.intake else { return };
         let Intake { inlet: Inlet::Blocking(reader), inbox, .. } = &mut **intake else { return };
-        let mut cx = Context::from_waker(Waker::noop());
-        let read = |reader: &mut BlockingReader, bytes: &mut [u8]| Some(reader.read(bytes));
-        if let Poll::Ready(read) = inbox.poll_fill(&mut cx, Pin::new(&mut By(reader, read))) {
+        if let Poll::Ready(read) = inbox.fill(|bytes| Poll::Ready(reader.read(bytes))) {
             intake.has_read(read);
         }
     }
 
-    /// Deals with what has been [read](Self::read) where it was waiting for nothing else.
-    /// Whether that is all there is to be done: it need not be polled then, and waits as
-    /// before.
+    /// Deals with what has been [read](Self::read) where it was waiting for nothing else:
+    /// to poll it costs as much again as a call, or a reply. Whether that is all there is to
+    /// be done: it need not be polled then, and waits as before.
     #[inline]
-    pub(crate) fn takes_replies(&mut self) -> bool {
-        let Driver { session, intake: Some(intake), wants, .. } = self else { return false };
-        session.with(|state| {
-            if !state.core.awaits_replies() {
-                return false;
-            }
-            intake.take_replies(&mut state.core);
-            if intake.is_held_up() || state.core.next_timeout().is_some() {
-                return false;
-            }
-            *wants = state.core.wants(true, false);
-            wants.is_just_read
-        })
+    pub(crate) fn deals_in_place(&mut self) -> bool {
+        let Driver { session, services, intake: Some(intake), parked, oneways, wants, .. } = self else {
+            return false;
+        };
+        if intake.end.is_some() {
+            return false;
+        }
+        loop {
+            let mut is_all = false;
+            let step = session.with(|state| {
+                // All answers go out together.
+                state.core.driver_starts();
+                let step = intake.step(&mut state.core, Reader::Leader);
+                if !matches!(step, Step::Call(_)) {
+                    intake.held_up = !matches!(step, Step::Done);
+                    is_all = state.ends_in_place(wants) && !intake.held_up;
+                }
+                step
+            });
+            let Step::Call(admitted) = step else { return is_all && parked.is_empty() && oneways.is_empty() };
+            let args = admitted.args(intake.inbox.peeked());
+            admitted.run_or_park(session, services, (parked, oneways), args);
+            intake.inbox.consume_frame();
+        }
     }
 
     /// Nobody drives it for now: it holds on to no more than it needs.

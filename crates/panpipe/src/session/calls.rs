@@ -17,7 +17,7 @@ use super::ports::Attached;
 use crate::error::CallError;
 
 /// A reply as it came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reply {
     /// A status byte and what belongs to it.
     pub(crate) body: FrameBuf,
@@ -32,10 +32,15 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Ticket>,
     /// The place in the order of those who wait.
     turn: u64,
+    /// What has come back.
+    reply: Reply,
+    error: Option<Box<CallError>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum CallState {
+    /// There is no such call: its place is the next one's.
+    Vacant,
     /// Just added.
     New,
     /// There was no room yet.
@@ -44,8 +49,18 @@ pub(crate) enum CallState {
     Granted,
     /// Sent; `end` is where its frame ends in the outgoing stream.
     Sent { id: u32, end: u64 },
-    /// Over, one way or the other.
-    Done(Result<Reply, CallError>),
+    /// Its reply has come.
+    Replied,
+    /// It has ended without one.
+    Failed,
+}
+
+impl CallState {
+    /// Whether it is over, one way or the other.
+    #[inline]
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, CallState::Replied | CallState::Failed)
+    }
 }
 
 /// An id in use on the wire.
@@ -58,7 +73,10 @@ struct Flight {
 
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    calls: Slab<Call>,
+    /// They stay where they are, and so do the places of those that are gone: a reply is
+    /// not small.
+    calls: Vec<Call>,
+    vacant: Vec<usize>,
     flights: Slab<Flight>,
     waiting: BTreeMap<u64, usize>,
     granted: usize,
@@ -69,7 +87,8 @@ pub(crate) struct Calls {
 impl Part for Calls {
     fn unused() -> &'static Self {
         static UNUSED: Calls = Calls {
-            calls: Slab::new(),
+            calls: Vec::new(),
+            vacant: Vec::new(),
             flights: Slab::new(),
             waiting: BTreeMap::new(),
             granted: 0,
@@ -102,9 +121,20 @@ impl Calls {
         self.flights.len() + self.granted < room.calls && self.bytes_in_flight < room.bytes
     }
 
-    pub(crate) fn add(&mut self, deadline: Option<Ticket>) -> usize {
+    pub(crate) fn add(&mut self) -> usize {
         self.next_turn += 1;
-        self.calls.insert(Call { state: CallState::New, waker: None, deadline, turn: self.next_turn })
+        let key = self.vacant.pop().unwrap_or_else(|| self.add_place());
+        let call = &mut self.calls[key];
+        call.state = CallState::New;
+        call.turn = self.next_turn;
+        key
+    }
+
+    #[cold]
+    fn add_place(&mut self) -> usize {
+        let (state, reply) = (CallState::Vacant, Reply::default());
+        self.calls.push(Call { state, waker: None, deadline: None, turn: 0, reply, error: None });
+        self.calls.len() - 1
     }
 
     pub(crate) fn get_mut(&mut self, key: usize) -> &mut Call {
@@ -127,10 +157,10 @@ impl Calls {
             .expect("calls in flight are fewer than u32::MAX, the most a hello can allow")
     }
 
-    /// Notes that the call's frame of `bytes` was encoded as `id`.
+    /// Notes that the call's frame of `bytes` was encoded with the [next id](Self::next_id).
+    #[inline]
     pub(crate) fn sent(&mut self, key: usize, bytes: usize, end: u64, was_granted: bool) {
-        let id = self.next_id();
-        self.flights.insert(Flight { key: Some(key), bytes });
+        let id = self.flights.insert(Flight { key: Some(key), bytes }) as u32;
         self.bytes_in_flight += bytes;
         if was_granted {
             self.granted -= 1;
@@ -171,6 +201,7 @@ impl Calls {
 
     /// Takes the reply to `id`: frees the id, and hands over the caller's key
     /// if there still is a caller. `None`: no such id is in use.
+    #[inline]
     pub(crate) fn land(&mut self, id: u64) -> Option<Option<usize>> {
         let id = usize::try_from(id).ok()?;
         let flight = self.flights.try_remove(id)?;
@@ -178,24 +209,58 @@ impl Calls {
         Some(flight.key)
     }
 
-    /// Ends a call for its caller. Returns the id if the peer is still at it.
-    pub(crate) fn finish(
-        &mut self,
-        key: usize,
-        result: Result<Reply, CallError>,
-        wakes: &mut Vec<Waker>,
-    ) -> Option<u32> {
+    /// Ends a call whose reply has landed. Gives the place for that.
+    #[inline]
+    pub(crate) fn replied(&mut self, key: usize, wakes: &mut Vec<Waker>) -> &mut Reply {
+        let call = &mut self.calls[key];
+        call.state = CallState::Replied;
+        wakes.extend(call.waker.take());
+        &mut call.reply
+    }
+
+    /// Ends a call for its caller, without a reply. Returns the id if the peer is still at it.
+    pub(crate) fn fail(&mut self, key: usize, error: CallError, wakes: &mut Vec<Waker>) -> Option<u32> {
         let id = self.leave(key);
         let call = &mut self.calls[key];
-        call.state = CallState::Done(result);
+        call.state = CallState::Failed;
+        call.error = Some(Box::new(error));
         wakes.extend(call.waker.take());
         id
     }
 
-    /// Forgets a call. Returns it, and its id if the peer is still at it.
-    pub(crate) fn remove(&mut self, key: usize) -> (Call, Option<u32>) {
+    /// Takes what a call that is over has come to, and forgets it. Its reply and `reply`
+    /// change places; `None` where it is not over.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        key: usize,
+        reply: &mut Reply,
+    ) -> Option<(Result<(), CallError>, Option<Ticket>)> {
+        let call = &mut self.calls[key];
+        let result = match call.state {
+            CallState::Replied => {
+                std::mem::swap(&mut call.reply, reply);
+                Ok(())
+            }
+            CallState::Failed => call.error.take().map_or(Ok(()), |error| Err(*error)),
+            _ => return None,
+        };
+        call.state = CallState::Vacant;
+        let ticket = call.deadline.take();
+        self.vacant.push(key);
+        Some((result, ticket))
+    }
+
+    /// Forgets a call that its caller has given up. Gives what had come back, what it waited
+    /// for until when, and its id if the peer is still at it.
+    pub(crate) fn forget(&mut self, key: usize) -> (Reply, Option<Ticket>, Option<u32>) {
         let id = self.leave(key);
-        (self.calls.remove(key), id)
+        let call = &mut self.calls[key];
+        call.state = CallState::Vacant;
+        (call.waker, call.error) = (None, None);
+        let forgotten = (std::mem::take(&mut call.reply), call.deadline.take(), id);
+        self.vacant.push(key);
+        forgotten
     }
 
     /// Gives up whatever place the call holds.
@@ -207,15 +272,12 @@ impl Calls {
             }
             CallState::Granted => self.granted -= 1,
             CallState::Sent { id, .. } => {
-                // The reply that has just landed has freed its flight already.
-                if let Some(flight) =
-                    self.flights.get_mut(id as usize).filter(|flight| flight.key == Some(key))
-                {
+                if let Some(flight) = self.flights.get_mut(id as usize) {
                     flight.key = None;
                     return Some(id);
                 }
             }
-            CallState::New | CallState::Done(_) => {}
+            CallState::Vacant | CallState::New | CallState::Replied | CallState::Failed => {}
         }
         None
     }
@@ -231,6 +293,7 @@ impl Calls {
     }
 
     pub(crate) fn keys(&self) -> Vec<usize> {
-        self.calls.iter().map(|(key, _)| key).collect()
+        let keys = self.calls.iter().enumerate();
+        keys.filter(|(_, call)| !matches!(call.state, CallState::Vacant)).map(|(key, _)| key).collect()
     }
 }

@@ -81,16 +81,16 @@ pub(crate) struct Driver {
     pub(super) session: Arc<Session>,
     /// What the peer may call. It goes with the driver, so that a service that
     /// holds a client of this very connection does not keep it for ever.
-    services: Services,
+    pub(super) services: Services,
     /// What is to be done once the peer's hello has been taken, before any call runs.
     on_open: Option<Box<OnOpen>>,
     /// What it reads with; nothing while a caller has it.
     pub(super) intake: Option<Box<Intake>>,
     /// Calls whose handlers wait to be started until the peer reads its replies.
     /// How many, and of how many bytes, is bounded as for calls that run.
-    parked: Waiting,
+    pub(super) parked: Waiting,
     /// One-way calls whose handlers wait to be started until fewer run.
-    oneways: Waiting,
+    pub(super) oneways: Waiting,
     /// What the connection has ended with, where one-way calls that had come are
     /// still to be run.
     ended: Option<Box<CloseReason>>,
@@ -237,7 +237,7 @@ impl Driver {
                     intake.inbox.consume_frame();
                 }
                 Step::Whole(admitted, whole) => {
-                    in_place::decode_in(whole, |whole| {
+                    in_place::decode_in(*whole, |whole| {
                         let args = admitted.args(whole);
                         admitted.run_or_park(session, services, (parked, oneways), args);
                     });

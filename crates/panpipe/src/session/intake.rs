@@ -3,12 +3,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use panpipe_transport::PipeReader;
 use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::admitted::Admitted;
 use super::close::CloseReason;
@@ -38,7 +37,9 @@ pub(super) struct Intake {
 pub(super) enum Reader {
     /// With all of it.
     Driver,
-    /// With what runs no code of the user's.
+    /// With what comes all the time: calls, replies, and items of streams.
+    Leader,
+    /// With what of that runs no code of the user's.
     Caller,
 }
 
@@ -47,7 +48,7 @@ pub(super) enum Step {
     /// A call that is the frame last peeked at.
     Call(Admitted),
     /// A call that stands alone: it came in parts.
-    Whole(Admitted, FrameBuf),
+    Whole(Admitted, Box<FrameBuf>),
     /// The peer's hello has been taken.
     Opened,
     /// To the end of what has come.
@@ -119,15 +120,10 @@ impl Intake {
     }
 
     /// Has `read` read into the inbox. Whether it has.
-    fn fill(
-        &mut self,
-        read: impl FnMut(&mut PipeReader, &mut [u8]) -> Option<io::Result<usize>> + Unpin,
-    ) -> bool {
+    fn fill(&mut self, read: impl FnOnce(&mut PipeReader, &mut [u8]) -> Option<io::Result<usize>>) -> bool {
         let Inlet::Pipe(reader) = &mut self.inlet else { return false };
-        let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(read) = self.inbox.poll_fill(&mut cx, Pin::new(&mut By(reader, read))) else {
-            return false;
-        };
+        let read = |bytes: &mut [u8]| read(reader, bytes).map_or(Poll::Pending, Poll::Ready);
+        let Poll::Ready(read) = self.inbox.fill(read) else { return false };
         self.has_read(read);
         true
     }
@@ -178,7 +174,7 @@ impl Intake {
                 }
             }
             if let Some(message) = whole {
-                if by == Reader::Caller && !is_for_callers(message.0.kind) {
+                if by != Reader::Driver && !is_for_callers(message.0.kind) {
                     return Step::Wait;
                 }
                 match whole.take().and_then(|whole| receive_whole(core, *whole, &mut now)) {
@@ -199,7 +195,9 @@ impl Intake {
             let frame = match inbox.peek_frame(core.max_frame_in()) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
-                    *diverted = divert(core, inbox).map(Box::new);
+                    if !inbox.is_empty() {
+                        *diverted = divert(core, inbox).map(Box::new);
+                    }
                     return Step::Done;
                 }
                 Err(error) => {
@@ -215,8 +213,10 @@ impl Intake {
                 }
             };
             if header.kind == Kind::Reply {
-                let reply = inbox.take_frame();
-                core.receive_reply(header, reply);
+                match core.receive_reply(&header, frame) {
+                    Some((place, part)) => inbox.take_frame_into(part, place),
+                    None => inbox.consume_frame(),
+                }
                 continue;
             }
             if matches!(header.kind, Kind::Part | Kind::LastPart) {
@@ -236,7 +236,12 @@ impl Intake {
                 }
                 continue;
             }
-            if by == Reader::Caller {
+            let is_dealt_with = match by {
+                Reader::Driver => true,
+                Reader::Leader => matches!(header.kind, Kind::Call | Kind::Oneway),
+                Reader::Caller => false,
+            };
+            if !is_dealt_with {
                 return Step::Wait;
             }
             if let Some(incoming) = core.receive(header, frame, &mut now) {
@@ -262,12 +267,16 @@ fn receive_whole(
     now: &mut dyn FnMut() -> Instant,
 ) -> Option<Step> {
     match header.kind {
-        Kind::Reply => core.receive_reply(header, whole),
+        Kind::Reply => {
+            if let Some((place, part)) = core.receive_reply(&header, &whole) {
+                *place = whole.part(part);
+            }
+        }
         Kind::Item if core.is_special(&header, &whole) => core.receive_item(header, whole),
         Kind::Item => core.receive_small_item(header, &whole),
         _ => {
             let incoming = core.receive(header, &whole, now)?;
-            return Some(Step::Whole(Admitted::of(core, incoming), whole));
+            return Some(Step::Whole(Admitted::of(core, incoming), Box::new(whole)));
         }
     }
     None
@@ -290,18 +299,4 @@ fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
         _ => return None,
     }
     Some(header)
-}
-
-/// Reads in its own way: pending where that gives nothing.
-pub(super) struct By<'a, R, F>(pub(super) &'a mut R, pub(super) F);
-
-impl<R, F: FnMut(&mut R, &mut [u8]) -> Option<io::Result<usize>> + Unpin> AsyncRead for By<'_, R, F> {
-    #[inline]
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let By(reader, read) = self.get_mut();
-        match read(reader, buf.initialize_unfilled()) {
-            Some(read) => Poll::Ready(read.map(|n| buf.advance(n))),
-            None => Poll::Pending,
-        }
-    }
 }

@@ -108,7 +108,7 @@ impl Drop for Loan<'_> {
 
 /// What has become of a caller's look.
 enum Look {
-    Over(Poll<Result<(Reply, Codec), CallError>>),
+    Over(Poll<Result<Codec, CallError>>),
     GoesOn,
     /// Something has come at the last moment.
     HasRead,
@@ -122,31 +122,37 @@ impl Session {
         &self,
         key: &mut Option<usize>,
         waker: &Waker,
-    ) -> Poll<Result<(Reply, Codec), CallError>> {
+        reply: &mut Reply,
+    ) -> Poll<Result<Codec, CallError>> {
         let mut polled = Poll::Pending;
         let intake = self.with(|state| {
             let intake = state.borrow_for(*key);
             if intake.is_none() {
-                polled = state.poll_reply(key, waker);
+                polled = state.poll_reply(key, waker, reply);
             }
             intake
         });
         match intake {
-            Some(_) => Loan { session: self, intake }.look(key, waker),
+            Some(_) => Loan { session: self, intake }.look(key, waker, reply),
             None => polled,
         }
     }
 }
 
 impl Loan<'_> {
-    fn look(mut self, key: &mut Option<usize>, waker: &Waker) -> Poll<Result<(Reply, Codec), CallError>> {
+    fn look(
+        mut self,
+        key: &mut Option<usize>,
+        waker: &Waker,
+        reply: &mut Reply,
+    ) -> Poll<Result<Codec, CallError>> {
         let (mut reads, mut is_wanted) = (0, false);
         let mut has_read = self.intake.as_mut().is_some_and(|intake| intake.look());
         loop {
             reads += 1;
             let loan = &mut self.intake;
             let look = self.session.with(|state| {
-                let Some(intake) = loan else { return Look::Over(state.poll_reply(key, waker)) };
+                let Some(intake) = loan else { return Look::Over(state.poll_reply(key, waker, reply)) };
                 if has_read {
                     intake.take_replies(&mut state.core);
                 }
@@ -167,7 +173,7 @@ impl Loan<'_> {
                 if let Some(intake) = loan.take() {
                     state.give_back(intake, is_enough);
                 }
-                Look::Over(state.poll_reply(key, waker))
+                Look::Over(state.poll_reply(key, waker, reply))
             });
             has_read = match (look, &mut self.intake) {
                 (Look::Over(polled), _) => return polled,
@@ -194,9 +200,10 @@ impl State {
         &mut self,
         key: &mut Option<usize>,
         waker: &Waker,
-    ) -> Poll<Result<(Reply, Codec), CallError>> {
+        reply: &mut Reply,
+    ) -> Poll<Result<Codec, CallError>> {
         let codec = self.core.codec();
-        self.core.poll_reply(key, waker).map_ok(|reply| (reply, codec))
+        self.core.poll_reply(key, waker, reply).map_ok(|()| codec)
     }
 
     /// A call has been queued. Whether others are likely to be made by tasks that are

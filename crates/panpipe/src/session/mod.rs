@@ -24,9 +24,10 @@ mod ports;
 mod reply;
 mod stream_end;
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -55,9 +56,26 @@ use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
 use crate::executor::Executor;
 use crate::hooks::Hooks;
+use crate::limits;
 use crate::link::Link;
 #[cfg(feature = "metrics")]
 use crate::metrics::OpenConnection;
+
+thread_local! {
+    /// An empty list, with the memory of the last wakers that this thread has woken.
+    static SPARE: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
+}
+
+fn take_spare() -> Vec<Waker> {
+    // Gone while the thread ends.
+    SPARE.try_with(Cell::take).unwrap_or_default()
+}
+
+fn keep_spare(wakes: Vec<Waker>) {
+    if wakes.capacity() <= limits::SPARE_WAKES {
+        let _ = SPARE.try_with(|spare| spare.set(wakes));
+    }
+}
 
 /// One end of a connection.
 pub(crate) struct Session {
@@ -162,21 +180,29 @@ impl Session {
         // encoded has been taken back.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = f(&mut state);
+        if !state.core.aftermath().is_empty() {
+            self.finish_up(state);
+        }
+        result
+    }
+
+    /// Does what is left to do, outside of the lock.
+    fn finish_up(&self, mut state: MutexGuard<'_, State>) {
         let aftermath = state.core.aftermath();
         if let (1, None) = (aftermath.wakes.len(), &aftermath.ports) {
             // As it is after most calls; the list keeps its memory.
             let waker = aftermath.wakes.pop();
             drop(state);
-            waker.into_iter().for_each(Waker::wake);
-        } else if !aftermath.is_empty() {
-            let aftermath = std::mem::take(aftermath);
-            drop(state);
-            aftermath.wakes.into_iter().for_each(Waker::wake);
-            if let Some(ports) = aftermath.ports {
-                self.attach(*ports);
-            }
+            return waker.into_iter().for_each(Waker::wake);
         }
-        result
+        let mut wakes = std::mem::replace(&mut aftermath.wakes, take_spare());
+        let ports = aftermath.ports.take();
+        drop(state);
+        wakes.drain(..).for_each(Waker::wake);
+        keep_spare(wakes);
+        if let Some(ports) = ports {
+            self.attach(*ports);
+        }
     }
 
     #[cold]
@@ -227,20 +253,24 @@ impl Session {
         polled
     }
 
+    /// Waits for the reply to a call, which takes `reply`'s place. Gives the codec that it
+    /// is to be read with.
     pub(crate) fn poll_reply(
         &self,
         key: &mut Option<usize>,
         waker: &Waker,
-    ) -> Poll<Result<(Reply, Codec), CallError>> {
+        reply: &mut Reply,
+    ) -> Poll<Result<Codec, CallError>> {
         if self.lends {
-            return self.poll_reply_looking(key, waker);
+            return self.poll_reply_looking(key, waker, reply);
         }
-        let polled = self.with(|state| state.poll_reply(key, waker));
+        let polled = self.with(|state| state.poll_reply(key, waker, reply));
         if polled.is_pending() {
             self.executor.awaits();
         }
         polled
     }
+
     pub(crate) fn poll_oneway(
         &self,
         target: CallTarget<'_>,

@@ -17,6 +17,7 @@ use crate::session::reply::{Failure, put_failure};
 use crate::trace::TraceContext;
 
 impl Core {
+    #[inline]
     pub(super) fn on_call(
         &mut self,
         header: Header,
@@ -113,6 +114,7 @@ impl Core {
 
     /// Answers a call with what `encode` appends, status byte included.
     /// Pending when the outgoing queue is full.
+    #[inline]
     pub(crate) fn poll_answer(&mut self, call: ReplyTo, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
         if !self.handlers.contains(call) || self.is_over() {
             self.settle(call);
@@ -129,6 +131,7 @@ impl Core {
         Poll::Ready(())
     }
 
+    #[inline]
     pub(super) fn put_answer(&mut self, id: u32, encode: &mut Encode<'_>) -> Result<(), Failure> {
         let put = self.put_message(Kind::Reply, ROOT_PORT, u64::from(id), self.max_message, |_| (), encode);
         put.map(drop).map_err(|error| match error {

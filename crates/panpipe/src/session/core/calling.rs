@@ -17,6 +17,7 @@ use crate::trace::TraceContext;
 impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
     /// wait or its start on; it is `None` when the result is an error.
+    #[inline]
     pub(crate) fn poll_call(
         &mut self,
         key: &mut Option<usize>,
@@ -41,7 +42,7 @@ impl Core {
                     // Its deadline passed, or the connection ended, as it waited.
                     _ => {
                         *key = None;
-                        return Poll::Ready(self.take_result(known).map(drop));
+                        return self.take_result(known, &mut Reply::default());
                     }
                 }
             }
@@ -65,7 +66,7 @@ impl Core {
             None
         };
         let known = *key.get_or_insert_with(|| {
-            let known = self.calls.add(None);
+            let known = self.calls.add();
             if let Some(deadline) = deadline {
                 let ticket = self.deadlines.insert(deadline.at, Due::Call(known));
                 self.calls.get_mut(known).deadline = Some(ticket);
@@ -100,19 +101,20 @@ impl Core {
     }
 
     /// Waits for the reply to a call that was started.
+    #[inline]
     pub(crate) fn poll_reply(
         &mut self,
         key: &mut Option<usize>,
         waker: &Waker,
-    ) -> Poll<Result<Reply, CallError>> {
+        reply: &mut Reply,
+    ) -> Poll<Result<(), CallError>> {
         let known = key.expect("a started call keeps its key until its result is taken");
-        let call = self.calls.get_mut(known);
-        if !matches!(call.state, CallState::Done(_)) {
-            remember(&mut call.waker, waker);
-            return Poll::Pending;
+        let taken = self.take_result(known, reply);
+        match taken {
+            Poll::Pending => remember(&mut self.calls.get_mut(known).waker, waker),
+            Poll::Ready(_) => *key = None,
         }
-        *key = None;
-        Poll::Ready(self.take_result(known))
+        taken
     }
 
     /// Whether no other call is on its way.
@@ -122,7 +124,7 @@ impl Core {
 
     /// Whether the result of a call is here.
     pub(crate) fn is_done(&mut self, key: usize) -> bool {
-        matches!(self.calls.get_mut(key).state, CallState::Done(_))
+        self.calls.get_mut(key).state.is_over()
     }
 
     /// The caller of a call is not to be woken.
@@ -169,6 +171,7 @@ impl Core {
         self.grant();
     }
 
+    #[inline]
     pub(super) fn open_for_calls(&mut self, port: u64) -> Result<(), CallError> {
         match &self.phase {
             Phase::Ending(reason) | Phase::Ended(reason) => return Err(reason.unsent()),
@@ -188,6 +191,7 @@ impl Core {
     }
 
     /// Encodes a call's frame. `Ok(None)`: it has to wait for the peer's hello.
+    #[inline]
     pub(super) fn put_call(
         &mut self,
         kind: Kind,
@@ -227,27 +231,24 @@ impl Core {
     /// Removes a call, with a reply that nobody has taken. Returns its id if the
     /// peer is still at it.
     pub(super) fn forget(&mut self, key: usize) -> Option<u32> {
-        let (mut call, id) = self.calls.remove(key);
-        if let CallState::Done(Ok(reply)) = &mut call.state {
-            if let Some(attached) = reply.attached.take() {
-                self.let_go(attached);
-            }
+        let (reply, ticket, id) = self.calls.forget(key);
+        if let Some(attached) = reply.attached {
+            self.let_go(attached);
         }
-        if let Some(ticket) = call.deadline {
+        if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);
         }
         id
     }
 
-    pub(super) fn take_result(&mut self, key: usize) -> Result<Reply, CallError> {
-        let (call, _) = self.calls.remove(key);
-        if let Some(ticket) = call.deadline {
+    /// Takes what a call has come to, once it is over.
+    #[inline]
+    fn take_result(&mut self, key: usize, reply: &mut Reply) -> Poll<Result<(), CallError>> {
+        let Some((result, ticket)) = self.calls.take(key, reply) else { return Poll::Pending };
+        if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);
         }
-        match call.state {
-            CallState::Done(result) => result,
-            _ => unreachable!("a result is taken of a call that is done"),
-        }
+        Poll::Ready(result)
     }
 
     pub(super) fn grant(&mut self) {

@@ -45,8 +45,8 @@ impl Core {
         self.peer_draining = true;
         for key in self.calls.keys() {
             if matches!(self.calls.get_mut(key).state, CallState::Waiting | CallState::Granted) {
-                let unsent = Err(CallError::Disconnected { sent: false });
-                self.calls.finish(key, unsent, &mut self.aftermath.wakes);
+                let unsent = CallError::Disconnected { sent: false };
+                self.calls.fail(key, unsent, &mut self.aftermath.wakes);
             }
         }
         self.wake_reply_waiters();
@@ -216,11 +216,11 @@ impl Core {
     fn fail_everything(&mut self, sent: u64, reason: &CloseReason) {
         for key in self.calls.keys() {
             let error = match self.calls.get_mut(key).state {
-                CallState::Done(_) => continue,
+                state if state.is_over() => continue,
                 CallState::Sent { end, .. } if end <= sent => reason.sent(),
                 _ => reason.unsent(),
             };
-            self.calls.finish(key, Err(error), &mut self.aftermath.wakes);
+            self.calls.fail(key, error, &mut self.aftermath.wakes);
             if let Some(ticket) = self.calls.get_mut(key).deadline.take() {
                 self.deadlines.remove(ticket);
             }

@@ -20,7 +20,7 @@ use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{Hold, Latency, frame};
 
 use super::blocking::Wants;
-use super::calls::{CallState, Calls, Room};
+use super::calls::{Calls, Room};
 use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due};
 use super::handlers::{Handlers, ReplyTo, Stop};
@@ -474,13 +474,12 @@ impl Core {
                 Due::Call(key) => {
                     let call = self.calls.get_mut(key);
                     call.deadline = None;
-                    if matches!(call.state, CallState::Done(_)) {
+                    if call.state.is_over() {
                         // Its reply came in time; nobody has looked yet.
                         continue;
                     }
-                    if let Some(id) =
-                        self.calls.finish(key, Err(CallError::DeadlineExceeded), &mut self.aftermath.wakes)
-                    {
+                    let wakes = &mut self.aftermath.wakes;
+                    if let Some(id) = self.calls.fail(key, CallError::DeadlineExceeded, wakes) {
                         self.cancel(id);
                     }
                     self.grant();
@@ -510,6 +509,11 @@ impl Core {
         self.driving = false;
         self.armed = armed;
         remember(&mut self.driver, waker);
+    }
+
+    /// What the driver was to do has been done without it: it waits as before.
+    pub(crate) fn driver_goes_on(&mut self) {
+        self.driving = false;
     }
 
     /// What the driver, which goes to wait, waits for: it `reads`, or does not, and `waits`

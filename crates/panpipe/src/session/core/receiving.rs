@@ -1,5 +1,6 @@
 //! What comes in: the hello first, then frames of every kind.
 
+use std::ops::Range;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use super::{Core, Incoming, Phase, Role, Root, remember_one_more};
 use crate::codec::Codec;
 use crate::error::{Refusal, RefusalReason};
 use crate::limits;
-use crate::session::calls::{Reply, Room};
+use crate::session::calls::Room;
 use crate::session::close::CloseReason;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
@@ -149,33 +150,38 @@ impl Core {
         None
     }
 
-    /// Takes the reply to a call.
-    pub(crate) fn receive_reply(&mut self, header: Header, mut frame: FrameBuf) {
+    /// Takes the reply to a call. Gives where it goes, and what of the frame; nothing if
+    /// nobody waits for it.
+    #[inline]
+    pub(crate) fn receive_reply(
+        &mut self,
+        header: &Header,
+        frame: &[u8],
+    ) -> Option<(&mut FrameBuf, Range<usize>)> {
         if !matches!(self.phase, Phase::Open) {
-            return self.violation("a reply came where a hello belongs");
+            self.violation("a reply came where a hello belongs");
+            return None;
         }
         self.heard = true;
-        let mut attached = None;
-        if header.carries {
-            let Some((end, carried)) = self.take_ports(&header, &frame) else { return };
-            frame.truncate(end);
-            attached = Some(carried.into_boxed_slice());
+        let (end, attached) = match header.carries {
+            false => (frame.len(), None),
+            true => self.take_ports(header, frame).map(|(end, attached)| (end, Some(attached)))?,
+        };
+        let Some(caller) = self.calls.land(header.id) else {
+            self.violation("a reply came for a call that was not made");
+            return None;
+        };
+        if caller.is_none() {
+            self.let_go(attached.into_iter().flatten());
+            self.grant();
+            self.calls_are_fewer();
+            return None;
         }
-        frame.advance(header.body);
-        match self.calls.land(header.id) {
-            None => self.violation("a reply came for a call that was not made"),
-            Some(caller) => {
-                match caller {
-                    Some(key) => {
-                        let reply = Reply { body: frame, attached };
-                        self.calls.finish(key, Ok(reply), &mut self.aftermath.wakes);
-                    }
-                    None => self.let_go(attached.unwrap_or_default()),
-                }
-                self.grant();
-                self.calls_are_fewer();
-            }
-        }
+        self.grant();
+        self.calls_are_fewer();
+        let reply = self.calls.replied(caller?, &mut self.aftermath.wakes);
+        reply.attached = attached.map(Vec::into_boxed_slice);
+        Some((&mut reply.body, header.body..end))
     }
 
     /// Takes out a message that comes in parts, to add one to it; nothing if the

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use panpipe_transport::buffer::{FrameBuf, Inbox, Prefix};
 
 use super::*;
+use crate::session::calls::Reply;
 use crate::session::hello::ServiceInfo;
 use crate::session::message::{Header, MAGIC, parse_header};
 use crate::session::reply::put_status;
@@ -75,7 +76,8 @@ impl Side {
     }
 
     fn reply(&mut self, key: &mut Option<usize>) -> Poll<Result<FrameBuf, CallError>> {
-        self.core.poll_reply(key, Waker::noop()).map_ok(|reply| reply.body)
+        let mut reply = Reply::default();
+        self.core.poll_reply(key, Waker::noop(), &mut reply).map_ok(|()| reply.body)
     }
 
     /// What a call that is over has failed with.
@@ -141,7 +143,11 @@ impl Side {
     fn receive(&mut self, header: Header, frame: FrameBuf) {
         let now = self.now;
         match header.kind {
-            Kind::Reply => self.core.receive_reply(header, frame),
+            Kind::Reply => {
+                if let Some((place, part)) = self.core.receive_reply(&header, &frame) {
+                    *place = frame.part(part);
+                }
+            }
             Kind::Item if self.core.is_special(&header, &frame) => self.core.receive_item(header, frame),
             Kind::Item => self.core.receive_small_item(header, &frame),
             _ => self.asked.extend(self.core.receive(header, &frame, &mut || now)),
