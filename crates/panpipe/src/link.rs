@@ -14,7 +14,7 @@ use panpipe_transport::{Latency, Peer, PipeStream, varint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::blocking::Crew;
-use crate::carried::{self, Claims};
+use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
 use crate::error::CallError;
 use crate::executor::Executor;
@@ -163,17 +163,28 @@ impl PendingCall {
 
     /// Starts a call of a port's method. Its [reply](Self::reply) is to be polled in the
     /// same poll.
+    #[inline]
     pub(crate) fn poll_start(
         &mut self,
         target: CallTarget<'_>,
         waker: &Waker,
         encode: &mut Encode<'_>,
-    ) -> Poll<Result<(), CallError>> {
+    ) -> Poll<Result<(), Box<CallError>>> {
         if self.deadline.is_some_and(|deadline| deadline.left.is_zero()) {
-            return Poll::Ready(Err(CallError::DeadlineExceeded));
+            return Poll::Ready(Err(Box::new(CallError::DeadlineExceeded)));
         }
         let started = self.link.poll_call(&mut self.key, target, self.deadline, waker, encode);
         started.map_ok(|is_awaited| self.is_awaited = is_awaited)
+    }
+
+    /// Starts a call of a port's method, whenever there is room for it.
+    pub(crate) async fn start(
+        &mut self,
+        target: CallTarget<'_>,
+        mut encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String>,
+    ) -> Result<(), CallError> {
+        let started = poll_fn(|cx| self.poll_start(target, cx.waker(), &mut encode)).await;
+        started.map_err(|error| *error)
     }
 
     /// Waits for its reply, and has `read` make something of it.
@@ -190,7 +201,7 @@ impl PendingCall {
             let mut received = Received::default();
             match self.link.poll_reply(&mut self.key, cx.waker(), &mut received.reply) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error.widen())),
+                Poll::Ready(Err(error)) => Poll::Ready(Err((*error).widen())),
                 Poll::Ready(Ok(codec)) => {
                     received.codec = codec;
                     if let Some(attached) = received.reply.attached.take() {
@@ -279,11 +290,8 @@ impl Link {
         // A method that nobody has: to say so is an answer.
         const NO_METHOD: u64 = u64::MAX;
         let mut call = PendingCall::new(Arc::clone(self), None);
-        let started = &mut call;
-        let start = poll_fn(move |cx| {
-            started.poll_start(CallTarget::new(ROOT_PORT, NO_METHOD), cx.waker(), &mut |_, _| Ok(None))
-        });
-        if start.await.is_ok() {
+        let target = CallTarget::new(ROOT_PORT, NO_METHOD);
+        if call.start(target, |_, _| Ok(None)).await.is_ok() {
             let _ = call.reply().await;
         }
     }
@@ -296,16 +304,13 @@ pub(crate) async fn open_service(
     deadline: Option<Deadline>,
 ) -> Result<Stub, CallError> {
     let mut call = PendingCall::new(link, deadline);
-    let started = &mut call;
-    poll_fn(move |cx| {
-        started.poll_start(CallTarget::new(ROOT_PORT, OPEN), cx.waker(), &mut |_, out| {
-            put_str(out, wanted.name());
-            varint::put(out, u64::from(wanted.version()));
-            varint::put(out, u64::from(wanted.oldest()));
-            Ok(None)
-        })
-    })
-    .await?;
+    let wants = |_, out: &mut Vec<u8>| {
+        put_str(out, wanted.name());
+        varint::put(out, u64::from(wanted.version()));
+        varint::put(out, u64::from(wanted.oldest()));
+        Ok(None)
+    };
+    call.start(CallTarget::new(ROOT_PORT, OPEN), wants).await?;
     let mut received = call.reply().await?;
     let claims = received.take_claims();
     match parse_reply(received.body()) {
@@ -340,11 +345,7 @@ pub(crate) async fn flush(link: Arc<Link>, deadline: Option<Deadline>) -> Result
         Some(deadline) => within(deadline.at, queued).await.ok_or(CallError::DeadlineExceeded)?,
     }
     let mut call = PendingCall::new(link, deadline);
-    let started = &mut call;
-    poll_fn(move |cx| {
-        started.poll_start(CallTarget::new(ROOT_PORT, FLUSH), cx.waker(), &mut |_, _| Ok(None))
-    })
-    .await?;
+    call.start(CallTarget::new(ROOT_PORT, FLUSH), |_, _| Ok(None)).await?;
     match parse_reply(call.reply().await?.body()) {
         ReplyBody::Value(_) => Ok(()),
         ReplyBody::AppError(_) => Err(CallError::UnknownMethod),

@@ -400,9 +400,7 @@ async fn start(
     args: &mut Arguments,
 ) -> Result<PendingCall, CallError> {
     let mut call = PendingCall::new(Arc::clone(link), deadline);
-    let started = &mut call;
-    poll_fn(move |cx| started.poll_start(target, cx.waker(), &mut |codec, out| args.encode(codec, out)))
-        .await?;
+    call.start(target, |codec, out| args.encode(codec, out)).await?;
     Ok(call)
 }
 

@@ -89,7 +89,7 @@ where
             started.poll_start(target, cx.waker(), &mut |codec, out| carried::encode(codec, &args, out))
         });
         if let Err(error) = sent.await {
-            return told(watch, Outcome::Value, Err(error.widen()));
+            return told(watch, Outcome::Value, Err((*error).widen()));
         }
         let reply = call.reply_as(|received| read_reply::<ST, T, SE, E>(info, received)).await;
         told(watch, Outcome::Value, reply)

@@ -181,7 +181,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     /// What a call is made under: the trace of the call that is being answered here, and
     /// the nearest of the client's timeout, the method's, and the deadline of that call.
     /// The clock is read only if there is one.
-    #[inline]
+    #[inline(always)]
     fn terms(&self, info: &MethodInfo) -> CallTerms {
         let timeout = match (self.timeout, info.timeout) {
             (Some(own), Some(method)) => Some(own.min(method)),

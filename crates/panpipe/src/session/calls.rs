@@ -229,26 +229,19 @@ impl Calls {
     }
 
     /// Takes what a call that is over has come to, and forgets it. Its reply and `reply`
-    /// change places; `None` where it is not over.
+    /// change places.
     #[inline]
-    pub(crate) fn take(
-        &mut self,
-        key: usize,
-        reply: &mut Reply,
-    ) -> Option<(Result<(), CallError>, Option<Ticket>)> {
+    pub(crate) fn take(&mut self, key: usize, reply: &mut Reply) -> Result<(), Box<CallError>> {
         let call = &mut self.calls[key];
-        let result = match call.state {
-            CallState::Replied => {
+        call.state = CallState::Vacant;
+        self.vacant.push(key);
+        match call.error.take() {
+            Some(error) => Err(error),
+            None => {
                 std::mem::swap(&mut call.reply, reply);
                 Ok(())
             }
-            CallState::Failed => call.error.take().map_or(Ok(()), |error| Err(*error)),
-            _ => return None,
-        };
-        call.state = CallState::Vacant;
-        let ticket = call.deadline.take();
-        self.vacant.push(key);
-        Some((result, ticket))
+        }
     }
 
     /// Forgets a call that its caller has given up. Gives what had come back, what it waited

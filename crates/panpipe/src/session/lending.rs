@@ -108,7 +108,7 @@ impl Drop for Loan<'_> {
 
 /// What has become of a caller's look.
 enum Look {
-    Over(Poll<Result<Codec, CallError>>),
+    Over(Poll<Result<Codec, Box<CallError>>>),
     GoesOn,
     /// Something has come at the last moment.
     HasRead,
@@ -123,7 +123,7 @@ impl Session {
         key: &mut Option<usize>,
         waker: &Waker,
         reply: &mut Reply,
-    ) -> Poll<Result<Codec, CallError>> {
+    ) -> Poll<Result<Codec, Box<CallError>>> {
         let mut polled = Poll::Pending;
         let intake = self.with(|state| {
             let intake = state.borrow_for(*key);
@@ -145,7 +145,7 @@ impl Loan<'_> {
         key: &mut Option<usize>,
         waker: &Waker,
         reply: &mut Reply,
-    ) -> Poll<Result<Codec, CallError>> {
+    ) -> Poll<Result<Codec, Box<CallError>>> {
         let (mut reads, mut is_wanted) = (0, false);
         let mut has_read = self.intake.as_mut().is_some_and(|intake| intake.look());
         loop {
@@ -196,12 +196,13 @@ impl Loan<'_> {
 }
 
 impl State {
+    #[inline]
     pub(super) fn poll_reply(
         &mut self,
         key: &mut Option<usize>,
         waker: &Waker,
         reply: &mut Reply,
-    ) -> Poll<Result<Codec, CallError>> {
+    ) -> Poll<Result<Codec, Box<CallError>>> {
         let codec = self.core.codec();
         self.core.poll_reply(key, waker, reply).map_ok(|()| codec)
     }

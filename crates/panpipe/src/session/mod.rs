@@ -228,7 +228,7 @@ impl Session {
         deadline: Option<Deadline>,
         waker: &Waker,
         encode: &mut Encode<'_>,
-    ) -> Poll<Result<bool, CallError>> {
+    ) -> Poll<Result<bool, Box<CallError>>> {
         let (polled, behind) = self.with(|state| {
             let before = state.core.outbox().pending_len();
             let polled = state.core.poll_call(key, target, deadline, waker, encode);
@@ -260,7 +260,7 @@ impl Session {
         key: &mut Option<usize>,
         waker: &Waker,
         reply: &mut Reply,
-    ) -> Poll<Result<Codec, CallError>> {
+    ) -> Poll<Result<Codec, Box<CallError>>> {
         if self.lends {
             return self.poll_reply_looking(key, waker, reply);
         }
@@ -482,6 +482,7 @@ impl Session {
 
 impl State {
     /// Sends what is queued: here and now if `inline`, else by the driver.
+    #[inline]
     fn write_or_wake(&mut self, inline: bool) {
         if inline {
             self.write_now();

@@ -106,7 +106,16 @@ pub(crate) enum ReplyBody<'a> {
 }
 
 /// Reads a reply's body.
+#[inline]
 pub(crate) fn parse(body: &[u8]) -> ReplyBody<'_> {
+    match body.split_first() {
+        // As nearly all begin.
+        Some((&status, value)) if status == Status::Value as u8 => ReplyBody::Value(value),
+        _ => parse_failure(body),
+    }
+}
+
+fn parse_failure(body: &[u8]) -> ReplyBody<'_> {
     let failed = ReplyBody::Failed;
     let Some((status, mut rest)) = body.split_first() else {
         return failed(CallError::Malformed("the reply is empty".to_owned()));

@@ -25,10 +25,10 @@ impl Core {
         deadline: Option<Deadline>,
         waker: &Waker,
         encode: &mut Encode<'_>,
-    ) -> Poll<Result<(), CallError>> {
+    ) -> Poll<Result<(), Box<CallError>>> {
         let granted = match *key {
             None => {
-                self.open_for_calls(target.port)?;
+                self.open_for_calls(target.port).map_err(Box::new)?;
                 false
             }
             Some(known) => {
@@ -42,7 +42,7 @@ impl Core {
                     // Its deadline passed, or the connection ended, as it waited.
                     _ => {
                         *key = None;
-                        return self.take_result(known, &mut Reply::default());
+                        return Poll::Ready(self.take_result(known, &mut Reply::default()));
                     }
                 }
             }
@@ -59,7 +59,7 @@ impl Core {
                     if let Some(known) = key.take() {
                         self.forget(known);
                     }
-                    return Poll::Ready(Err(error));
+                    return Poll::Ready(Err(Box::new(error)));
                 }
             }
         } else {
@@ -107,14 +107,15 @@ impl Core {
         key: &mut Option<usize>,
         waker: &Waker,
         reply: &mut Reply,
-    ) -> Poll<Result<(), CallError>> {
+    ) -> Poll<Result<(), Box<CallError>>> {
         let known = key.expect("a started call keeps its key until its result is taken");
-        let taken = self.take_result(known, reply);
-        match taken {
-            Poll::Pending => remember(&mut self.calls.get_mut(known).waker, waker),
-            Poll::Ready(_) => *key = None,
+        let call = self.calls.get_mut(known);
+        if !call.state.is_over() {
+            remember(&mut call.waker, waker);
+            return Poll::Pending;
         }
-        taken
+        *key = None;
+        Poll::Ready(self.take_result(known, reply))
     }
 
     /// Whether no other call is on its way.
@@ -241,14 +242,13 @@ impl Core {
         id
     }
 
-    /// Takes what a call has come to, once it is over.
+    /// Takes what a call that is over has come to.
     #[inline]
-    fn take_result(&mut self, key: usize, reply: &mut Reply) -> Poll<Result<(), CallError>> {
-        let Some((result, ticket)) = self.calls.take(key, reply) else { return Poll::Pending };
-        if let Some(ticket) = ticket {
+    fn take_result(&mut self, key: usize, reply: &mut Reply) -> Result<(), Box<CallError>> {
+        if let Some(ticket) = self.calls.get_mut(key).deadline.take() {
             self.deadlines.remove(ticket);
         }
-        Poll::Ready(result)
+        self.calls.take(key, reply)
     }
 
     pub(super) fn grant(&mut self) {

@@ -640,7 +640,7 @@ impl<'a> FrameInProgress<'a> {
 
     /// The size of the frame, of which so many bytes stand apart; or the size of its body
     /// and the limit that it is over.
-    #[inline]
+    #[inline(always)]
     fn finish(mut self, max: usize, apart: usize) -> Result<usize, (u64, u64)> {
         let frame = self.frame;
         let out = self.outbox.append();

@@ -302,10 +302,10 @@ fn a_barrier_goes_behind_the_last_part_of_a_one_way_call() {
 /// A call of method 7 that belongs to a trace, and the trace.
 fn traced_call(side: &mut Side, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
     let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
-    side.core.poll_call(key, target, None, Waker::noop(), &mut |_, out| {
+    unboxed(side.core.poll_call(key, target, None, Waker::noop(), &mut |_, out| {
         out.extend_from_slice(body);
         Ok(None)
-    })
+    }))
 }
 
 const TRACE: TraceContext = TraceContext { trace_id: 0x1234 << 64 | 5, span_id: 6, sampled: true };

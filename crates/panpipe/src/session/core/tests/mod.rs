@@ -16,6 +16,10 @@ use crate::session::hello::ServiceInfo;
 use crate::session::message::{Header, MAGIC, parse_header};
 use crate::session::reply::put_status;
 
+fn unboxed<T>(polled: Poll<Result<T, Box<CallError>>>) -> Poll<Result<T, CallError>> {
+    polled.map_err(|error| *error)
+}
+
 /// One side: its core, what has come in, the calls that it was asked to answer.
 struct Side {
     core: Core,
@@ -58,7 +62,7 @@ impl Side {
                 out.extend_from_slice(body);
                 Ok(None)
             });
-        (key, polled)
+        (key, unboxed(polled))
     }
 
     /// A call that goes out at once.
@@ -69,15 +73,15 @@ impl Side {
     }
 
     fn again(&mut self, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
-        self.core.poll_call(key, CallTarget::new(0, 7), None, Waker::noop(), &mut |_, out| {
+        unboxed(self.core.poll_call(key, CallTarget::new(0, 7), None, Waker::noop(), &mut |_, out| {
             out.extend_from_slice(body);
             Ok(None)
-        })
+        }))
     }
 
     fn reply(&mut self, key: &mut Option<usize>) -> Poll<Result<FrameBuf, CallError>> {
         let mut reply = Reply::default();
-        self.core.poll_reply(key, Waker::noop(), &mut reply).map_ok(|()| reply.body)
+        unboxed(self.core.poll_reply(key, Waker::noop(), &mut reply)).map_ok(|()| reply.body)
     }
 
     /// What a call that is over has failed with.

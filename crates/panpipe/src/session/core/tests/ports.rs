@@ -47,8 +47,8 @@ impl Side {
     /// A call that carries ports, to the root.
     fn carry(&mut self, offers: Vec<Offer>) -> Poll<Result<(), CallError>> {
         let mut offers = Cargo::of_ports(offers);
-        self.core
-            .poll_call(&mut None, CallTarget::new(0, 7), None, Waker::noop(), &mut |_, _| Ok(offers.take()))
+        let carry: &mut Encode<'_> = &mut |_, _| Ok(offers.take());
+        unboxed(self.core.poll_call(&mut None, CallTarget::new(0, 7), None, Waker::noop(), carry))
     }
 
     /// The streams that have begun since this was asked last.
