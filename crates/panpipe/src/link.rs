@@ -2,10 +2,10 @@
 //! them does.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use panpipe_transport::blocking::BlockingStream;
@@ -187,36 +187,40 @@ impl PendingCall {
         started.map_err(|error| *error)
     }
 
+    /// The connection that it is made over.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Waits for its reply, and has `read` make something of it.
     #[inline]
-    pub(crate) fn reply_as<T, E>(
+    pub(crate) fn poll_reply_as<T, E>(
         &mut self,
-        read: impl Fn(&mut Received) -> Result<T, CallError<E>> + Send,
-    ) -> impl Future<Output = Result<T, CallError<E>>> + Send {
-        poll_fn(move |cx| {
-            if std::mem::take(&mut self.is_awaited) {
-                return Poll::Pending;
-            }
-            // It comes straight to where it is read: it is not small.
-            let mut received = Received::default();
-            match self.link.poll_reply(&mut self.key, cx.waker(), &mut received.reply) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(error)) => Poll::Ready(Err((*error).widen())),
-                Poll::Ready(Ok(codec)) => {
-                    received.codec = codec;
-                    if let Some(attached) = received.reply.attached.take() {
-                        let link = Arc::clone(&self.link);
-                        received.claims = Some(Claims::new(link, codec, attached.into()));
-                    }
-                    Poll::Ready(read(&mut received))
+        cx: &mut Context<'_>,
+        read: impl FnOnce(&mut Received) -> Result<T, CallError<E>>,
+    ) -> Poll<Result<T, CallError<E>>> {
+        if std::mem::take(&mut self.is_awaited) {
+            return Poll::Pending;
+        }
+        // It comes straight to where it is read: it is not small.
+        let mut received = Received::default();
+        match self.link.poll_reply(&mut self.key, cx.waker(), &mut received.reply) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err((*error).widen())),
+            Poll::Ready(Ok(codec)) => {
+                received.codec = codec;
+                if let Some(attached) = received.reply.attached.take() {
+                    let link = Arc::clone(&self.link);
+                    received.claims = Some(Claims::new(link, codec, attached.into()));
                 }
+                Poll::Ready(read(&mut received))
             }
-        })
+        }
     }
 
     /// Waits for its reply.
-    pub(crate) fn reply(&mut self) -> impl Future<Output = Result<Received, CallError>> + Send {
-        self.reply_as(|received| Ok(std::mem::take(received)))
+    pub(crate) async fn reply(&mut self) -> Result<Received, CallError> {
+        poll_fn(|cx| self.poll_reply_as(cx, |received| Ok(std::mem::take(received)))).await
     }
 }
 

@@ -4,12 +4,14 @@ use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use serde::Serialize;
 use tracing::Instrument;
 
 use super::carrier::Carrier;
 use super::layered::{oneway_through_layers, through_layers};
+use super::wire_call::WireCall;
 use crate::call_terms::CallTerms;
 use crate::carried::{self, Claims};
 use crate::codec::Codec;
@@ -17,7 +19,7 @@ use crate::error::CallError;
 use crate::in_place;
 use crate::layer::Outcome;
 use crate::limits;
-use crate::link::{PendingCall, Received};
+use crate::link::Received;
 use crate::reconnect::Arguments;
 use crate::service::MethodInfo;
 use crate::session::{CallTarget, Deadline, ROOT_PORT, ReplyBody, parse_reply};
@@ -32,8 +34,25 @@ pub(super) struct Form<A, ST, T, SE, E, Req, Resp> {
     pub(super) shapes: PhantomData<fn() -> (ST, SE)>,
 }
 
+/// A call, by whatever carries it. Nearly all go over a connection.
+enum Made<W, R> {
+    OverWire(W),
+    Otherwise(Pin<Box<dyn Future<Output = R> + Send>>),
+}
+
+impl<W: Future + Unpin> Future for Made<W, W::Output> {
+    type Output = W::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<W::Output> {
+        match self.get_mut() {
+            Made::OverWire(call) => Pin::new(call).poll(cx),
+            Made::Otherwise(call) => call.as_mut().poll(cx),
+        }
+    }
+}
+
 /// Makes a call.
-#[allow(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
 #[inline]
 pub(super) fn make<A, ST, T, SE, E, Req, Resp>(
     carrier: Carrier<Req, Resp>,
@@ -52,53 +71,44 @@ where
     Req: Send + 'static,
     Resp: Send + 'static,
 {
-    async move {
+    let carrier = match carrier {
+        Carrier::Link(link) => {
+            return Made::OverWire(WireCall::<A, ST, T, SE, E>::of_root(link, info, args, deadline, watch));
+        }
+        Carrier::Stub(stub) => {
+            return Made::OverWire(WireCall::of_stub(stub, info, args, deadline, watch));
+        }
+        carrier => carrier,
+    };
+    Made::Otherwise(Box::pin(async move {
         if let Err(error) = carrier.check_has(info) {
             return told(watch, Outcome::Value, Err(error.widen()));
         }
-        let (link, port, _stub) = match carrier {
-            Carrier::Link(link) => (link, ROOT_PORT, None),
-            // Held until the call is over: it is what closes the port.
-            Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+        let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
+        let result = match carrier {
             Carrier::Reconnecting(engine) => {
-                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
                 let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
-                let result = match in_span(&watch, engine.call(info, terms, args)).await {
+                match in_span(&watch, engine.call(info, terms, args)).await {
                     Ok(mut received) => read_reply::<ST, T, SE, E>(info, &mut received),
                     Err(error) => Err(error.widen()),
-                };
-                return told(watch, Outcome::Value, result);
+                }
             }
-            Carrier::Records(_) => return told(watch, Outcome::Value, Err(nothing_comes_back().widen())),
             Carrier::Typed(typed) => {
-                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
                 let response = typed.call(info, (form.to_request)(args), terms);
-                let result = of_response(info, in_span(&watch, response).await, form.from_response);
-                return told(watch, Outcome::Value, result);
+                of_response(info, in_span(&watch, response).await, form.from_response)
             }
             Carrier::Layered(layered) => {
-                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
-                let result = in_span(&watch, through_layers(&layered, info, args, form, terms)).await;
-                return told(watch, Outcome::Value, result);
+                in_span(&watch, through_layers(&layered, info, args, form, terms)).await
             }
+            Carrier::Records(_) | Carrier::Link(_) | Carrier::Stub(_) => Err(nothing_comes_back().widen()),
         };
-        let mut call = PendingCall::new(link, deadline);
-        let started = &mut call;
-        let target = CallTarget { port, method: info.id, trace: trace_of(&watch).map(|trace| &**trace) };
-        let sent = poll_fn(move |cx| {
-            started.poll_start(target, cx.waker(), &mut |codec, out| carried::encode(codec, &args, out))
-        });
-        if let Err(error) = sent.await {
-            return told(watch, Outcome::Value, Err((*error).widen()));
-        }
-        let reply = call.reply_as(|received| read_reply::<ST, T, SE, E>(info, received)).await;
-        told(watch, Outcome::Value, reply)
-    }
+        told(watch, Outcome::Value, result)
+    }))
 }
 
 /// Reads the reply to a call.
 #[inline]
-fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
+pub(super) fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
     info: &'static MethodInfo,
     received: &mut Received,
 ) -> Result<T, CallError<E>> {
@@ -144,7 +154,7 @@ fn of_response<Resp, T, E>(
 
 /// Tells who watches the call what it has come to.
 #[inline]
-fn told<T, E>(
+pub(super) fn told<T, E>(
     watch: Option<Box<Watch>>,
     outcome: Outcome,
     result: Result<T, CallError<E>>,

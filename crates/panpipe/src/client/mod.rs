@@ -3,6 +3,7 @@
 mod carrier;
 mod layered;
 mod making;
+mod wire_call;
 
 use std::convert::Infallible;
 use std::fmt;
