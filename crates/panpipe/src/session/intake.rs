@@ -236,17 +236,18 @@ impl Intake {
                 }
                 continue;
             }
-            let is_dealt_with = match by {
-                Reader::Driver => true,
-                Reader::Leader => matches!(header.kind, Kind::Call | Kind::Oneway),
-                Reader::Caller => false,
-            };
-            if !is_dealt_with {
+            let is_call = matches!(header.kind, Kind::Call | Kind::Oneway);
+            if by == Reader::Caller || (by == Reader::Leader && !is_call) {
                 return Step::Wait;
             }
-            if let Some(incoming) = core.receive(header, frame, &mut now) {
-                return Step::Call(Admitted::of(core, incoming));
+            if is_call && core.is_open() {
+                if let Some(incoming) = core.receive_call(header, frame, &mut now) {
+                    return Step::Call(Admitted::of(core, incoming));
+                }
+                inbox.consume_frame();
+                continue;
             }
+            core.receive(&header, frame, &mut now);
             inbox.consume_frame();
             if header.kind == Kind::Hello && core.is_open() {
                 return Step::Opened;
@@ -274,10 +275,11 @@ fn receive_whole(
         }
         Kind::Item if core.is_special(&header, &whole) => core.receive_item(header, whole),
         Kind::Item => core.receive_small_item(header, &whole),
-        _ => {
-            let incoming = core.receive(header, &whole, now)?;
+        Kind::Call | Kind::Oneway if core.is_open() => {
+            let incoming = core.receive_call(header, &whole, now)?;
             return Some(Step::Whole(Admitted::of(core, incoming), Box::new(whole)));
         }
+        _ => core.receive(&header, &whole, now),
     }
     None
 }

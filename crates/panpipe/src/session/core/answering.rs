@@ -17,13 +17,16 @@ use crate::session::reply::{Failure, put_failure};
 use crate::trace::TraceContext;
 
 impl Core {
-    #[inline]
-    pub(super) fn on_call(
+    /// Takes a call, where both hellos have passed. One that has been let in is handed back
+    /// for its handler to run. `now` is asked only where a deadline needs it.
+    #[inline(always)]
+    pub(crate) fn receive_call(
         &mut self,
         header: Header,
         frame: &[u8],
         now: &mut dyn FnMut() -> Instant,
     ) -> Option<Incoming> {
+        self.heard = true;
         let (frame, body, extras) = if header.carries || header.traced || header.port != ROOT_PORT {
             let (body, extras) = self.take_extras(&header, frame)?;
             (&frame[..body.end], body.start, Some(extras))

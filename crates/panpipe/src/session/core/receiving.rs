@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use panpipe_transport::buffer::{Assembly, FrameBuf};
 
-use super::{Core, Incoming, Phase, Role, Root, remember_one_more};
+use super::{Core, Phase, Role, Root, remember_one_more};
 use crate::codec::Codec;
 use crate::error::{Refusal, RefusalReason};
 use crate::limits;
@@ -113,20 +113,13 @@ impl Core {
         }
     }
 
-    /// Takes one frame that is neither a reply nor an item. A call that has been let in is
-    /// handed back for its handler to run; everything else is dealt with here.
+    /// Takes one frame that is neither a call nor a reply nor an item.
     /// `now` is asked only where a deadline needs it.
-    pub(crate) fn receive(
-        &mut self,
-        header: Header,
-        frame: &[u8],
-        now: &mut dyn FnMut() -> Instant,
-    ) -> Option<Incoming> {
+    pub(crate) fn receive(&mut self, header: &Header, frame: &[u8], now: &mut dyn FnMut() -> Instant) {
         let body = &frame[header.body..];
         self.heard = true;
         match (&self.phase, header.kind) {
             (Phase::Ending(_) | Phase::Ended(_), _) => {}
-            (_, Kind::Call | Kind::Oneway) if self.is_open() => return self.on_call(header, frame, now),
             _ if header.carries => self.violation("ports came with a message that carries none"),
             (Phase::Quiet | Phase::Greeted, Kind::Hello) => self.on_hello(body, now),
             (_, Kind::Refuse) => self.on_refuse(body),
@@ -147,7 +140,6 @@ impl Core {
             (Phase::Open, Kind::Hello) => self.violation("a second hello came"),
             _ => self.violation("something else came where a hello belongs"),
         }
-        None
     }
 
     /// Takes the reply to a call. Gives where it goes, and what of the frame; nothing if

@@ -154,7 +154,10 @@ impl Side {
             }
             Kind::Item if self.core.is_special(&header, &frame) => self.core.receive_item(header, frame),
             Kind::Item => self.core.receive_small_item(header, &frame),
-            _ => self.asked.extend(self.core.receive(header, &frame, &mut || now)),
+            Kind::Call | Kind::Oneway if self.core.is_open() => {
+                self.asked.extend(self.core.receive_call(header, &frame, &mut || now));
+            }
+            _ => self.core.receive(&header, &frame, &mut || now),
         }
     }
 
