@@ -19,6 +19,9 @@ use crate::shape::Shape;
 use crate::stub::Stub;
 use crate::watch::{Watch, trace_of};
 
+/// What a call gives, and in which shapes that travels.
+type Gives<ST, T, SE, E> = PhantomData<fn() -> (ST, T, SE, E)>;
+
 /// A call over a connection. It is not an `async` block, for it is the way of nearly all
 /// calls: what such a block moves from state to state stays in its place here.
 pub(super) struct WireCall<A, ST, T, SE, E> {
@@ -30,7 +33,7 @@ pub(super) struct WireCall<A, ST, T, SE, E> {
     /// Until it has been sent.
     args: Option<A>,
     watch: Option<Box<Watch>>,
-    gives: PhantomData<fn() -> (ST, T, SE, E)>,
+    gives: Gives<ST, T, SE, E>,
 }
 
 // Nothing of it is ever pinned.
