@@ -71,7 +71,7 @@ pub const LOOKS_FOR_CALLS: u32 = 32;
 /// How long a list of wakers may be whose memory a thread keeps for the next.
 pub const SPARE_WAKES: usize = 64;
 /// After so many calls that were made alone no others are expected beside the next.
-pub const CROWD: u32 = 64;
+pub const CROWD: u8 = 64;
 
 /// How often a thread looks by itself that nobody can wake, for want of descriptors.
 pub const NO_BELL: Duration = Duration::from_millis(10);

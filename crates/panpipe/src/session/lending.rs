@@ -21,9 +21,6 @@ use crate::limits;
 #[derive(Default)]
 pub(super) struct Lending {
     place: Place,
-    /// For how many more calls that are made alone it is still thought that others are
-    /// made beside them.
-    crowd: u32,
 }
 
 #[derive(Default)]
@@ -207,15 +204,6 @@ impl State {
         self.core.poll_reply(key, waker, reply).map_ok(|()| codec)
     }
 
-    /// A call has been queued. Whether others are likely to be made by tasks that are
-    /// ready on the same thread: they are to go out together.
-    pub(super) fn is_crowded(&mut self) -> bool {
-        let Some(lending) = &mut self.lending else { return false };
-        let crowd = if self.core.is_only_call() { lending.crowd.saturating_sub(1) } else { limits::CROWD };
-        lending.crowd = crowd;
-        crowd > 0
-    }
-
     /// A call has been queued that others may be made beside: sees to it that it is sent,
     /// with those. What is given is to be [woken behind them](wake_behind).
     pub(super) fn send_behind(&mut self) -> Option<Waker> {
@@ -230,7 +218,7 @@ impl State {
 
     /// Takes what is read with for a caller that is to look for its reply.
     fn borrow_for(&mut self, key: Option<usize>) -> Option<Box<Intake>> {
-        let lending = self.lending.as_mut().filter(|lending| lending.crowd == 0)?;
+        let lending = self.lending.as_mut().filter(|_| !self.core.is_crowded())?;
         if !self.core.is_only_call() || self.core.has_unsent() || key.is_none_or(|key| self.core.is_done(key))
         {
             return None;

@@ -232,11 +232,13 @@ impl Session {
         let (polled, behind) = self.with(|state| {
             let before = state.core.outbox().pending_len();
             let polled = state.core.poll_call(key, target, deadline, waker, encode);
-            let is_crowded = state.is_crowded();
-            let behind = if is_crowded {
+            let is_crowded = state.core.is_crowded();
+            let behind = if self.lends && is_crowded {
                 state.send_behind()
             } else {
-                let inline = state.core.write_inline(before);
+                // Who leads a crew writes by himself what he finds: it needs no waking.
+                let waits = is_crowded && matches!(state.outlet, Outlet::Pipe(_));
+                let inline = !waits && state.core.write_inline(before);
                 state.write_or_wake(inline);
                 None
             };

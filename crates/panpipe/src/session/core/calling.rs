@@ -78,6 +78,7 @@ impl Core {
                 // One that goes out in parts is not out before its last part is.
                 let end = if bytes > limits::LARGE_MESSAGE { u64::MAX } else { self.outbox.queued_total() };
                 self.calls.sent(known, bytes, end, granted);
+                self.crowd = if self.calls.alone() { self.crowd.saturating_sub(1) } else { limits::CROWD };
                 Poll::Ready(Ok(()))
             }
             None => {
@@ -116,6 +117,13 @@ impl Core {
         }
         *key = None;
         Poll::Ready(self.take_result(known, reply))
+    }
+
+    /// Whether others are likely to be made, by tasks that are ready on the same thread,
+    /// beside the call that was made last: they are to go out together.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowd > 0
     }
 
     /// Whether no other call is on its way.

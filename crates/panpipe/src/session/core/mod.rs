@@ -238,6 +238,9 @@ pub(crate) struct Core {
     closing: bool,
     /// Whether the peer may call a service of this side's without being asked.
     is_called_back: bool,
+    /// For how many more calls that are made alone it is still thought that others are made
+    /// beside them.
+    crowd: u8,
     /// Whether anything has come since it was last asked, and whether the connection
     /// ends since nothing has.
     heard: bool,
@@ -289,6 +292,7 @@ impl Core {
             awaits_goodbye: false,
             closing: false,
             is_called_back,
+            crowd: 0,
             heard: false,
             idle: false,
         }
