@@ -74,6 +74,15 @@ pub fn begin(out: &mut Vec<u8>) -> Start {
     Start(start)
 }
 
+/// The same where its first bytes are known: behind [`HEAD`] zeros they stand in `first`.
+#[inline(always)]
+pub fn begin_with<const N: usize>(out: &mut Vec<u8>, first: [u8; N]) -> Start {
+    const { assert!(N >= HEAD, "there is room for the head") };
+    let start = out.len();
+    out.extend_from_slice(&first);
+    Start(start)
+}
+
 /// Takes back the frame that began at `start` and all that was appended since.
 pub fn abandon(out: &mut Vec<u8>, start: Start) {
     out.truncate(start.0);

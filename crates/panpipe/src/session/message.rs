@@ -1,6 +1,6 @@
 //! The messages of a session as bytes: kind, port, id, body. Pure functions.
 
-use panpipe_transport::varint;
+use panpipe_transport::{frame, varint};
 
 /// The first bytes of each direction. No JSON text and no header line of a
 /// JSON-RPC peer can begin with 0x89.
@@ -124,19 +124,26 @@ pub(crate) struct Header {
     pub(crate) body: usize,
 }
 
-/// Appends a frame's header to `out`.
+/// Begins a frame at the end of `out`, with its header.
 #[inline(always)]
-pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
+pub(crate) fn begin_message(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) -> frame::Start {
     // Nearly all are short: one look at the room there is.
     if port < 0x80 && id < 0x80 {
-        out.extend_from_slice(&[kind as u8, port as u8, id as u8]);
+        frame::begin_with(out, [0, 0, 0, 0, kind as u8, port as u8, id as u8])
     } else {
-        put_long_header(out, kind, port, id);
+        begin_long(out, kind, port, id)
     }
 }
 
 #[cold]
-fn put_long_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
+fn begin_long(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) -> frame::Start {
+    let start = frame::begin(out);
+    put_header(out, kind, port, id);
+    start
+}
+
+/// Appends a frame's header to `out`.
+pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
     out.push(kind as u8);
     varint::put(out, port);
     varint::put(out, id);

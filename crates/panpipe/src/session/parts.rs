@@ -8,7 +8,7 @@ use panpipe_transport::buffer::{Assembly, FrameBuf, Large, Outbox, recycle};
 use panpipe_transport::frame::{self, HEAD};
 
 use super::large::LargeMessage;
-use super::message::{Kind, ROOT_PORT, put_header};
+use super::message::{Kind, ROOT_PORT, begin_message};
 use super::on_demand::Part;
 use crate::carried::Attach;
 use crate::limits::{PART, QUEUED_LARGE, SHORT_PART, SHORT_PARTS, TRANSFERS};
@@ -254,8 +254,7 @@ impl Outgoing {
         let mut transfer = self.active[number].take()?;
         let out = outbox.append();
         let start = out.len();
-        frame::begin(out);
-        put_header(out, Kind::Part, ROOT_PORT, number as u64);
+        begin_message(out, Kind::Part, ROOT_PORT, number as u64);
         let header = out.len() - start - HEAD;
         let part = transfer.message.hand_out(most, outbox);
         transfer.has_begun = true;
@@ -353,8 +352,7 @@ fn reuse(buffer: Large) {
 }
 
 fn put_frame(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
-    let head = frame::begin(out);
-    put_header(out, kind, port, id);
+    let head = begin_message(out, kind, port, id);
     frame::finish(out, head, PART).expect("a header is shorter than a part");
 }
 

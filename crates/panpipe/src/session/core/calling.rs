@@ -14,6 +14,9 @@ use crate::session::deadlines::Due;
 use crate::session::message::{Kind, ROOT_PORT, TRACED};
 use crate::trace::TraceContext;
 
+/// How many bytes a method's hash takes.
+const METHOD: usize = size_of::<u64>();
+
 impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
     /// wait or its start on; it is `None` when the result is an error.
@@ -223,9 +226,14 @@ impl Core {
             if let Some((trace, start)) = traced {
                 put_trace(out, start, trace);
             }
-            out.extend_from_slice(&method.to_le_bytes());
-            if kind == Kind::Call {
-                varint::put(out, left.map_or(0, |left| micros(left).saturating_add(1)));
+            match left {
+                // A one-way call has none at all.
+                _ if kind != Kind::Call => out.extend_from_slice(&method.to_le_bytes()),
+                None => out.extend_from_slice(&u128::from(method).to_le_bytes()[..METHOD + 1]),
+                Some(left) => {
+                    out.extend_from_slice(&method.to_le_bytes());
+                    varint::put(out, micros(left).saturating_add(1));
+                }
             }
         };
         match self.put_message(kind, port, id, self.max_message, head, encode) {

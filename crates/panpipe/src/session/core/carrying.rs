@@ -8,7 +8,7 @@ use crate::carried::{Apart, Cargo, Offer};
 use crate::limits;
 use crate::session::hello::PortLimits;
 use crate::session::large::LargeMessage;
-use crate::session::message::{CARRIES, Header, Kind, put_header, take_version};
+use crate::session::message::{CARRIES, Header, Kind, begin_message, take_version};
 use crate::session::ports::{Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, Word, Writing};
 use crate::session::stream_end::StreamEnd;
 
@@ -40,8 +40,7 @@ impl Core {
         encode: &mut Encode<'_>,
     ) -> Result<usize, PutError> {
         let codec = self.codec;
-        let mut frame = FrameInProgress::begin(&mut self.outbox);
-        put_header(frame.out(), kind, port, id);
+        let mut frame = FrameInProgress::begin(&mut self.outbox, kind, port, id);
         head(frame.out());
         let cargo = encode(codec, frame.out()).map_err(PutError::Encode)?;
         let start = frame.start;
@@ -170,8 +169,7 @@ impl Core {
                 Word::Goes => self.put_control(kind, port, body),
                 Word::Waits => {
                     let mut frame = Vec::new();
-                    let head = frame::begin(&mut frame);
-                    put_header(&mut frame, kind, port, 0);
+                    let head = begin_message(&mut frame, kind, port, 0);
                     body(&mut frame);
                     frame::finish(&mut frame, head, limits::LARGEST_MESSAGE).expect("a last word is short");
                     self.outgoing.keep_word(port, frame);
@@ -241,8 +239,7 @@ impl Core {
     /// Queues what the session itself says about a port.
     pub(super) fn put_control(&mut self, kind: Kind, port: u64, body: impl FnOnce(&mut Vec<u8>)) {
         let before = self.outbox.queued_total();
-        let mut frame = FrameInProgress::begin(&mut self.outbox);
-        put_header(frame.out(), kind, port, 0);
+        let mut frame = FrameInProgress::begin(&mut self.outbox, kind, port, 0);
         body(frame.out());
         let size = frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
         let after = self.outbox.queued_total();

@@ -26,7 +26,7 @@ use super::deadlines::{Deadlines, Due};
 use super::handlers::{Handlers, ReplyTo, Stop};
 use super::hello::{Hello, PortLimits, ServiceInfo};
 use super::load::Load;
-use super::message::{Kind, ROOT_PORT, put_header};
+use super::message::{Kind, ROOT_PORT, begin_message};
 use super::on_demand::OnDemand;
 use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
 use super::ports::{Attached, Ports};
@@ -459,8 +459,7 @@ impl Core {
     }
 
     fn put_frame(&mut self, kind: Kind, id: u64, body: impl FnOnce(&mut Vec<u8>)) {
-        let mut frame = FrameInProgress::begin(&mut self.outbox);
-        put_header(frame.out(), kind, ROOT_PORT, id);
+        let mut frame = FrameInProgress::begin(&mut self.outbox, kind, ROOT_PORT, id);
         body(frame.out());
         frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
     }
@@ -631,10 +630,11 @@ struct FrameInProgress<'a> {
 }
 
 impl<'a> FrameInProgress<'a> {
-    fn begin(outbox: &'a mut Outbox) -> Self {
+    #[inline(always)]
+    fn begin(outbox: &'a mut Outbox, kind: Kind, port: u64, id: u64) -> Self {
         let out = outbox.append();
         let start = out.len();
-        let frame = frame::begin(out);
+        let frame = begin_message(out, kind, port, id);
         FrameInProgress { outbox, start, frame, finished: false }
     }
 

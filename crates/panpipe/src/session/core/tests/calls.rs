@@ -191,8 +191,7 @@ fn calls_over_the_limit_are_answered_while_their_replies_are_read() {
 fn a_reply_that_nobody_waits_for_breaks_the_protocol() {
     let (mut ours, _) = greeted(Limits::default(), calls(8));
     let mut reply = Vec::new();
-    let start = frame::begin(&mut reply);
-    put_header(&mut reply, Kind::Reply, ROOT_PORT, 5);
+    let start = begin_message(&mut reply, Kind::Reply, ROOT_PORT, 5);
     put_status(&mut reply, true);
     frame::finish(&mut reply, start, 100).unwrap();
     ours.hears(&reply);

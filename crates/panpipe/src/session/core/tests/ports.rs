@@ -347,8 +347,7 @@ fn who_waits_for_a_large_item_gets_it_though_others_are_unread() {
 fn a_peer_whose_large_items_are_not_waited_for_is_cut_off_and_the_counts_stay_right() {
     let (mut ours, mut theirs, _) = pooled();
     let mut item = Vec::new();
-    let start = frame::begin(&mut item);
-    put_header(&mut item, Kind::Item, 3, 0);
+    let start = begin_message(&mut item, Kind::Item, 3, 0);
     item.extend([7; 4000]);
     frame::finish(&mut item, start, 5000).unwrap();
     theirs.hears(&item);
