@@ -8,20 +8,50 @@ use std::time::Instant;
 use panpipe_transport::{ImpersonateError, Peer};
 
 use crate::hub::ClientId;
-
+use crate::session::Session;
 use crate::trace::TraceContext;
 
 /// What is known of the call that is being answered.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
-    pub(crate) peer: Peer,
-    /// The session that it came over.
-    pub(crate) client: Option<u64>,
+    /// Who is at the other end.
+    pub(crate) who: Caller,
     pub(crate) method: &'static str,
     /// The version of the service that the caller speaks, as far as it is known.
     pub(crate) version: Option<u32>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<Arc<TraceContext>>,
+}
+
+/// Who is at the other end of a call. It is small, since a context is moved to where
+/// handlers find it and back with each call.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    /// Whoever is at the other end of a session.
+    Over(Arc<Session>),
+    /// A process that is not reached over one.
+    Known(Box<Peer>),
+}
+
+impl Caller {
+    pub(crate) fn of(peer: Peer) -> Self {
+        Caller::Known(Box::new(peer))
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        match self {
+            Caller::Over(session) => session.peer(),
+            Caller::Known(peer) => peer,
+        }
+    }
+
+    /// The session that the call came over.
+    fn client(&self) -> Option<u64> {
+        match self {
+            Caller::Over(session) => Some(session.id()),
+            Caller::Known(_) => None,
+        }
+    }
 }
 
 thread_local! {
@@ -73,7 +103,7 @@ pub(crate) fn inherited() -> (Option<Instant>, Option<Arc<TraceContext>>) {
 /// ```
 #[must_use]
 pub fn peer() -> Peer {
-    of_current(|call| call.peer.clone()).unwrap_or_else(Peer::unknown)
+    of_current(|call| call.who.peer().clone()).unwrap_or_else(Peer::unknown)
 }
 
 /// The client that made the call which the current handler answers, as the server's
@@ -81,7 +111,7 @@ pub fn peer() -> Peer {
 /// over no connection.
 #[must_use]
 pub fn client() -> Option<ClientId> {
-    of_current(|call| call.client).flatten().map(ClientId)
+    of_current(|call| call.who.client()).flatten().map(ClientId)
 }
 
 /// Runs `f` with the rights of the process that made the call which the current
@@ -189,8 +219,7 @@ impl CallContext {
     /// A call of which nothing is known.
     pub(crate) fn unknown() -> Self {
         CallContext {
-            peer: Peer::unknown(),
-            client: None,
+            who: Caller::of(Peer::unknown()),
             method: "Nothing.known",
             version: None,
             deadline: None,

@@ -24,7 +24,7 @@ impl CallInfo {
     /// the one that is called.
     #[must_use]
     pub fn peer(&self) -> &Peer {
-        &self.context.peer
+        self.context.who.peer()
     }
 
     /// The service's name, as its trait or the attribute gives it: `"acme.store"`.

@@ -78,7 +78,7 @@ impl Connection {
     /// The process at the other end, as far as the system tells.
     #[must_use]
     pub fn peer(&self) -> Peer {
-        self.link.peer()
+        self.link.peer().clone()
     }
 
     /// The client of the service that the other side's hello offers, if it is that one:

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::call::CallContext;
+use crate::call::{CallContext, Caller};
 use crate::call_info::CallInfo;
 use crate::carried::{self, Claims};
 use crate::codec::Codec;
@@ -256,7 +256,7 @@ impl IncomingCall<'_> {
 
     /// Watches the call, and has it pass the rules.
     fn let_in(&self, info: &'static MethodInfo) -> Result<Option<Box<Watch>>, Refusal> {
-        let peer = || self.session.peer();
+        let peer = || self.session.peer().clone();
         let watch = Watch::begin(Side::Server, info.name, peer, self.trace.cloned());
         let Some(hooks) = self.session.hooks().filter(|hooks| !hooks.rules.is_empty()) else {
             return Ok(watch);
@@ -288,8 +288,7 @@ impl IncomingCall<'_> {
     #[inline]
     fn context(&self, info: &'static MethodInfo, watch: &Option<Box<Watch>>) -> CallContext {
         CallContext {
-            peer: self.session.peer(),
-            client: Some(self.session.id()),
+            who: Caller::Over(Arc::clone(self.session)),
             method: info.name,
             version: self.version,
             deadline: self.deadline,

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use panpipe_transport::Peer;
 
-use crate::call::{self, CallContext};
+use crate::call::{self, CallContext, Caller};
 use crate::call_terms::CallTerms;
 use crate::client::{Client, TypedCall, TypedCarrier};
 use crate::error::CallError;
@@ -28,8 +28,7 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
         CallTerms { deadline, trace }: CallTerms,
     ) -> TypedCall<I::Resp> {
         let context = CallContext {
-            peer: Peer::this_process(),
-            client: None,
+            who: Caller::of(Peer::this_process()),
             method: info.name,
             version: Some(I::VERSION),
             deadline: deadline.map(|deadline| deadline.at),

@@ -16,7 +16,7 @@ use tarpc::trace::SamplingDecision;
 use tarpc::{ServerError, context};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::call::CallContext;
+use crate::call::{CallContext, Caller};
 use crate::call_terms::CallTerms;
 use crate::carried;
 use crate::client::{Client, ServiceClient, TypedCall, TypedCarrier};
@@ -91,8 +91,7 @@ impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
         }
         // Who calls over tarpc's transports, tarpc does not tell.
         let context = CallContext {
-            peer: Peer::unknown(),
-            client: None,
+            who: Caller::of(Peer::unknown()),
             method,
             version: Some(I::VERSION),
             deadline: Some(context.deadline),

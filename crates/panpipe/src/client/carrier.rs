@@ -88,9 +88,9 @@ impl<Req, Resp> Carrier<Req, Resp> {
 
     pub(super) fn peer(&self) -> Peer {
         match self {
-            Carrier::Link(link) => link.peer(),
-            Carrier::Stub(stub) => stub.link.peer(),
-            Carrier::Reconnecting(engine) => engine.link().peer(),
+            Carrier::Link(link) => link.peer().clone(),
+            Carrier::Stub(stub) => stub.link.peer().clone(),
+            Carrier::Reconnecting(engine) => engine.link().peer().clone(),
             Carrier::Records(_) | Carrier::Typed(_) => Peer::unknown(),
             Carrier::Layered(layered) => layered.carrier.peer(),
         }

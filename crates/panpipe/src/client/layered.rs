@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::carrier::{Carrier, TypedCall};
 use super::making::{Form, make, make_oneway};
-use crate::call::CallContext;
+use crate::call::{CallContext, Caller};
 use crate::call_info::CallInfo;
 use crate::call_terms::CallTerms;
 use crate::error::CallError;
@@ -107,8 +107,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Layered<Req, Resp> {
         make: impl FnOnce(Carrier<Req, Resp>, CallTerms) -> Work + Send + 'static,
     ) -> Work {
         let context = CallContext {
-            peer: self.carrier.peer(),
-            client: None,
+            who: Caller::of(self.carrier.peer()),
             method: info.name,
             version: None,
             deadline: terms.deadline.map(|deadline| deadline.at),

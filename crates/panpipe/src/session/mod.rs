@@ -144,8 +144,8 @@ impl Session {
         self.id
     }
 
-    pub(crate) fn peer(&self) -> Peer {
-        self.peer.clone()
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// The users' handle. None once the last of them has let go: the session is
