@@ -3,7 +3,7 @@
 
 use panpipe_transport::{frame, varint};
 
-use super::{Content, Core, Encode, FrameInProgress, Opened, Outgoing};
+use super::{Content, Core, Encode, FrameInProgress, Opened, Outgoing, Suspended};
 use crate::carried::{Apart, Cargo, Offer};
 use crate::limits;
 use crate::session::hello::PortLimits;
@@ -27,6 +27,12 @@ pub(super) enum PutError {
     Ports,
 }
 
+impl PutError {
+    fn too_large((size, limit): (u64, u64)) -> Self {
+        PutError::TooLarge { size, limit }
+    }
+}
+
 impl Core {
     /// Queues a message and opens the ports that it carries. Gives the frame's size.
     #[inline]
@@ -43,37 +49,60 @@ impl Core {
         let mut frame = FrameInProgress::begin(&mut self.outbox, kind, port, id);
         head(frame.out());
         let cargo = encode(codec, frame.out()).map_err(PutError::Encode)?;
-        let start = frame.start;
-        let (mut opened, mut apart, mut apart_len) = (None, Vec::new(), 0);
-        if let Some(cargo) = cargo {
-            apart_len = cargo.apart_len();
-            let Cargo { offers, apart: blocks } = *cargo;
-            apart = blocks;
-            if !offers.is_empty() {
-                let most = usize::try_from(self.peer_ports.ports).unwrap_or(usize::MAX);
-                if self.ports.open_own() + offers.len() > most {
-                    return Err(PutError::Ports);
-                }
-                let limits = (PortLimits::from(&*self.limits), self.peer_ports);
-                opened = Some(open(self.ports.of(self.role), limits, frame.out(), start, offers));
-            }
-        }
-        match frame.finish(max, apart_len) {
-            Ok(size) => {
-                let carries = opened.is_some();
-                let opened = opened.map(streams_of).unwrap_or_default();
+        let content = Content { kind, port, id, carries: false };
+        match cargo {
+            // As most.
+            None => {
+                let start = frame.start;
+                let size = frame.finish(max, 0).map_err(PutError::too_large)?;
                 if size > limits::LARGE_MESSAGE {
-                    self.send_in_parts(start, apart, Content { kind, port, id, carries }, opened);
-                } else if carries {
-                    self.begin_streams(opened);
+                    self.send_in_parts(start, Vec::new(), content, Opened::default());
                 }
                 Ok(size)
             }
-            Err((size, limit)) => {
-                for (_, number) in opened.into_iter().flatten() {
+            Some(cargo) => {
+                let suspended = frame.suspend();
+                self.finish_with(*cargo, suspended, max, content)
+            }
+        }
+    }
+
+    /// Ends a frame whose message carries something.
+    #[cold]
+    fn finish_with(
+        &mut self,
+        cargo: Cargo,
+        suspended: Suspended,
+        max: usize,
+        mut content: Content,
+    ) -> Result<usize, PutError> {
+        let (mut frame, start) = (suspended.resume(&mut self.outbox), suspended.start);
+        let apart_len = cargo.apart_len();
+        let Cargo { offers, apart } = cargo;
+        let mut opened = Vec::new();
+        content.carries = !offers.is_empty();
+        if content.carries {
+            let most = usize::try_from(self.peer_ports.ports).unwrap_or(usize::MAX);
+            if self.ports.open_own() + offers.len() > most {
+                return Err(PutError::Ports);
+            }
+            let limits = (PortLimits::from(&*self.limits), self.peer_ports);
+            opened = open(self.ports.of(self.role), limits, frame.out(), start, offers);
+        }
+        match frame.finish(max, apart_len) {
+            Ok(size) if size > limits::LARGE_MESSAGE => {
+                self.send_in_parts(start, apart, content, streams_of(opened));
+                Ok(size)
+            }
+            Ok(size) => {
+                self.begin_streams(streams_of(opened));
+                Ok(size)
+            }
+            Err(too_large) => {
+                for (_, number) in opened {
                     self.ports.forget(number);
                 }
-                Err(PutError::TooLarge { size, limit })
+                Err(PutError::too_large(too_large))
             }
         }
     }
@@ -255,7 +284,6 @@ impl Core {
 }
 
 /// The streams among the ports of a message.
-#[cold]
 fn streams_of(opened: Vec<(Offer, u64)>) -> Opened {
     let streams = opened.into_iter().filter_map(|(offer, number)| match offer {
         Offer::Stream(attach) | Offer::Sender { attach, .. } => Some((attach, number)),
@@ -266,7 +294,6 @@ fn streams_of(opened: Vec<(Offer, u64)>) -> Opened {
 
 /// Opens the ports that the frame at `start` of `out` carries, and appends their
 /// list to it.
-#[cold]
 fn open(
     ports: &mut Ports,
     (own, peers): (PortLimits, PortLimits),

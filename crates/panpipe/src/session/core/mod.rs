@@ -642,6 +642,12 @@ impl<'a> FrameInProgress<'a> {
         self.outbox.append()
     }
 
+    /// Lets go of the outbox, for a moment in which nothing else may be done with it.
+    fn suspend(mut self) -> Suspended {
+        self.finished = true;
+        Suspended { start: self.start, frame: self.frame }
+    }
+
     /// The size of the frame, of which so many bytes stand apart; or the size of its body
     /// and the limit that it is over.
     #[inline(always)]
@@ -654,6 +660,18 @@ impl<'a> FrameInProgress<'a> {
         })?;
         self.finished = true;
         Ok(self.outbox.append().len() - self.start + apart)
+    }
+}
+
+/// A frame that is being encoded, without its outbox.
+struct Suspended {
+    start: usize,
+    frame: frame::Start,
+}
+
+impl Suspended {
+    fn resume<'a>(&self, outbox: &'a mut Outbox) -> FrameInProgress<'a> {
+        FrameInProgress { outbox, start: self.start, frame: self.frame, finished: false }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::session::reply::{clipped, parse_refusal, put_refusal};
 
 impl Core {
     /// Says hello now, if it has not been said.
+    #[inline]
     pub(crate) fn say_hello(&mut self) {
         if matches!(self.phase, Phase::Quiet) && self.role == Role::Dialer {
             self.put_hello();
@@ -39,6 +40,7 @@ impl Core {
         }
     }
 
+    #[cold]
     pub(super) fn put_hello(&mut self) {
         self.deadlines.remove_all(|due| matches!(due, Due::Hello | Due::Handshake));
         self.outbox.append().extend_from_slice(&MAGIC);
