@@ -12,7 +12,7 @@ use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
 use super::admitted::Admitted;
 use super::close::CloseReason;
 use super::core::Core;
-use super::message::{Header, Kind, MAGIC, parse_header};
+use super::message::{Header, Kind, MAGIC, parse_header, unreadable};
 use super::outlet::Inlet;
 use crate::limits;
 
@@ -186,7 +186,7 @@ impl Intake {
                 let Some(message) = inbox.take_diverted() else { return Step::Done };
                 let header = *diverted.take().expect("what is diverted has a header");
                 *whole = match header.kind {
-                    Kind::Part | Kind::LastPart => core.put_incomplete(&header, message),
+                    Kind::Part | Kind::LastPart => core.put_incomplete(header, message),
                     _ => Some((header, message.into_frame())),
                 }
                 .map(Box::new);
@@ -205,29 +205,26 @@ impl Intake {
                     return Step::Done;
                 }
             };
-            let header = match parse_header(frame) {
-                Ok(header) => header,
-                Err(why) => {
-                    core.violation(&why);
-                    return Step::Done;
-                }
+            let Some(header) = parse_header(frame) else {
+                core.violation(&unreadable(frame));
+                return Step::Done;
             };
             if header.kind == Kind::Reply {
-                match core.receive_reply(&header, frame) {
+                match core.receive_reply(header, frame) {
                     Some((place, part)) => inbox.take_frame_into(part, place),
                     None => inbox.consume_frame(),
                 }
                 continue;
             }
             if matches!(header.kind, Kind::Part | Kind::LastPart) {
-                let Some(mut message) = core.take_incomplete(&header) else { continue };
+                let Some(mut message) = core.take_incomplete(header) else { continue };
                 message.append(&frame[header.body..]);
                 inbox.consume_frame();
-                *whole = core.put_incomplete(&header, message).map(Box::new);
+                *whole = core.put_incomplete(header, message).map(Box::new);
                 continue;
             }
             if header.kind == Kind::Item {
-                if core.is_special(&header, frame) {
+                if core.is_special(header, frame) {
                     let item = inbox.take_frame();
                     core.receive_item(header, item);
                 } else {
@@ -247,7 +244,7 @@ impl Intake {
                 inbox.consume_frame();
                 continue;
             }
-            core.receive(&header, frame, &mut now);
+            core.receive(header, frame, &mut now);
             inbox.consume_frame();
             if header.kind == Kind::Hello && core.is_open() {
                 return Step::Opened;
@@ -269,17 +266,17 @@ fn receive_whole(
 ) -> Option<Step> {
     match header.kind {
         Kind::Reply => {
-            if let Some((place, part)) = core.receive_reply(&header, &whole) {
+            if let Some((place, part)) = core.receive_reply(header, &whole) {
                 *place = whole.part(part);
             }
         }
-        Kind::Item if core.is_special(&header, &whole) => core.receive_item(header, whole),
+        Kind::Item if core.is_special(header, &whole) => core.receive_item(header, whole),
         Kind::Item => core.receive_small_item(header, &whole),
         Kind::Call | Kind::Oneway if core.is_open() => {
             let incoming = core.receive_call(header, &whole, now)?;
             return Some(Step::Whole(Admitted::of(core, incoming), Box::new(whole)));
         }
-        _ => core.receive(&header, &whole, now),
+        _ => core.receive(header, &whole, now),
     }
     None
 }
@@ -291,10 +288,10 @@ fn divert(core: &mut Core, inbox: &mut Inbox) -> Option<Header> {
     if size < limits::READ_CHUNK / 4 {
         return None;
     }
-    let header = parse_header(begun).ok()?;
+    let header = parse_header(begun)?;
     match header.kind {
         Kind::Part | Kind::LastPart => {
-            let message = core.take_incomplete(&header)?;
+            let message = core.take_incomplete(header)?;
             inbox.divert(header.body, message);
         }
         Kind::Item | Kind::Reply => inbox.divert(0, Assembly::default()),

@@ -28,7 +28,7 @@ impl Core {
     ) -> Option<Incoming> {
         self.heard = true;
         let (frame, body, extras) = if header.carries || header.traced || header.port != ROOT_PORT {
-            let (body, extras) = self.take_extras(&header, frame)?;
+            let (body, extras) = self.take_extras(header, frame)?;
             (&frame[..body.end], body.start, Some(extras))
         } else {
             (frame, header.body, None)
@@ -76,7 +76,7 @@ impl Core {
     /// What most calls do not have, and where its body is without that; nothing if
     /// the peer has broken the protocol.
     #[cold]
-    fn take_extras(&mut self, header: &Header, frame: &[u8]) -> Option<(Range<usize>, Box<IncomingExtras>)> {
+    fn take_extras(&mut self, header: Header, frame: &[u8]) -> Option<(Range<usize>, Box<IncomingExtras>)> {
         let (end, attached) = self.take_ports(header, frame)?;
         let service = if header.port == ROOT_PORT { None } else { self.ports.serving(header.port) };
         if header.port != ROOT_PORT && service.is_none() {

@@ -124,7 +124,7 @@ impl Core {
 
     /// Opens the ports that a message of the peer's carries. Gives them, and
     /// where the body ends; nothing if the peer has broken the protocol.
-    pub(super) fn take_ports(&mut self, header: &Header, frame: &[u8]) -> Option<(usize, Vec<Attached>)> {
+    pub(super) fn take_ports(&mut self, header: Header, frame: &[u8]) -> Option<(usize, Vec<Attached>)> {
         if !header.carries {
             return Some((frame.len(), Vec::new()));
         }

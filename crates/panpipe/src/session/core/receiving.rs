@@ -15,7 +15,7 @@ use crate::session::close::CloseReason;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
 use crate::session::hello::{Hello, TAKES_TRACES, find_service};
-use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str};
+use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str, unreadable};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
 
 impl Core {
@@ -117,7 +117,7 @@ impl Core {
 
     /// Takes one frame that is neither a call nor a reply nor an item.
     /// `now` is asked only where a deadline needs it.
-    pub(crate) fn receive(&mut self, header: &Header, frame: &[u8], now: &mut dyn FnMut() -> Instant) {
+    pub(crate) fn receive(&mut self, header: Header, frame: &[u8], now: &mut dyn FnMut() -> Instant) {
         let body = &frame[header.body..];
         self.heard = true;
         match (&self.phase, header.kind) {
@@ -149,7 +149,7 @@ impl Core {
     #[inline]
     pub(crate) fn receive_reply(
         &mut self,
-        header: &Header,
+        header: Header,
         frame: &[u8],
     ) -> Option<(&mut FrameBuf, Range<usize>)> {
         if !matches!(self.phase, Phase::Open) {
@@ -180,7 +180,7 @@ impl Core {
 
     /// Takes out a message that comes in parts, to add one to it; nothing if the
     /// peer has broken the protocol.
-    pub(crate) fn take_incomplete(&mut self, header: &Header) -> Option<Assembly> {
+    pub(crate) fn take_incomplete(&mut self, header: Header) -> Option<Assembly> {
         if !self.is_open() || header.carries {
             self.violation("a part came where none belongs");
             return None;
@@ -189,24 +189,20 @@ impl Core {
     }
 
     /// Puts it back with the part. Gives the message once it is whole.
-    pub(crate) fn put_incomplete(
-        &mut self,
-        header: &Header,
-        message: Assembly,
-    ) -> Option<(Header, FrameBuf)> {
+    pub(crate) fn put_incomplete(&mut self, header: Header, message: Assembly) -> Option<(Header, FrameBuf)> {
         let is_last = header.kind == Kind::LastPart;
         let put = self.incomplete.put(header.id, message, is_last, self.limits.max_message);
         let whole = put.map_err(|why| self.violation(why)).ok()??;
         match parse_header(&whole) {
-            Ok(header) if matches!(header.kind, Kind::Call | Kind::Oneway | Kind::Reply | Kind::Item) => {
+            Some(header) if matches!(header.kind, Kind::Call | Kind::Oneway | Kind::Reply | Kind::Item) => {
                 Some((header, whole))
             }
-            Ok(_) => {
+            Some(_) => {
                 self.violation("a message came in parts that is short");
                 None
             }
-            Err(why) => {
-                self.violation(&why);
+            None => {
+                self.violation(&unreadable(&whole));
                 None
             }
         }

@@ -29,7 +29,7 @@ impl Core {
     // ---- the end that reads ----
 
     /// Whether an item is to be received by `receive_item`, as a value of its own.
-    pub(crate) fn is_special(&self, header: &Header, frame: &[u8]) -> bool {
+    pub(crate) fn is_special(&self, header: Header, frame: &[u8]) -> bool {
         header.carries
             || frame.len() >= limits::READ_CHUNK / 4
             || frame.len() as u64 > self.own_ports().bytes / 2
@@ -38,7 +38,7 @@ impl Core {
     /// Takes an item off the wire that is not special.
     #[inline]
     pub(crate) fn receive_small_item(&mut self, header: Header, frame: &[u8]) {
-        let Some(cost) = self.item_came(&header, frame.len()) else { return };
+        let Some(cost) = self.item_came(header, frame.len()) else { return };
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
             if let End::Reading(reading) = &mut port.end {
                 reading.queue.push_small(&frame[header.body..], cost);
@@ -49,8 +49,8 @@ impl Core {
 
     /// Takes any item off the wire.
     pub(crate) fn receive_item(&mut self, header: Header, mut frame: FrameBuf) {
-        let Some(cost) = self.item_came(&header, frame.len()) else { return };
-        let Some((end, attached)) = self.take_ports(&header, &frame) else { return };
+        let Some(cost) = self.item_came(header, frame.len()) else { return };
+        let Some((end, attached)) = self.take_ports(header, &frame) else { return };
         frame.truncate(end);
         frame.advance(header.body);
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
@@ -65,7 +65,7 @@ impl Core {
 
     /// Checks an item against its stream's credit. Gives what it costs.
     #[inline]
-    fn item_came(&mut self, header: &Header, len: usize) -> Option<Credit> {
+    fn item_came(&mut self, header: Header, len: usize) -> Option<Credit> {
         if !self.is_open() {
             self.violation("an item came where a hello belongs");
             return None;

@@ -135,9 +135,9 @@ impl Side {
             let header = parse_header(&frame).unwrap();
             if !matches!(header.kind, Kind::Part | Kind::LastPart) {
                 self.receive(header, frame);
-            } else if let Some(mut message) = self.core.take_incomplete(&header) {
+            } else if let Some(mut message) = self.core.take_incomplete(header) {
                 message.append(&frame[header.body..]);
-                if let Some((header, whole)) = self.core.put_incomplete(&header, message) {
+                if let Some((header, whole)) = self.core.put_incomplete(header, message) {
                     self.receive(header, whole);
                 }
             }
@@ -148,16 +148,16 @@ impl Side {
         let now = self.now;
         match header.kind {
             Kind::Reply => {
-                if let Some((place, part)) = self.core.receive_reply(&header, &frame) {
+                if let Some((place, part)) = self.core.receive_reply(header, &frame) {
                     *place = frame.part(part);
                 }
             }
-            Kind::Item if self.core.is_special(&header, &frame) => self.core.receive_item(header, frame),
+            Kind::Item if self.core.is_special(header, &frame) => self.core.receive_item(header, frame),
             Kind::Item => self.core.receive_small_item(header, &frame),
             Kind::Call | Kind::Oneway if self.core.is_open() => {
                 self.asked.extend(self.core.receive_call(header, &frame, &mut || now));
             }
-            _ => self.core.receive(&header, &frame, &mut || now),
+            _ => self.core.receive(header, &frame, &mut || now),
         }
     }
 
