@@ -47,9 +47,11 @@ pub const SINK_QUEUE: usize = 64 << 10;
 /// How long a connection waits for bytes before it lets its thread sleep.
 pub const SPIN: Duration = Duration::from_micros(100);
 /// How often in a row it may wait so in vain.
-pub const SPIN_MISSES: u32 = 4;
+pub const SPIN_MISSES: u16 = 4;
 /// How many times it then sleeps at once, at most, before it tries again.
-pub const SPIN_SKIPS: u32 = 1024;
+pub const SPIN_SKIPS: u16 = 1024;
+/// How often it does where it was held up for the first time.
+pub const SPIN_SKIPS_LEAST: u16 = 8;
 /// Bytes that come sooner after it has given up were held up by it.
 pub const SPIN_HELD_UP: Duration = Duration::from_micros(60);
 /// How often in a row it looks for them each time it is its turn.

@@ -22,6 +22,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::latency::Latency;
 use crate::limits::{
     SPIN_CROWD, SPIN_CROWDED, SPIN_HELD_UP, SPIN_LOOKS, SPIN_MISSES, SPIN_OVERRUN, SPIN_SKIPS,
+    SPIN_SKIPS_LEAST,
 };
 use crate::sys;
 
@@ -123,9 +124,13 @@ pub(crate) struct Spin {
     asked: Option<Instant>,
     spinning: Spinning,
     /// How often in a row nothing came in time.
-    misses: u32,
+    misses: u16,
     /// How many more times bytes have to come before it spins again.
-    skip: u32,
+    skip: u16,
+    /// How often of late others took the processor for long, and for how many times they
+    /// have not since.
+    overruns: u16,
+    calm: u16,
     /// Whether bytes have come since it last spun: only then may more be near.
     fresh: bool,
     /// Whether bytes have come here twice in a row, and on no other connection between.
@@ -150,8 +155,9 @@ impl Spin {
     fn with_time(time: Duration, way: Way) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (asked, spinning, in_a_row) = (None, Spinning::Not, false);
-        Spin { id, time, way, asked, spinning, misses: 0, skip: 0, fresh: true, in_a_row }
+        let (asked, spinning) = (None, Spinning::Not);
+        let (misses, skip, overruns, calm) = (0, 0, 0, 0);
+        Spin { id, time, way, asked, spinning, misses, skip, overruns, calm, fresh: true, in_a_row: false }
     }
 
     /// Bytes have come.
@@ -249,20 +255,27 @@ impl Spin {
         true
     }
 
-    /// Where others have much to do, who sleeps is let run sooner than who gave way.
+    /// Where others have much to do, who sleeps is let run sooner than who gave way. That it
+    /// was once says little: the other side may have had much to do with one message.
     fn others_ran(&mut self, time: Duration) {
-        if time > SPIN_OVERRUN {
-            self.skip = SPIN_SKIPS;
-            if let Spinning::Until(until) = self.spinning {
-                self.spinning = until.checked_sub(self.time).map_or(Spinning::Not, Spinning::Until);
+        if time <= SPIN_OVERRUN {
+            self.calm += u16::from(self.overruns > 0);
+            if self.calm == SPIN_SKIPS {
+                (self.overruns, self.calm) = (0, 0);
             }
+            return;
+        }
+        self.skip = rising(SPIN_SKIPS_LEAST, self.overruns);
+        (self.overruns, self.calm) = (self.overruns.saturating_add(1), 0);
+        if let Spinning::Until(until) = self.spinning {
+            self.spinning = until.checked_sub(self.time).map_or(Spinning::Not, Spinning::Until);
         }
     }
 
-    /// Bytes that come as soon as the thread sleeps were held up by its spinning: the
+    /// Bytes that come as soon as the thread sleeps were held up by its looking: the
     /// other process has no other processor to run on.
     fn came_after(&mut self, sleep: Duration) {
-        if sleep < SPIN_HELD_UP && !self.is_staying() {
+        if sleep < SPIN_HELD_UP && self.way == Way::Looking {
             self.skip = SPIN_SKIPS;
         }
     }
@@ -277,12 +290,11 @@ impl Spin {
                     self.spinning = Spinning::Not;
                     return false;
                 }
-                self.misses += 1;
+                self.misses = self.misses.saturating_add(1);
                 self.spinning = Spinning::GaveUp(now);
                 let patience_over = self.misses.saturating_sub(SPIN_MISSES);
                 if patience_over > 0 {
-                    self.skip =
-                        1u32.checked_shl(patience_over).map_or(SPIN_SKIPS, |skip| skip.min(SPIN_SKIPS));
+                    self.skip = rising(1, patience_over);
                 }
                 false
             }
@@ -309,6 +321,12 @@ impl Spin {
     }
 }
 
+/// How often to sleep at once: `least` times, and twice as often each further time.
+fn rising(least: u16, times: u16) -> u16 {
+    let often = u32::from(least) << times.min(u16::BITS as u16);
+    often.min(SPIN_SKIPS.into()) as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,7 +341,7 @@ mod tests {
     }
 
     /// Bytes come, long after it has given up, until it spins; how often they came.
-    fn comes_until_it_spins(spin: &mut Spin, now: Instant) -> u32 {
+    fn comes_until_it_spins(spin: &mut Spin, now: Instant) -> u16 {
         let mut times = 0;
         while !spin.goes_on(now, TIME) {
             spin.spinning = Spinning::Not;
@@ -380,6 +398,10 @@ mod tests {
         assert!(!spin.goes_on(now + TIME, TIME));
         spin.came_after(SPIN_HELD_UP / 2);
         assert_eq!(comes_until_it_spins(&mut spin, now), SPIN_SKIPS + 1);
+        // Who gives way holds nobody up.
+        let mut spin = Spin::with_time(TIME, Way::Yielding);
+        spin.came_after(SPIN_HELD_UP / 2);
+        assert_eq!(comes_until_it_spins(&mut spin, now + TIME * 2), 0);
     }
 
     #[test]
@@ -389,9 +411,21 @@ mod tests {
         assert!(spin.goes_on(now, TIME));
         spin.others_ran(SPIN_OVERRUN);
         assert!(spin.goes_on(now, TIME));
-        spin.others_ran(SPIN_OVERRUN * 2);
-        assert!(!spin.goes_on(now, TIME));
-        assert_eq!(comes_until_it_spins(&mut spin, now), SPIN_SKIPS + 1);
+        let mut overrun = |calm: u16| {
+            (0..calm).for_each(|_| spin.others_ran(SPIN_OVERRUN));
+            spin.others_ran(SPIN_OVERRUN * 2);
+            assert!(!spin.goes_on(now, TIME));
+            let slept_through = comes_until_it_spins(&mut spin, now) - 1;
+            // What comes in time counts, not what it has waited for in vain.
+            spin.misses = 0;
+            slept_through
+        };
+        // Once is little, and often is more and more.
+        assert_eq!([overrun(0), overrun(5), overrun(0)], [1, 2, 4].map(|times| times * SPIN_SKIPS_LEAST));
+        let most = (0..70).map(|_| overrun(1)).max();
+        assert_eq!((most, overrun(SPIN_SKIPS - 1)), (Some(SPIN_SKIPS), SPIN_SKIPS));
+        // Long after the last it is as at first.
+        assert_eq!(overrun(SPIN_SKIPS), SPIN_SKIPS_LEAST);
     }
 
     #[test]
