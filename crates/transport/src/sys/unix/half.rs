@@ -265,27 +265,37 @@ impl WriteHalf {
         all: usize,
         mut write: impl FnMut(&mut Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        loop {
+        // Out of its place, to be asked while this is written to.
+        let mut waiting = self.waiting.take();
+        let polled = loop {
+            // What it has told before says little: it is tried in any case. What it tells from
+            // here on is news, which is not to be lost.
+            let told = waiting.as_ref().map(|waiting| waiting.poll_write_ready(cx));
             match write(self) {
                 Ok(n) => {
                     // Where little is held the next one waits as well.
                     if n == all && !self.held.is_little() {
-                        self.waiting = None;
+                        waiting = None;
                     }
-                    return Poll::Ready(Ok(n));
+                    break Poll::Ready(Ok(n));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => break Poll::Ready(Err(error)),
             }
-            let waiting = match &mut self.waiting {
-                Some(waiting) => waiting,
-                none => {
+            match told {
+                Some(Poll::Ready(ready)) => ready?.clear_ready(),
+                Some(Poll::Pending) => break Poll::Pending,
+                None => {
                     let fd = self.fd.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-                    none.insert(watch(Arc::new(fd.try_clone()?), Interest::WRITABLE)?)
+                    waiting = Some(watch(Arc::new(fd.try_clone()?), Interest::WRITABLE)?);
                 }
-            };
-            ready!(waiting.poll_write_ready(cx))?.clear_ready();
-        }
+            }
+            if waiting.as_ref().is_some_and(|waiting| waiting.poll_write_ready(cx).is_pending()) {
+                break Poll::Pending;
+            }
+        };
+        self.waiting = waiting;
+        polled
     }
 
     /// Tells the system how much of what is written it is to hold.
