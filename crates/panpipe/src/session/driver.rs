@@ -175,6 +175,11 @@ impl Driver {
                 // It is written behind this, and more is read before the next poll.
                 return Poll::Pending;
             }
+            if self.next.is_some() {
+                // Who has called has read meanwhile: an answer is not to wait for what this
+                // poll has found before.
+                self.written.is_full = false;
+            }
             // What the batch has answered goes out before the next one.
             self.write_beside(cx);
             self.session.with(|state| Self::write(state, cx, &mut self.written));
@@ -192,7 +197,7 @@ impl Driver {
             // A call that was answered has made nobody ready here, as a reply does.
             let answered = matches!(self.next.take(), Some(Next::Call));
             let asks = answered && has_turn && intake.is_awake();
-            let looks = asks && self.session.with(|state| state.core.is_to_come(true));
+            let looks = asks && self.session.with(|state| state.core.has_had_its_turn());
             return if looks && intake.look() { Poll::Ready(()) } else { Poll::Pending };
         }
         let is_expected = self.next.is_some() || intake.has_begun();

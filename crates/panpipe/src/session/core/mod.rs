@@ -435,9 +435,19 @@ impl Core {
     /// Whether the next that happens is that something `expected` comes, or the rest of a
     /// message: nothing waits to be sent, and nothing is under way here.
     pub(crate) fn is_to_come(&self, expected: bool) -> bool {
-        let is_idle = self.handlers.active() == 0 && self.ports.writing == 0 && !self.closing;
         let expected = expected || self.incomplete.has_any();
-        expected && is_idle && self.is_open() && !self.has_unsent()
+        expected && self.is_idle() && !self.has_unsent()
+    }
+
+    /// Whether it is the other side's turn: it has its answer, and may have as much bulk as
+    /// is handed out between short messages.
+    pub(crate) fn has_had_its_turn(&self) -> bool {
+        self.is_idle() && (!self.has_unsent() || self.is_bulk_passed())
+    }
+
+    /// Whether nothing is under way here.
+    fn is_idle(&self) -> bool {
+        self.is_open() && self.handlers.active() == 0 && self.ports.writing == 0 && !self.closing
     }
 
     /// Whether calls wait for their replies.
