@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use panpipe::{CallError, CloseReason, Peer, ServiceClient};
 use panpipe_tests::probe::{Odd, Probe, ProbeClient, ProbeError, Prober};
-use panpipe_transport::anonymous;
+use panpipe_transport::{anonymous, frame};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 async fn the_usual(probe: &ProbeClient) {
@@ -38,10 +38,18 @@ async fn over_a_stream_of_the_users_own() {
     assert_eq!(server.await.unwrap(), CloseReason::Closed);
 }
 
+/// How a stream is used.
+#[derive(Debug)]
+enum Use {
+    /// What has been read: nothing where there was nothing.
+    Read(Vec<u8>),
+    Write(Vec<u8>),
+}
+
 /// A stream that notes how it is used.
 struct Noted {
     stream: DuplexStream,
-    uses: Arc<Mutex<Vec<&'static str>>>,
+    uses: Arc<Mutex<Vec<Use>>>,
 }
 
 impl AsyncRead for Noted {
@@ -50,15 +58,17 @@ impl AsyncRead for Noted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.uses.lock().unwrap().push("read");
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.uses.lock().unwrap().push(Use::Read(buf.filled()[before..].to_vec()));
+        read
     }
 }
 
 impl AsyncWrite for Noted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let n = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.uses.lock().unwrap().push("write");
+        self.uses.lock().unwrap().push(Use::Write(bytes[..n].to_vec()));
         Poll::Ready(Ok(n))
     }
 
@@ -82,8 +92,83 @@ async fn a_call_that_is_queued_goes_out_before_anything_is_read() {
         assert_eq!(probe.add(i, 2).await, Ok(i + 2));
         let uses = std::mem::take(&mut *uses.lock().unwrap());
         // The first call waits for the hello.
-        assert!(i == 0 || uses.starts_with(&["write"]), "call {i}: {uses:?}");
+        assert!(i == 0 || matches!(uses.first(), Some(Use::Write(_))), "call {i}: {uses:?}");
     }
+    drop(probe);
+    assert_eq!(server.await.unwrap(), CloseReason::Closed);
+}
+
+/// What passes one way.
+#[derive(Default)]
+struct Frames {
+    /// How much of the first bytes has passed, which are no frame.
+    magic: usize,
+    /// What has passed of a frame that is not whole.
+    begun: Vec<u8>,
+}
+
+impl Frames {
+    /// The kinds of the frames that begin in these bytes.
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        const MAGIC: usize = 8;
+        let skipped = bytes.len().min(MAGIC - self.magic);
+        self.magic += skipped;
+        let mut kinds = Vec::new();
+        for byte in &bytes[skipped..] {
+            self.begun.push(*byte);
+            if self.begun.len() == frame::HEAD + 1 {
+                kinds.push(*byte);
+            }
+            if frame::split(&self.begun, usize::MAX).unwrap().is_some() {
+                self.begun.clear();
+            }
+        }
+        kinds
+    }
+}
+
+/// The caller that has its reply calls again: bulk that went out before that would be in
+/// the call's way.
+#[tokio::test]
+async fn bulk_waits_until_the_caller_that_has_its_reply_has_had_its_turn() {
+    const CALL: u8 = 3;
+    const REPLY: u8 = 5;
+    const PART: u8 = 13;
+    let (one, other) = tokio::io::duplex(1 << 13);
+    let server = tokio::spawn(panpipe::serve_stream(other, Prober::default().serve()));
+    let uses = Arc::<Mutex<Vec<_>>>::default();
+    let probe = ProbeClient::over(Noted { stream: one, uses: Arc::clone(&uses) });
+    assert_eq!(probe.add(1, 2).await, Ok(3));
+    let bulk = tokio::spawn({
+        let probe = probe.clone();
+        async move { probe.echo(vec![5; 8 << 20]).await.map(|bytes| bytes.len()) }
+    });
+    for i in 0..100 {
+        assert_eq!(probe.add(i, 2).await, Ok(i + 2));
+    }
+    assert!(!bulk.is_finished());
+    let (mut read, mut written) = (Frames::default(), Frames::default());
+    // How many parts have begun since a reply came, and before each next call.
+    let (mut parts, mut between) = (None, Vec::new());
+    for used in uses.lock().unwrap().iter() {
+        match used {
+            Use::Read(bytes) if read.pass(bytes).contains(&REPLY) => parts = Some(0),
+            Use::Read(_) => {}
+            Use::Write(bytes) => {
+                for kind in written.pass(bytes) {
+                    match kind {
+                        PART => parts = parts.map(|parts| parts + 1),
+                        CALL => between.extend(parts.take()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(between.len(), 100);
+    // One was queued already when the reply came.
+    assert!(between.iter().all(|parts| *parts <= 1), "{between:?} parts went out before the next calls");
+    bulk.abort();
     drop(probe);
     assert_eq!(server.await.unwrap(), CloseReason::Closed);
 }

@@ -40,6 +40,8 @@ struct Written {
     unflushed: bool,
     /// There was no room in this poll, and will hardly be before the next.
     is_full: bool,
+    /// No more bulk goes out in this poll: callers have their turn first.
+    spares_bulk: bool,
 }
 
 impl Written {
@@ -311,15 +313,20 @@ impl Driver {
     fn write(state: &mut State, cx: &mut Context<'_>, written: &mut Written) {
         let State { core, outlet, .. } = state;
         let mut turn = 0;
+        // A thread that reads for itself has its turn when it has left the driver.
+        written.spares_bulk |= core.takes_turn() && !matches!(outlet, Outlet::Blocking(_));
         while written.goes_on() {
-            core.feed();
+            if !written.spares_bulk {
+                core.feed();
+            }
             outlet.hold(core.hold());
-            if core.outbox().pending().is_empty() {
+            let is_empty = core.outbox().pending().is_empty();
+            if is_empty && !(written.spares_bulk && core.has_unsent()) {
                 break;
             }
-            if turn >= core.write_turn() {
-                // What has come in meanwhile is not to wait for all of it. The
-                // event loop has to look first: a yield comes back behind that.
+            if is_empty || turn >= core.write_turn() {
+                // What has come in meanwhile is not to wait for all of it, nor what callers
+                // say to it. The event loop has to look first: a yield comes back behind that.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
                 break;
             }
@@ -432,7 +439,7 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let this = self.get_mut();
-        this.written.is_full = false;
+        (this.written.is_full, this.written.spares_bulk) = (false, false);
         let Driver { session, intake, .. } = this;
         let calls_queued = session.with(|state| {
             state.core.driver_starts();

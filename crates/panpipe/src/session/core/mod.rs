@@ -238,6 +238,8 @@ pub(crate) struct Core {
     closing: bool,
     /// Whether the peer may call a service of this side's without being asked.
     is_called_back: bool,
+    /// Whether a caller has had its reply since that was last asked.
+    has_replied: bool,
     /// For how many more calls that are made alone it is still thought that others are made
     /// beside them.
     crowd: u8,
@@ -292,6 +294,7 @@ impl Core {
             awaits_goodbye: false,
             closing: false,
             is_called_back,
+            has_replied: false,
             crowd: 0,
             heard: false,
             idle: false,
@@ -364,6 +367,13 @@ impl Core {
             }
             _ => self.wake_reply_waiters(),
         }
+    }
+
+    /// Whether bulk is to wait for a moment: short messages go out between, and a caller that
+    /// has just had its reply may have the next one to send.
+    #[inline]
+    pub(crate) fn takes_turn(&mut self) -> bool {
+        std::mem::take(&mut self.has_replied) && self.is_bulk_passed()
     }
 
     /// Whether anything waits to be sent.

@@ -173,6 +173,7 @@ impl Core {
         }
         self.grant();
         self.calls_are_fewer();
+        self.has_replied = true;
         let reply = self.calls.replied(caller?, &mut self.aftermath.wakes);
         reply.attached = attached.map(Vec::into_boxed_slice);
         Some((&mut reply.body, header.body..end))
