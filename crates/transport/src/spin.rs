@@ -27,7 +27,9 @@ use crate::limits::{
 use crate::sys;
 
 thread_local! {
-    static HERE: Cell<Here> = const { Cell::new(Here { spinner: None, others: 0, crowded: None }) };
+    static HERE: Cell<Here> = const {
+        Cell::new(Here { spinner: None, others: 0, crowded: None, overruns: 0, calm: 0 })
+    };
 }
 
 /// The spinning on one thread.
@@ -40,6 +42,10 @@ struct Here {
     others: u32,
     /// Until when nobody begins to spin, because there were too many.
     crowded: Option<Instant>,
+    /// How often of late others took the processor for long from who gave way here, and how
+    /// often they have not since.
+    overruns: u16,
+    calm: u16,
 }
 
 impl Here {
@@ -58,9 +64,32 @@ impl Here {
         }
         self.others += 1;
         if self.others > SPIN_CROWD {
-            *self = Here { spinner: None, others: 0, crowded: now.checked_add(SPIN_CROWDED) };
+            *self = Here { spinner: None, others: 0, crowded: now.checked_add(SPIN_CROWDED), ..*self };
         }
         false
+    }
+}
+
+impl Here {
+    /// Who gave way has the processor again. For how many times it is not to do that, if
+    /// others took that for long: for more and more, whichever connections of the thread it
+    /// happens to.
+    fn others_ran(time: Duration) -> Option<u16> {
+        let mut here = HERE.get();
+        if time <= SPIN_OVERRUN {
+            if here.overruns > 0 {
+                here.calm += 1;
+                if here.calm == SPIN_SKIPS {
+                    (here.overruns, here.calm) = (0, 0);
+                }
+                HERE.set(here);
+            }
+            return None;
+        }
+        let skip = rising(SPIN_SKIPS_LEAST, 4 * here.overruns);
+        (here.overruns, here.calm) = ((here.overruns + 1).min(MOST_OVERRUNS), 0);
+        HERE.set(here);
+        Some(skip)
     }
 }
 
@@ -127,10 +156,6 @@ pub(crate) struct Spin {
     misses: u16,
     /// How many more times bytes have to come before it spins again.
     skip: u16,
-    /// How often of late others took the processor for long, and for how many times they
-    /// have not since.
-    overruns: u16,
-    calm: u16,
     /// Whether bytes have come since it last spun: only then may more be near.
     fresh: bool,
     /// Whether bytes have come here twice in a row, and on no other connection between.
@@ -156,8 +181,7 @@ impl Spin {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let (asked, spinning) = (None, Spinning::Not);
-        let (misses, skip, overruns, calm) = (0, 0, 0, 0);
-        Spin { id, time, way, asked, spinning, misses, skip, overruns, calm, fresh: true, in_a_row: false }
+        Spin { id, time, way, asked, spinning, misses: 0, skip: 0, fresh: true, in_a_row: false }
     }
 
     /// Bytes have come.
@@ -258,24 +282,17 @@ impl Spin {
     /// Where others have much to do, who sleeps is let run sooner than who gave way. That it
     /// was once says little: the other side may have had much to do with one message.
     fn others_ran(&mut self, time: Duration) {
-        if time <= SPIN_OVERRUN {
-            self.calm += u16::from(self.overruns > 0);
-            if self.calm == SPIN_SKIPS {
-                (self.overruns, self.calm) = (0, 0);
-            }
-            return;
-        }
-        self.skip = rising(SPIN_SKIPS_LEAST, self.overruns);
-        (self.overruns, self.calm) = (self.overruns.saturating_add(1), 0);
+        let Some(skip) = Here::others_ran(time) else { return };
+        self.skip = skip;
         if let Spinning::Until(until) = self.spinning {
             self.spinning = until.checked_sub(self.time).map_or(Spinning::Not, Spinning::Until);
         }
     }
 
-    /// Bytes that come as soon as the thread sleeps were held up by its looking: the
+    /// Bytes that come as soon as the thread sleeps were held up by its spinning: the
     /// other process has no other processor to run on.
     fn came_after(&mut self, sleep: Duration) {
-        if sleep < SPIN_HELD_UP && self.way == Way::Looking {
+        if sleep < SPIN_HELD_UP && !self.is_staying() {
             self.skip = SPIN_SKIPS;
         }
     }
@@ -320,6 +337,9 @@ impl Spin {
         }
     }
 }
+
+/// After so many in a short time more make no difference.
+const MOST_OVERRUNS: u16 = 4;
 
 /// How often to sleep at once: `least` times, and twice as often each further time.
 fn rising(least: u16, times: u16) -> u16 {
@@ -398,10 +418,6 @@ mod tests {
         assert!(!spin.goes_on(now + TIME, TIME));
         spin.came_after(SPIN_HELD_UP / 2);
         assert_eq!(comes_until_it_spins(&mut spin, now), SPIN_SKIPS + 1);
-        // Who gives way holds nobody up.
-        let mut spin = Spin::with_time(TIME, Way::Yielding);
-        spin.came_after(SPIN_HELD_UP / 2);
-        assert_eq!(comes_until_it_spins(&mut spin, now + TIME * 2), 0);
     }
 
     #[test]
@@ -421,9 +437,16 @@ mod tests {
             slept_through
         };
         // Once is little, and often is more and more.
-        assert_eq!([overrun(0), overrun(5), overrun(0)], [1, 2, 4].map(|times| times * SPIN_SKIPS_LEAST));
+        assert_eq!(
+            [overrun(0), overrun(5), overrun(0)],
+            [SPIN_SKIPS_LEAST, 16 * SPIN_SKIPS_LEAST, SPIN_SKIPS]
+        );
         let most = (0..70).map(|_| overrun(1)).max();
         assert_eq!((most, overrun(SPIN_SKIPS - 1)), (Some(SPIN_SKIPS), SPIN_SKIPS));
+        // It says the same of each connection of the thread.
+        let mut other = Spin::with_time(TIME, Way::Yielding);
+        other.others_ran(SPIN_OVERRUN * 2);
+        assert_eq!(other.skip, SPIN_SKIPS);
         // Long after the last it is as at first.
         assert_eq!(overrun(SPIN_SKIPS), SPIN_SKIPS_LEAST);
     }
