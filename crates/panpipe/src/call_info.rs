@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use panpipe_transport::Peer;
 
-use crate::call::CallContext;
+use crate::call::{CallContext, Caller};
 use crate::trace::TraceContext;
 
 /// What is known of a call before its arguments are read: what a rule
@@ -17,7 +17,9 @@ pub struct CallInfo {
 
 impl CallInfo {
     pub(crate) fn new(context: CallContext) -> Self {
-        CallInfo { context }
+        // It may be kept for long, by what the session itself keeps.
+        let who = Caller::of(context.who.peer().clone());
+        CallInfo { context: CallContext { who, ..context } }
     }
 
     /// The process at the other end: the one that calls, or, to a layer of a client,

@@ -338,6 +338,18 @@ impl Spin {
     }
 }
 
+impl Drop for Spin {
+    /// A connection that has ended is in no other's way.
+    fn drop(&mut self) {
+        let _ = HERE.try_with(|here| {
+            let Here { spinner, .. } = here.get();
+            if spinner.is_some_and(|(id, _)| id == self.id) {
+                here.set(Here { spinner: None, ..here.get() });
+            }
+        });
+    }
+}
+
 /// After so many in a short time more make no difference.
 const MOST_OVERRUNS: u16 = 4;
 
@@ -407,6 +419,11 @@ mod tests {
         assert!(other.goes_on(now, TIME) && !one.goes_on(now, TIME));
         // Who goes without a word holds nobody up for longer than its time.
         assert!(one.goes_on(now + TIME, TIME));
+        // Nor does who has ended.
+        let mut next = Spin::with_time(TIME, Way::Looking);
+        assert!(!next.goes_on(now + TIME, TIME));
+        drop(one);
+        assert!(next.goes_on(now + TIME, TIME));
     }
 
     #[test]

@@ -615,6 +615,10 @@ impl Drop for Lead<'_> {
         let is_kept = driver.wants().is_kept();
         let mut state = self.crew.lock();
         state.place = Place::Here(Idle { driver, until: self.until });
+        if self.parker.has_bell() {
+            // It may have to end: a connection that nobody leads keeps no descriptors.
+            state.leader = None;
+        }
         state.is_kept = is_kept;
         self.crew.stance.store(NOBODY, Ordering::SeqCst);
         self.crew.pass_on(state, Some(self.parker));

@@ -117,6 +117,12 @@ impl Parker {
         }
     }
 
+    /// Whether it has a bell, and with that descriptors.
+    #[inline]
+    pub(crate) fn has_bell(&self) -> bool {
+        self.bell.get().is_some()
+    }
+
     /// Its bell, to wait at: whoever wakes the thread rings it, until it has
     /// [left](Self::leave_bell). None if it has been woken, or there can be no bell.
     pub(crate) fn go_to_bell(&self) -> Option<&Bell> {

@@ -95,6 +95,12 @@ impl Session {
 
 impl State {
     fn flush(&mut self) -> Flushed {
+        self.flush_at_most(usize::MAX)
+    }
+
+    /// The same, but for what is left when so many bytes have gone.
+    fn flush_at_most(&mut self, most: usize) -> Flushed {
+        let mut gone = 0;
         loop {
             self.core.feed();
             self.outlet.hold(self.core.hold());
@@ -102,9 +108,15 @@ impl State {
             if outbox.pending().is_empty() {
                 return Flushed::All;
             }
+            if gone >= most {
+                return Flushed::Left;
+            }
             match self.outlet.try_write(outbox) {
                 Ok(0) => return Flushed::Left,
-                Ok(n) => outbox.advance(n),
+                Ok(n) => {
+                    outbox.advance(n);
+                    gone += n;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Left,
                 // The driver meets the same error and deals with it.
                 Err(_) => return Flushed::Broken,
@@ -119,7 +131,8 @@ impl State {
     /// waiting, and for what.
     fn ends_in_place(&mut self, wants: &mut Wants) -> bool {
         if self.core.has_unsent() {
-            self.flush();
+            // What has come in meanwhile is not to wait for all of it.
+            self.flush_at_most(self.core.write_turn());
         }
         self.core.driver_goes_on();
         *wants = self.core.wants(true, false);

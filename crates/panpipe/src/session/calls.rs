@@ -230,9 +230,14 @@ impl Calls {
 
     /// Takes what a call that is over has come to, and forgets it. Its reply and `reply`
     /// change places.
+    ///
+    /// # Panics
+    ///
+    /// When it is not over.
     #[inline]
     pub(crate) fn take(&mut self, key: usize, reply: &mut Reply) -> Result<(), Box<CallError>> {
         let call = &mut self.calls[key];
+        assert!(call.state.is_over(), "what a call has come to is taken when it is over");
         call.state = CallState::Vacant;
         self.vacant.push(key);
         match call.error.take() {

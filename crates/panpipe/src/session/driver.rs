@@ -177,7 +177,7 @@ impl Driver {
                 // It is written behind this, and more is read before the next poll.
                 return Poll::Pending;
             }
-            if self.next.is_some() {
+            if matches!(self.next, Some(Next::Call)) {
                 // Who has called has read meanwhile: an answer is not to wait for what this
                 // poll has found before.
                 self.written.is_full = false;

@@ -43,7 +43,8 @@ impl Core {
                     }
                     CallState::Granted => true,
                     // Its deadline passed, or the connection ended, as it waited.
-                    _ => {
+                    state => {
+                        assert!(state.is_over(), "a call that has been started is not started again");
                         *key = None;
                         return Poll::Ready(self.take_result(known, &mut Reply::default()));
                     }

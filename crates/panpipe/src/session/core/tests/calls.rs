@@ -187,6 +187,16 @@ fn calls_over_the_limit_are_answered_while_their_replies_are_read() {
     assert!(matches!(theirs.core.close_reason(), Some(CloseReason::Protocol(_))));
 }
 
+/// As it would be if a waker has panicked as it was, and somebody has caught that: the reply
+/// to the first must not be another call's.
+#[test]
+#[should_panic(expected = "not started again")]
+fn a_call_that_has_been_started_is_not_started_again() {
+    let (mut ours, _) = greeted(Limits::default(), calls(8));
+    let mut key = ours.started(b"once");
+    let _ = ours.again(&mut key, b"twice");
+}
+
 #[test]
 fn a_reply_that_nobody_waits_for_breaks_the_protocol() {
     let (mut ours, _) = greeted(Limits::default(), calls(8));
