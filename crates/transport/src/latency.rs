@@ -22,7 +22,8 @@ use crate::limits::SPIN;
 /// way, as long as no other caller takes its turn.
 ///
 /// Always asleep are streams of bytes that are read without panpipe's clients and servers in
-/// a runtime of many threads, and whatever has the time of one processor by ration.
+/// a runtime of many threads or on a single processor, and whatever has the time of one
+/// processor by ration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Latency {

@@ -261,6 +261,12 @@ impl Spin {
         }
     }
 
+    /// Whether it lets the other side run that shares the processor.
+    #[inline]
+    pub(crate) fn is_yielding(&self) -> bool {
+        self.way == Way::Yielding
+    }
+
     /// Whether it has asked to be polled again.
     #[inline]
     pub(crate) fn has_asked(&self) -> bool {
@@ -357,6 +363,14 @@ const MOST_OVERRUNS: u16 = 4;
 fn rising(least: u16, times: u16) -> u16 {
     let often = u32::from(least) << times.min(u16::BITS as u16);
     often.min(SPIN_SKIPS.into()) as u16
+}
+
+#[cfg(test)]
+impl Spin {
+    /// As on a single processor.
+    pub(crate) fn yielding() -> Self {
+        Spin::with_time(Duration::from_secs(60), Way::Yielding)
+    }
 }
 
 #[cfg(test)]

@@ -98,6 +98,7 @@ pub struct PipeReader {
     preparation: Preparation,
     /// Whether it is to be tried before the event loop has told of anything.
     is_untold: bool,
+    takes_turns: bool,
 }
 
 /// Whether who looks keeps the event loop from being told too.
@@ -126,6 +127,7 @@ impl PipeReader {
             spin: Spin::new(Latency::default()),
             preparation: Preparation::None,
             is_untold: false,
+            takes_turns: false,
         }
     }
 
@@ -141,6 +143,14 @@ impl PipeReader {
     /// As [`PipeStream::from_handles`].
     pub fn from_handle(handle: &str) -> io::Result<Self> {
         sys::take_read_handle(handle).map(PipeReader::new)
+    }
+
+    /// Says that who reads deals with what has come in the very poll that reads it. Then the
+    /// reader also waits awake, in a runtime of one thread, where the other side shares the
+    /// processor: it gives way to that. Where other tasks have to run before anything is
+    /// answered, giving way takes the processor from those, and is slower than to sleep.
+    pub fn takes_turns(&mut self) {
+        self.takes_turns = true;
     }
 
     /// Whether who reads is to [`look`](Self::look) for bytes, rather than to have itself
@@ -312,7 +322,8 @@ impl AsyncRead for PipeReader {
         let read = this.half.poll_read(cx, buf);
         match read {
             Poll::Ready(_) => this.spin.arrived(),
-            Poll::Pending => this.spin.wait(cx),
+            Poll::Pending if this.takes_turns || !this.spin.is_yielding() => this.spin.wait(cx),
+            Poll::Pending => {}
         }
         read
     }
@@ -380,5 +391,27 @@ impl AsyncWrite for PipeStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn on_one_processor_only_who_takes_turns_waits_awake() {
+        let (one, _other) = crate::anonymous::pair().unwrap();
+        let (mut reader, _writer) = one.into_split();
+        let mut bytes = [0; 8];
+        for takes_turns in [false, true] {
+            reader.spin = Spin::yielding();
+            if takes_turns {
+                reader.takes_turns();
+            }
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let read = Pin::new(&mut reader).poll_read(&mut cx, &mut ReadBuf::new(&mut bytes));
+            assert!(read.is_pending());
+            assert_eq!(reader.is_awake(), takes_turns && sys::ReadHalf::LOOKS);
+        }
     }
 }

@@ -38,7 +38,8 @@ pub(crate) enum Outlet {
 }
 
 pub(crate) fn of_pipe(stream: PipeStream) -> (Inlet, Outlet) {
-    let (reader, writer) = stream.into_split();
+    let (mut reader, writer) = stream.into_split();
+    reader.takes_turns();
     (Inlet::Pipe(reader), Outlet::Pipe(writer))
 }
 
