@@ -124,9 +124,7 @@ impl State {
             self.core.after_write();
         }
     }
-}
 
-impl State {
     /// All that has come has been dealt with by who reads. Whether the driver can go on
     /// waiting, and for what.
     fn ends_in_place(&mut self, wants: &mut Wants) -> bool {
