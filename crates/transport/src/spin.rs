@@ -68,9 +68,7 @@ impl Here {
         }
         false
     }
-}
 
-impl Here {
     /// Who gave way has the processor again. For how many times it is not to do that, if
     /// others took that for long: for more and more, whichever connections of the thread it
     /// happens to.
@@ -86,8 +84,9 @@ impl Here {
             }
             return None;
         }
+        // Sixteen times as often each further time: the third is at the most.
         let skip = rising(SPIN_SKIPS_LEAST, 4 * here.overruns);
-        (here.overruns, here.calm) = ((here.overruns + 1).min(MOST_OVERRUNS), 0);
+        (here.overruns, here.calm) = ((here.overruns + 1).min(2), 0);
         HERE.set(here);
         Some(skip)
     }
@@ -355,9 +354,6 @@ impl Drop for Spin {
         });
     }
 }
-
-/// After so many in a short time more make no difference.
-const MOST_OVERRUNS: u16 = 4;
 
 /// How often to sleep at once: `least` times, and twice as often each further time.
 fn rising(least: u16, times: u16) -> u16 {

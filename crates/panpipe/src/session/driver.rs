@@ -314,7 +314,7 @@ impl Driver {
         let State { core, outlet, .. } = state;
         let mut turn = 0;
         // A thread that reads for itself has its turn when it has left the driver.
-        written.spares_bulk |= core.takes_turn() && !matches!(outlet, Outlet::Blocking(_));
+        written.spares_bulk |= core.spares_bulk() && !matches!(outlet, Outlet::Blocking(_));
         while written.goes_on() {
             if !written.spares_bulk {
                 core.feed();

@@ -17,7 +17,7 @@ use crate::codec::Codec;
 use crate::error::CallError;
 use crate::limits;
 
-/// Where the reading side is, and who sends.
+/// Where the reading side is.
 #[derive(Default)]
 pub(super) struct Lending {
     place: Place,
@@ -207,7 +207,7 @@ impl State {
     /// A call has been queued that others may be made beside: sees to it that it is sent,
     /// with those. What is given is to be [woken behind them](wake_behind).
     pub(super) fn send_behind(&mut self) -> Option<Waker> {
-        if self.lending.is_none() || !self.core.is_open() || !self.core.has_unsent() {
+        if !self.core.is_open() || !self.core.has_unsent() {
             self.write_or_wake(false);
             return None;
         }

@@ -230,6 +230,7 @@ impl Core {
             match left {
                 // A one-way call has none at all.
                 _ if kind != Kind::Call => out.extend_from_slice(&method.to_le_bytes()),
+                // The hash, and a nought behind it.
                 None => out.extend_from_slice(&u128::from(method).to_le_bytes()[..METHOD + 1]),
                 Some(left) => {
                     out.extend_from_slice(&method.to_le_bytes());

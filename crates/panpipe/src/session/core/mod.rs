@@ -372,7 +372,7 @@ impl Core {
     /// Whether bulk is to wait for a moment: short messages go out between, and a caller that
     /// has just had its reply may have the next one to send.
     #[inline]
-    pub(crate) fn takes_turn(&mut self) -> bool {
+    pub(crate) fn spares_bulk(&mut self) -> bool {
         std::mem::take(&mut self.has_replied) && self.is_bulk_passed()
     }
 

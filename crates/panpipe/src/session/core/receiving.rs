@@ -157,7 +157,7 @@ impl Core {
             return None;
         }
         self.heard = true;
-        let (end, attached) = match header.carries {
+        let (end, mut attached) = match header.carries {
             false => (frame.len(), None),
             true => self.take_ports(header, frame).map(|(end, attached)| (end, Some(attached)))?,
         };
@@ -166,15 +166,13 @@ impl Core {
             return None;
         };
         if caller.is_none() {
-            self.let_go(attached.into_iter().flatten());
-            self.grant();
-            self.calls_are_fewer();
-            return None;
+            self.let_go(attached.take().into_iter().flatten());
         }
         self.grant();
         self.calls_are_fewer();
+        let key = caller?;
         self.has_replied = true;
-        let reply = self.calls.replied(caller?, &mut self.aftermath.wakes);
+        let reply = self.calls.replied(key, &mut self.aftermath.wakes);
         reply.attached = attached.map(Vec::into_boxed_slice);
         Some((&mut reply.body, header.body..end))
     }
