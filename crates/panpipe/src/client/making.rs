@@ -100,7 +100,10 @@ where
             Carrier::Layered(layered) => {
                 in_span(&watch, through_layers(&layered, info, args, form, terms)).await
             }
-            Carrier::Records(_) | Carrier::Link(_) | Carrier::Stub(_) => Err(nothing_comes_back().widen()),
+            Carrier::Records(_) => Err(nothing_comes_back().widen()),
+            Carrier::Link(_) | Carrier::Stub(_) => {
+                unreachable!("calls over a connection are made before this")
+            }
         };
         told(watch, Outcome::Value, result)
     }))
