@@ -400,9 +400,15 @@ impl Driver {
         self.intake.as_ref().is_some_and(|intake| intake.is_blocking())
     }
 
-    fn finish(&mut self, cx: &mut Context<'_>, reason: CloseReason) -> Poll<CloseReason> {
+    /// Ends it. By `by_peer` the other side has ended before: nobody there waits for an end.
+    fn finish(&mut self, cx: &mut Context<'_>, by_peer: bool, reason: CloseReason) -> Poll<CloseReason> {
+        // What it reads with closes with the driver, unless one-way calls are still to be run.
+        let closes = by_peer && self.oneways.is_empty();
         let reason = self.session.with(|state| {
             state.core.ended(reason);
+            if closes && matches!(state.outlet, Outlet::Pipe(_)) {
+                state.outlet = Outlet::Closed;
+            }
             // The other side sees the end even if it never reads; errors no longer matter.
             state.outlet.shut_down(cx);
             state.core.close_reason().cloned().unwrap_or(CloseReason::Local)
@@ -510,16 +516,16 @@ impl Future for Driver {
             )
         });
         if let Poll::Ready(end) = read {
-            return this.finish(cx, end);
+            return this.finish(cx, true, end);
         }
         if finished {
-            return this.finish(cx, CloseReason::Local);
+            return this.finish(cx, false, CloseReason::Local);
         }
         // A peer that has gone may have said why: its words, or its end, are on
         // their way where writing fails already.
         if (over || this.written.end.is_some()) && this.has_lingered(cx) {
             let end = this.written.end.take().map_or(CloseReason::Local, |reason| *reason);
-            return this.finish(cx, end);
+            return this.finish(cx, false, end);
         }
         if can_start {
             cx.waker().wake_by_ref();
