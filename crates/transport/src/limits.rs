@@ -56,8 +56,12 @@ pub const SPIN_SKIPS_LEAST: u16 = 8;
 pub const SPIN_HELD_UP: Duration = Duration::from_micros(60);
 /// How often in a row it looks for them each time it is its turn.
 pub const SPIN_LOOKS: u32 = 16;
+/// How often it may wait before the event loop is told to wake it.
+pub const SPIN_UNTOLD: u8 = 16;
 /// Others that share the processor with it, and take it for longer, have much to do.
 pub const SPIN_OVERRUN: Duration = Duration::from_micros(200);
+/// For how long what the system has said holds of the processors that a thread may run on.
+pub const AFFINITY_HOLDS: Duration = Duration::from_millis(10);
 /// How many other connections of its thread may begin to wait meanwhile.
 pub const SPIN_CROWD: u32 = 8;
 /// For how long nobody begins to wait so after there were more.

@@ -11,9 +11,9 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Context;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::latency::Latency;
 use crate::limits::{
     SPIN_CROWD, SPIN_CROWDED, SPIN_HELD_UP, SPIN_LOOKS, SPIN_MISSES, SPIN_OVERRUN, SPIN_SKIPS,
-    SPIN_SKIPS_LEAST,
+    SPIN_SKIPS_LEAST, SPIN_UNTOLD,
 };
 use crate::sys;
 
@@ -155,6 +155,8 @@ pub(crate) struct Spin {
     misses: u16,
     /// How many more times bytes have to come before it spins again.
     skip: u16,
+    /// How often it had itself polled again while the event loop was not told to wake it.
+    untold: u8,
     /// Whether bytes have come since it last spun: only then may more be near.
     fresh: bool,
     /// Whether bytes have come here twice in a row, and on no other connection between.
@@ -180,7 +182,7 @@ impl Spin {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let (asked, spinning) = (None, Spinning::Not);
-        Spin { id, time, way, asked, spinning, misses: 0, skip: 0, fresh: true, in_a_row: false }
+        Spin { id, time, way, asked, spinning, misses: 0, skip: 0, untold: 0, fresh: true, in_a_row: false }
     }
 
     /// Bytes have come.
@@ -229,20 +231,37 @@ impl Spin {
     /// sleep.
     #[inline]
     pub(crate) fn wait(&mut self, cx: &mut Context<'_>) {
-        if !self.time.is_zero() && !self.is_staying() {
-            self.wait_awake(cx);
+        if self.wants_to_wait() {
+            // Ready at its second poll, which is the next one of this task. A task that
+            // wakes itself would be polled before the runtime's main one.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
     }
 
-    fn wait_awake(&mut self, cx: &mut Context<'_>) {
-        let now = Instant::now();
-        if !self.goes_on(now, self.time) {
-            return;
+    /// The same where nobody else will wake the task: whether it is polled again. After some
+    /// times it is not, and the event loop is to be told to wake it.
+    pub(crate) fn wait_untold(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.untold == SPIN_UNTOLD || !self.wants_to_wait() {
+            return false;
         }
-        self.asked = Some(now).filter(|_| sys::ReadHalf::LOOKS);
-        // Ready at its second poll, which is the next one of this task. A task that
-        // wakes itself would be polled before the runtime's main one.
-        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        self.untold += 1;
+        // A runtime that is left forgets who has yielded there.
+        let waker = Arc::new(WakesAtLast(cx.waker().clone())).into();
+        let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        true
+    }
+
+    /// Whether to be polled again, rather than to sleep.
+    fn wants_to_wait(&mut self) -> bool {
+        if self.time.is_zero() || self.is_staying() {
+            return false;
+        }
+        let now = Instant::now();
+        let goes_on = self.goes_on(now, self.time);
+        if goes_on {
+            self.asked = Some(now).filter(|_| sys::ReadHalf::LOOKS);
+        }
+        goes_on
     }
 
     /// How often to look whether bytes have come that the event loop has not told of.
@@ -352,6 +371,19 @@ impl Drop for Spin {
                 here.set(Here { spinner: None, ..here.get() });
             }
         });
+    }
+}
+
+/// A waker that wakes when it is used, or when it is forgotten.
+struct WakesAtLast(Waker);
+
+impl Wake for WakesAtLast {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for WakesAtLast {
+    fn drop(&mut self) {
+        self.0.wake_by_ref();
     }
 }
 

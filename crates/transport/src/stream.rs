@@ -319,10 +319,14 @@ impl AsyncRead for PipeReader {
                 }
             }
         }
+        let waits_awake = this.takes_turns || !this.spin.is_yielding();
+        if waits_awake && !this.half.is_watched() && this.spin.wait_untold(cx) {
+            return Poll::Pending;
+        }
         let read = this.half.poll_read(cx, buf);
         match read {
             Poll::Ready(_) => this.spin.arrived(),
-            Poll::Pending if this.takes_turns || !this.spin.is_yielding() => this.spin.wait(cx),
+            Poll::Pending if waits_awake => this.spin.wait(cx),
             Poll::Pending => {}
         }
         read
@@ -396,7 +400,17 @@ impl AsyncWrite for PipeStream {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Future, poll_fn};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::task::LocalSet;
+
     use super::*;
+    use crate::limits::SPIN_UNTOLD;
+    use crate::{Listener, PipeName, connect};
 
     #[tokio::test]
     async fn on_one_processor_only_who_takes_turns_waits_awake() {
@@ -413,5 +427,74 @@ mod tests {
             assert!(read.is_pending());
             assert_eq!(reader.is_awake(), takes_turns && sys::ReadHalf::LOOKS);
         }
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// One that waits awake on a single processor, and who writes to it.
+    async fn named() -> (PipeReader, PipeStream) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = PipeName::new(&format!("unit.stream.{}.{next}", std::process::id())).unwrap();
+        let listener = Listener::bind(&name).unwrap();
+        let stream = connect(&name).await.unwrap();
+        let (mut reader, _) = stream.into_split();
+        reader.spin = Spin::yielding();
+        reader.takes_turns();
+        (reader, listener.accept().await.unwrap())
+    }
+
+    fn poll_once(reader: &mut PipeReader) -> Poll<io::Result<()>> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        Pin::new(reader).poll_read(&mut cx, &mut ReadBuf::new(&mut [0; 8]))
+    }
+
+    #[test]
+    fn the_event_loop_watches_from_the_first_wait_on() {
+        runtime().block_on(async {
+            let (mut reader, mut other) = named().await;
+            for _ in 0..SPIN_UNTOLD {
+                assert!(poll_once(&mut reader).is_pending());
+                assert_eq!(reader.half.is_watched(), !sys::ReadHalf::LOOKS);
+            }
+            assert!(poll_once(&mut reader).is_pending() && reader.half.is_watched());
+            other.write_all(b"news").await.unwrap();
+            reader.read_exact(&mut [0; 4]).await.unwrap();
+
+            // Who is to sleep has it watch at once.
+            let (mut reader, _other) = named().await;
+            reader.set_latency(Latency::Asleep);
+            assert!(poll_once(&mut reader).is_pending() && reader.half.is_watched());
+        });
+    }
+
+    /// A runtime forgets who has yielded there when it is left.
+    #[test]
+    fn who_waits_awake_is_not_forgotten_by_a_runtime_that_is_left() {
+        let (runtime, mut local) = (runtime(), LocalSet::new());
+        let (mut reader, mut other) = runtime.block_on(named());
+        let reading = local.spawn_local(async move { reader.read_u8().await });
+        let once = |cx: &mut Context<'_>| Poll::Ready(Pin::new(&mut local).poll(cx).is_pending());
+        assert!(runtime.block_on(poll_fn(once)));
+        let read = runtime.block_on(local.run_until(async {
+            other.write_u8(7).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(10), reading).await
+        }));
+        assert_eq!(read.expect("it is polled again").unwrap().unwrap(), 7);
+    }
+
+    #[test]
+    fn its_own_event_loop_watches_wherever_it_is_polled() {
+        let runtime = runtime();
+        let (mut reader, mut other) = runtime.block_on(named());
+        assert!((0..=SPIN_UNTOLD).all(|_| poll_once(&mut reader).is_pending()));
+        assert!(reader.half.is_watched());
+        let read = runtime.block_on(async {
+            other.write_u8(7).await.unwrap();
+            reader.read_u8().await
+        });
+        assert_eq!(read.unwrap(), 7);
     }
 }

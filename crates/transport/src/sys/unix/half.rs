@@ -1,9 +1,9 @@
 //! The two directions of a socket or of two pipes, at work in the event loop.
 //!
-//! Each descriptor is registered for reading alone. Writing is tried straight
-//! away; only while a write has to wait is a second descriptor of the same pipe
-//! registered for writing. One that is registered for both would wake its owner
-//! each time the peer reads.
+//! Each descriptor is registered for reading alone, a socket's in a runtime of one thread
+//! as soon as a read has to wait. Writing is tried straight away; only while a write has to wait is a second
+//! descriptor of the same pipe registered for writing. One that is registered for both
+//! would wake its owner each time the peer reads.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use tokio::io::{Interest, ReadBuf};
 
 use super::gate::Gate;
 use super::held::{Held, Roomy};
-use super::register::{Watched, watch};
+use super::register::{Watch, Watched, watch};
 use super::sigpipe;
 use crate::stream::Hold;
 
@@ -36,8 +36,8 @@ pub(super) enum Kind {
 pub(crate) struct ReadHalf {
     fd: Arc<OwnedFd>,
     kind: Kind,
-    /// The descriptor, or the gate in its place.
-    watched: Watched,
+    /// Over the descriptor, or the gate in its place.
+    watch: Watch,
     gate: Option<Gate>,
 }
 
@@ -57,7 +57,8 @@ pub(crate) struct WriteHalf {
 
 /// Both directions of a socket.
 pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(ReadHalf, WriteHalf)> {
-    let read = ReadHalf::of_kind(Arc::clone(&fd), Kind::Socket)?;
+    let watch = Watch::new(&fd)?;
+    let read = ReadHalf { fd: Arc::clone(&fd), kind: Kind::Socket, watch, gate: None };
     Ok((read, WriteHalf::of_socket(fd)))
 }
 
@@ -80,8 +81,15 @@ impl ReadHalf {
     }
 
     fn of_kind(fd: Arc<OwnedFd>, kind: Kind) -> io::Result<Self> {
-        let watched = watch(Arc::clone(&fd), Interest::READABLE)?;
-        Ok(ReadHalf { fd, kind, watched, gate: None })
+        let watch = Watch::begin(&fd)?;
+        Ok(ReadHalf { fd, kind, watch, gate: None })
+    }
+
+    /// Whether the event loop tells of what comes. It does from the first poll on that finds
+    /// nothing.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watch.has_begun()
     }
 
     /// Sees to it that it can [turn deaf](Self::turns_deaf), if that can be had. It has to
@@ -89,7 +97,7 @@ impl ReadHalf {
     #[cold]
     pub(crate) fn builds_gate(&mut self) -> io::Result<()> {
         let gate = Gate::new(&self.fd)?;
-        self.watched = watch(Arc::clone(gate.descriptor()), Interest::READABLE)?;
+        self.watch = Watch::begin(gate.descriptor())?;
         self.gate = Some(gate);
         Ok(())
     }
@@ -136,7 +144,7 @@ impl ReadHalf {
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            let mut ready = ready!(self.watched.poll_read_ready(cx))?;
+            let mut ready = ready!(self.watch.over(&self.fd)?.poll_read_ready(cx))?;
             let space = buf.initialize_unfilled();
             let wanted = space.len();
             let read = match self.kind {

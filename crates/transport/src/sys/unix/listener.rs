@@ -276,7 +276,7 @@ pub(crate) fn connect(
     expect_owner: bool,
 ) -> Result<(ReadHalf, WriteHalf, Peer), ConnectError> {
     let (socket, peer, path) = connect_socket(place, expect_owner)?;
-    let (read, write) = super::half::of_socket(socket).map_err(|source| ConnectError::Io { path, source })?;
+    let (read, write) = super::half::of_socket(socket).map_err(|source| io_at(path, source))?;
     Ok((read, write, peer))
 }
 
@@ -286,33 +286,35 @@ pub(crate) fn connect_blocking(
     expect_owner: bool,
 ) -> Result<(BlockingRead, WriteHalf, Peer), ConnectError> {
     let (socket, peer, path) = connect_socket(place, expect_owner)?;
-    let (read, write) =
-        super::blocking::of_socket(socket).map_err(|source| ConnectError::Io { path, source })?;
+    let (read, write) = super::blocking::of_socket(socket).map_err(|source| io_at(path, source))?;
     Ok((read, write, peer))
 }
 
 /// A socket that is connected to a place, who is at its other end, and its path.
-fn connect_socket(place: &Place, expect_owner: bool) -> Result<(Arc<OwnedFd>, Peer, String), ConnectError> {
+fn connect_socket(place: &Place, expect_owner: bool) -> Result<(Arc<OwnedFd>, Peer, &Path), ConnectError> {
     for path in place.paths() {
         match connect_to(path, expect_owner.then(|| place.owner())) {
             Err(ConnectError::NotFound { .. }) => {}
-            other => return other.map(|(socket, peer)| (socket, peer, path.display().to_string())),
+            other => return other.map(|(socket, peer)| (socket, peer, path)),
         }
     }
     Err(ConnectError::NotFound { path: place.to_string() })
 }
 
+fn io_at(path: &Path, source: io::Error) -> ConnectError {
+    ConnectError::Io { path: path.display().to_string(), source }
+}
+
 fn connect_to(path: &Path, owner: Option<u32>) -> Result<(Arc<OwnedFd>, Peer), ConnectError> {
     let at = || path.display().to_string();
-    let io = |source: io::Error| ConnectError::Io { path: at(), source };
     let socket = match try_connect(path) {
         Ok(socket) => Arc::new(socket),
         Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(ConnectError::NotFound { path: at() }),
         Err(Errno::AGAIN) => return Err(ConnectError::Busy { path: at() }),
         Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectError::Denied { path: at() }),
-        Err(other) => return Err(io(other.into())),
+        Err(other) => return Err(io_at(path, other.into())),
     };
-    let peer = peer_of(&socket).map_err(io)?;
+    let peer = peer_of(&socket).map_err(|source| io_at(path, source))?;
     if let (Some(expected), Some(theirs)) = (owner, peer.uid) {
         if expected != theirs {
             return Err(ConnectError::WrongOwner { path: at(), expected, theirs });

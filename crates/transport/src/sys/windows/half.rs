@@ -69,6 +69,10 @@ impl ReadHalf {
         Ok(ReadHalf { pipe: Arc::new(of_handle(handle)?) })
     }
 
+    pub(crate) fn is_watched(&self) -> bool {
+        true
+    }
+
     /// Nobody looks here, so nobody is to be spared.
     pub(crate) fn builds_gate(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
