@@ -12,6 +12,7 @@ mod authorize;
 mod blocking;
 mod blocking_servers;
 mod builds;
+mod bypass;
 mod callbacks;
 mod cancellation;
 mod children;

@@ -43,6 +43,12 @@ pub mod kind {
     pub const LAST_PART: u8 = 14;
     /// Abort.
     pub const ABORT: u8 = 15;
+    /// Ask.
+    pub const ASK: u8 = 17;
+    /// Bypass.
+    pub const BYPASS: u8 = 18;
+    /// Switch.
+    pub const SWITCH: u8 = 19;
     /// The bit that says that a list of ports stands behind the body.
     pub const CARRIES: u8 = 0x80;
     /// The bit that says that a trace stands before the body.

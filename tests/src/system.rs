@@ -40,6 +40,13 @@ pub fn fds_but_event_loops(pid: u32) -> usize {
     links.filter(|link| !link.ends_with("anon_inode:[eventpoll]")).count()
 }
 
+/// How many ends of pipes a process has.
+pub fn pipes(pid: u32) -> usize {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");
+    let links = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+}
+
 /// The names of a process's Unix sockets; an abstract one's begins with `@`.
 pub fn socket_names(pid: u32) -> Vec<String> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");

@@ -63,6 +63,7 @@ pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
         Latency::Adaptive => stream,
         other => stream.with_latency(other),
     };
+    let config = Config { can_have_bypass: stream.can_have_bypass(), ..config };
     prepare(config, peer, of_pipe(stream), Executor::current())
 }
 

@@ -48,6 +48,7 @@ pub mod limits;
 pub mod varint;
 
 mod access;
+mod bypass;
 mod checks;
 mod connect;
 mod error;
@@ -64,6 +65,7 @@ mod sys;
 mod transport;
 
 pub use access::{Access, AccessDenied};
+pub use bypass::{BypassReader, BypassWriter};
 pub use connect::{Connect, connect};
 pub use error::{BindError, ConnectError, ImpersonateError, NameError};
 pub use fifo::{FifoReader, FifoWriter};

@@ -82,6 +82,20 @@ pub const CROWD: u8 = 64;
 /// How often a thread looks by itself that nobody can wake, for want of descriptors.
 pub const NO_BELL: Duration = Duration::from_millis(10);
 
+// ---- bypasses ----
+
+/// How many connections of a process have a bypass that it has made: each takes two pipes of
+/// what a user may have of them, which is 1,024 by default on Linux.
+pub const BYPASSES: usize = 128;
+/// How many bytes a pipe of a bypass holds at least.
+pub const BYPASS_HOLDS: usize = 64 << 10;
+/// After how many short writes a connection gets a bypass.
+pub const BYPASS_PAYS: u16 = 64;
+/// After how many it goes back to it from the socket.
+pub const BYPASS_RETURNS: u16 = 16;
+/// How many bytes that wait to be written go by the socket: these are no short messages.
+pub const BYPASS_MOST: usize = 16 << 10;
+
 // ---- names ----
 
 /// The first pause between two tries to connect.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::bypass::BypassWriter;
 use crate::latency::Latency;
 use crate::limits::{LOOK, SPIN_LOOKS};
 use crate::peer::Peer;
@@ -35,7 +36,7 @@ pub struct PipeStream {
 
 impl PipeStream {
     pub(crate) fn new(read: sys::ReadHalf, write: sys::WriteHalf, peer: Peer) -> Self {
-        PipeStream { reader: PipeReader::new(read), writer: PipeWriter(write), peer }
+        PipeStream { reader: PipeReader::new(read), writer: PipeWriter::new(write), peer }
     }
 
     /// One whose client has mostly sent something by the time that it is accepted.
@@ -76,6 +77,10 @@ impl PipeStream {
         self
     }
 
+    pub(crate) fn writer(&self) -> &PipeWriter {
+        &self.writer
+    }
+
     /// Sets how it waits for bytes, by which it is [`Latency::Adaptive`] otherwise.
     #[must_use]
     pub fn with_latency(mut self, latency: Latency) -> Self {
@@ -93,7 +98,9 @@ impl PipeStream {
 /// The end of a pipe that is read.
 #[derive(Debug)]
 pub struct PipeReader {
-    half: sys::ReadHalf,
+    pub(crate) half: sys::ReadHalf,
+    /// Where there is a [bypass](crate::bypass): the way by which it does not read now.
+    pub(crate) other: Option<Box<sys::ReadHalf>>,
     spin: Spin,
     preparation: Preparation,
     /// Whether it is to be tried before the event loop has told of anything.
@@ -124,6 +131,7 @@ impl PipeReader {
     pub(crate) fn new(half: sys::ReadHalf) -> Self {
         PipeReader {
             half,
+            other: None,
             spin: Spin::new(Latency::default()),
             preparation: Preparation::None,
             is_untold: false,
@@ -204,6 +212,12 @@ impl PipeReader {
         self.spin.has_asked()
     }
 
+    /// It reads by another way from here on, which may have bytes already.
+    pub(crate) fn goes_on_elsewhere(&mut self) {
+        self.preparation = Preparation::None;
+        self.is_untold = true;
+    }
+
     /// Looks once, where the other side shares the processor, after it has been let run.
     fn look_beside_others(&mut self, bytes: &mut [u8]) -> Option<io::Result<usize>> {
         if !self.spin.gives_way() {
@@ -258,11 +272,16 @@ impl PipeReader {
 
 /// The end of a pipe that is written.
 #[derive(Debug)]
-pub struct PipeWriter(sys::WriteHalf);
+pub struct PipeWriter {
+    pub(crate) half: sys::WriteHalf,
+    /// Where there is a [bypass](crate::bypass): the way by which it does not write now.
+    pub(crate) other: Option<Box<BypassWriter>>,
+    pub(crate) on_bypass: bool,
+}
 
 impl PipeWriter {
     pub(crate) fn new(half: sys::WriteHalf) -> Self {
-        PipeWriter(half)
+        PipeWriter { half, other: None, on_bypass: false }
     }
 
     /// Takes up the writing end whose handle a parent has passed on.
@@ -271,7 +290,7 @@ impl PipeWriter {
     ///
     /// As [`PipeStream::from_handles`].
     pub fn from_handle(handle: &str) -> io::Result<Self> {
-        sys::take_write_handle(handle).map(PipeWriter)
+        sys::take_write_handle(handle).map(PipeWriter::new)
     }
 
     /// Writes what fits at once, and never waits.
@@ -280,7 +299,7 @@ impl PipeWriter {
     ///
     /// `WouldBlock` when nothing fits, `BrokenPipe` when nobody reads any more.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        self.half.try_write(bytes)
     }
 
     /// The same for bytes that stand in several places, which follow one another.
@@ -289,7 +308,7 @@ impl PipeWriter {
     ///
     /// As [`try_write`](Self::try_write).
     pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(slices)
+        self.half.try_write_vectored(slices)
     }
 }
 
@@ -298,7 +317,10 @@ impl PipeWriter {
     /// Where it cannot be told it goes on as it is.
     #[inline]
     pub fn hold(&mut self, hold: Hold) {
-        self.0.hold(hold);
+        // What is large goes by the socket.
+        if !self.on_bypass {
+            self.half.hold(hold);
+        }
     }
 }
 
@@ -335,7 +357,7 @@ impl AsyncRead for PipeReader {
 
 impl AsyncWrite for PipeWriter {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, bytes)
+        self.half.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -343,7 +365,7 @@ impl AsyncWrite for PipeWriter {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write_vectored(cx, slices)
+        self.half.poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -351,14 +373,15 @@ impl AsyncWrite for PipeWriter {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx)
+        self.half.poll_flush(cx)
     }
 
     /// The other side reads the end of the stream from here on.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A failure to flush changes nothing: the end is said all the same.
-        let _ = ready!(self.0.poll_flush(cx));
-        Poll::Ready(self.0.shut_down())
+        let _ = ready!(self.half.poll_flush(cx));
+        self.other = None;
+        Poll::Ready(self.half.shut_down())
     }
 }
 

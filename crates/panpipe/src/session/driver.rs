@@ -233,6 +233,7 @@ impl Driver {
                         on_open();
                     }
                 }
+                Step::Bypass(writer) => session.with(|state| state.take_up(writer)),
                 Step::Wait | Step::Done => {
                     intake.held_up = matches!(step, Step::Wait);
                     return !intake.held_up;
@@ -294,6 +295,7 @@ impl Driver {
 
     fn write_outside(&mut self, cx: &mut Context<'_>) {
         let taken = self.session.with(|state| {
+            state.choose_way();
             let taken = state.core.outbox().take_out()?;
             Some((taken, std::mem::replace(&mut state.outlet, Outlet::Away)))
         });
@@ -311,6 +313,7 @@ impl Driver {
 
     /// Writes what is queued, as far as it goes.
     fn write(state: &mut State, cx: &mut Context<'_>, written: &mut Written) {
+        state.choose_way();
         let State { core, outlet, .. } = state;
         let mut turn = 0;
         // A thread that reads for itself has its turn when it has left the driver.
@@ -473,6 +476,9 @@ impl Future for Driver {
         let is_exact = this.is_exact();
         let Driver { session, intake, parked, oneways, written, greeted, timer, wants, .. } = this;
         let (finished, over, next, can_start) = session.with(|state| {
+            if let Some(intake) = intake {
+                intake.tend_bypass(state, session.peer());
+            }
             Self::write(state, cx, written);
             let core = &mut state.core;
             core.watch_goodbye(Instant::now);

@@ -87,6 +87,9 @@ impl fmt::Display for ServiceInfo {
 /// The feature of a side that takes traces with the calls of its peer.
 pub(crate) const TAKES_TRACES: u64 = 1;
 
+/// The feature of a side that makes a bypass when it is asked to.
+pub(crate) const MAKES_BYPASS: u64 = 2;
+
 /// What one side says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {

@@ -2,24 +2,28 @@
 //! from.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use panpipe_transport::PipeReader;
 use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
+use panpipe_transport::{BypassWriter, Peer, PipeReader};
 
+use super::State;
 use super::admitted::Admitted;
 use super::close::CloseReason;
 use super::core::Core;
-use super::message::{Header, Kind, MAGIC, parse_header, unreadable};
-use super::outlet::Inlet;
+use super::message::{Header, Kind, MAGIC, parse_header, unreadable, word};
+use super::outlet::{Inlet, Outlet};
 use crate::limits;
 
 /// The reading side of a connection.
 pub(super) struct Intake {
     pub(super) inlet: Inlet,
     pub(super) inbox: Inbox,
+    /// What has come by the way by which it does not read now.
+    elsewhere: Option<Box<Inbox>>,
     magic_seen: bool,
     /// The frame that is being read straight to where it, or the message that it is
     /// a part of, is put together.
@@ -51,6 +55,8 @@ pub(super) enum Step {
     Whole(Admitted, Box<FrameBuf>),
     /// The peer's hello has been taken.
     Opened,
+    /// The peer has made a bypass: its end that is written.
+    Bypass(BypassWriter),
     /// To the end of what has come.
     Done,
     /// What is next has to wait, or is the driver's to deal with.
@@ -60,7 +66,8 @@ pub(super) enum Step {
 impl Intake {
     pub(super) fn new(inlet: Inlet) -> Self {
         let (magic_seen, diverted, whole, end, held_up) = (false, None, None, None, false);
-        Intake { inlet, inbox: Inbox::default(), magic_seen, diverted, whole, end, held_up }
+        let (inbox, elsewhere) = (Inbox::default(), None);
+        Intake { inlet, inbox, elsewhere, magic_seen, diverted, whole, end, held_up }
     }
 
     /// Whether a thread that waits reads, before the driver is polled.
@@ -140,6 +147,35 @@ impl Intake {
         }
     }
 
+    /// Asks for a bypass or makes one, where it is time: the driver has to be at work.
+    pub(super) fn tend_bypass(&mut self, state: &mut State, peer: &Peer) {
+        let (Inlet::Pipe(reader), Outlet::Pipe(writer)) = (&mut self.inlet, &mut state.outlet) else {
+            return;
+        };
+        let core = &mut state.core;
+        if !core.is_open() {
+            return;
+        }
+        if core.ways().is_to_ask() {
+            if reader.expects_bypass(peer) {
+                core.ask_for_bypass();
+            } else {
+                core.ways().give_up();
+            }
+        }
+        if core.ways().is_owed() && core.outbox().pending_len() == 0 && core.outbox().is_at_start() {
+            match writer.pass_bypass(&word(Kind::Bypass), peer) {
+                Ok(bypass) => {
+                    reader.take_up(bypass);
+                    core.ways().has_made();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The peer does without.
+                Err(_) => core.ways().give_up(),
+            }
+        }
+    }
+
     /// Whether the rest of a frame is to come.
     pub(super) fn has_begun(&self) -> bool {
         self.diverted.is_some()
@@ -153,7 +189,7 @@ impl Intake {
     /// Deals with the frames in the inbox, up to one that calls something.
     #[inline]
     pub(super) fn step(&mut self, core: &mut Core, by: Reader) -> Step {
-        let Intake { inbox, magic_seen, diverted, whole, .. } = self;
+        let Intake { inlet, inbox, elsewhere, magic_seen, diverted, whole, .. } = self;
         let mut now = Instant::now;
         loop {
             if core.is_over() {
@@ -244,6 +280,13 @@ impl Intake {
                 inbox.consume_frame();
                 continue;
             }
+            if matches!(header.kind, Kind::Bypass | Kind::Switch) {
+                inbox.consume_frame();
+                match follow(core, inlet, header.kind, (inbox, elsewhere)) {
+                    Some(writer) => return Step::Bypass(writer),
+                    None => continue,
+                }
+            }
             core.receive(header, frame, &mut now);
             inbox.consume_frame();
             if header.kind == Kind::Hello && core.is_open() {
@@ -251,6 +294,33 @@ impl Intake {
             }
         }
     }
+}
+
+/// Takes up the bypass that the peer has made, or goes on by the other way: with what has
+/// come by that already.
+#[cold]
+fn follow(
+    core: &mut Core,
+    inlet: &mut Inlet,
+    kind: Kind,
+    (inbox, elsewhere): (&mut Inbox, &mut Option<Box<Inbox>>),
+) -> Option<BypassWriter> {
+    match (inlet, kind) {
+        (Inlet::Pipe(reader), Kind::Bypass) if core.is_open() && core.ways().is_expected() => {
+            match reader.take_bypass() {
+                Ok(writer) => return Some(writer),
+                // Mostly too many files are open here. Who does not use it does without.
+                Err(_) => core.ways().give_up(),
+            }
+        }
+        (Inlet::Pipe(reader), Kind::Switch) if core.is_open() && reader.has_bypass() => {
+            reader.switch();
+            core.ways().is_followed();
+            mem::swap(inbox, elsewhere.get_or_insert_default());
+        }
+        _ => core.violation("a bypass came, or was to be used, that was not asked for"),
+    }
+    None
 }
 
 /// Whether callers deal with such messages too.

@@ -41,6 +41,9 @@ pub(crate) enum Kind {
     LastPart = 14,
     Abort = 15,
     Wait = 16,
+    Ask = 17,
+    Bypass = 18,
+    Switch = 19,
 }
 
 /// The bit of a kind that says that the message carries ports: a trailer behind
@@ -70,6 +73,9 @@ impl Kind {
             14 => Kind::LastPart,
             15 => Kind::Abort,
             16 => Kind::Wait,
+            17 => Kind::Ask,
+            18 => Kind::Bypass,
+            19 => Kind::Switch,
             _ => return None,
         })
     }
@@ -122,6 +128,12 @@ pub(crate) struct Header {
     pub(crate) port: u64,
     pub(crate) id: u64,
     pub(crate) body: usize,
+}
+
+/// A whole frame of a kind that says all by itself.
+pub(crate) const fn word(kind: Kind) -> [u8; frame::HEAD + 3] {
+    let [a, b, c, d] = 3u32.to_le_bytes();
+    [a, b, c, d, kind as u8, 0, 0]
 }
 
 /// Begins a frame at the end of `out`, with its header.
@@ -227,6 +239,14 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_a_frame_without_a_body() {
+        let mut out = Vec::new();
+        let start = begin_message(&mut out, Kind::Switch, 0, 0);
+        frame::finish(&mut out, start, 3).unwrap();
+        assert_eq!(out, word(Kind::Switch));
+    }
+
+    #[test]
     fn a_broken_header_is_named() {
         for (frame, why) in [
             (&[][..], "empty"),
@@ -246,7 +266,7 @@ mod tests {
             let header = parse_header(&[byte, 0, 0]);
             match byte & !(CARRIES | TRACED) {
                 3 | 4 => assert_eq!(header.unwrap().traced, byte & TRACED != 0),
-                1..=16 if byte & TRACED == 0 => assert!(!header.unwrap().traced),
+                1..=19 if byte & TRACED == 0 => assert!(!header.unwrap().traced),
                 _ => assert!(header.is_none()),
             }
         }

@@ -20,6 +20,8 @@ pub struct Outbox {
     gone: usize,
     /// How much had gone out before `buffer`, and of what was lent.
     before: u64,
+    /// How much had gone out when last nothing was left.
+    drained: u64,
     /// How much has been [taken out](Self::take_out), to go before `buffer`.
     out: usize,
     /// A range that is not yet wholly out, or has not been taken back. Boxed, since few have
@@ -111,6 +113,7 @@ impl Outbox {
         assert!(n <= buffer.len() - gone, "no more can go out than was taken out");
         if n == std::mem::take(&mut self.out) {
             self.before += n as u64;
+            self.drained = self.before;
             return pool::give_back_written(buffer);
         }
         if let Some(lent) = self.lent.as_deref_mut().filter(|lent| !lent.range.is_empty()) {
@@ -226,6 +229,9 @@ impl Outbox {
     fn settle(&mut self) {
         if self.gone == self.buffer.len() {
             pool::give_back_written(std::mem::take(&mut self.buffer));
+            if !self.has_lent() {
+                self.drained = self.written_total();
+            }
         } else if self.gone >= self.buffer.len() / 2 && self.gone > SINK_QUEUE {
             // A stream that never quite drains must not grow its buffer for ever.
             self.buffer.drain(..self.gone);
@@ -258,6 +264,14 @@ impl Outbox {
     #[must_use]
     pub fn begun_total(&self) -> u64 {
         self.written_total() + self.out as u64
+    }
+
+    /// Whether all that had been appended before has gone out, and none of what is to go: the
+    /// next byte is the first of something.
+    #[inline]
+    #[must_use]
+    pub fn is_at_start(&self) -> bool {
+        self.out == 0 && self.written_total() == self.drained
     }
 
     /// How many bytes have ever gone out.

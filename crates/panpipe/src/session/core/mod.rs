@@ -24,12 +24,13 @@ use super::calls::{Calls, Room};
 use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due};
 use super::handlers::{Handlers, ReplyTo, Stop};
-use super::hello::{Hello, PortLimits, ServiceInfo};
+use super::hello::{Hello, MAKES_BYPASS, PortLimits, ServiceInfo};
 use super::load::Load;
 use super::message::{Kind, ROOT_PORT, begin_message};
 use super::on_demand::OnDemand;
 use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
 use super::ports::{Attached, Ports};
+use super::ways::{Turn, Ways};
 use crate::carried::Carried;
 use crate::codec::Codec;
 use crate::error::CallError;
@@ -62,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) load: Option<Arc<Load>>,
     /// How a pipe waits for bytes.
     pub(crate) latency: Latency,
+    /// Whether there may be a bypass beside the pipe.
+    pub(crate) can_have_bypass: bool,
 }
 
 impl Config {
@@ -74,7 +77,16 @@ impl Config {
     pub(crate) fn acceptor() -> Self {
         let (codec, limits) = (Codec::default(), Arc::default());
         let (offers, latency) = (Arc::default(), Latency::default());
-        Config { role: Role::Acceptor, codec, limits, wants: None, offers, load: None, latency }
+        Config {
+            role: Role::Acceptor,
+            codec,
+            limits,
+            wants: None,
+            offers,
+            load: None,
+            latency,
+            can_have_bypass: false,
+        }
     }
 }
 
@@ -200,6 +212,9 @@ pub(crate) struct Core {
     max_message: usize,
     /// Whether the peer takes traces with its calls.
     peer_traces: bool,
+    /// Whether there may be a bypass beside the pipe, and by which way what is written goes.
+    can_have_bypass: bool,
+    ways: Ways,
     outbox: Outbox,
     /// What goes out in parts, and what comes in parts.
     outgoing: OnDemand<Outgoing>,
@@ -259,6 +274,11 @@ impl Core {
         if config.role == Role::Dialer && root.is_none() {
             hello.choice = config.offers.to_vec();
         }
+        let mut ways = Ways::default();
+        if config.can_have_bypass && config.role == Role::Acceptor {
+            ways = Ways::offered();
+            hello.features |= MAKES_BYPASS;
+        }
         let is_called_back = config.role == Role::Dialer && !config.offers.is_empty();
         Core {
             role: config.role,
@@ -275,6 +295,8 @@ impl Core {
             room: Room { calls: 1, bytes: usize::MAX },
             max_message: limits::FIRST_MESSAGE,
             peer_traces: false,
+            can_have_bypass: config.can_have_bypass,
+            ways,
             outbox: Outbox::default(),
             outgoing: OnDemand::default(),
             incomplete: Incomplete::default(),
@@ -350,6 +372,27 @@ impl Core {
     #[inline]
     pub(crate) fn write_turn(&self) -> usize {
         if self.is_bulk_passed() { limits::SHORT_PART } else { limits::WRITE_TURN }
+    }
+
+    /// The ways that what is written can go by.
+    #[inline]
+    pub(crate) fn ways(&mut self) -> &mut Ways {
+        &mut self.ways
+    }
+
+    /// By which way what waits to be written goes.
+    pub(crate) fn turn(&mut self, on_bypass: bool) -> Turn {
+        let is_large = self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle());
+        match self.outbox.pending_len() {
+            0 if !is_large => Turn::Stays,
+            pending => self.ways.turn(is_large || pending > limits::BYPASS_MOST, on_bypass),
+        }
+    }
+
+    /// Asks the peer for a bypass.
+    pub(crate) fn ask_for_bypass(&mut self) {
+        self.put_frame(Kind::Ask, 0, |_| ());
+        self.ways.has_asked();
     }
 
     fn feed_part(&mut self) {

@@ -14,9 +14,10 @@ use crate::session::calls::Room;
 use crate::session::close::CloseReason;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
-use crate::session::hello::{Hello, TAKES_TRACES, find_service};
+use crate::session::hello::{Hello, MAKES_BYPASS, TAKES_TRACES, find_service};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str, unreadable};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
+use crate::session::ways::Ways;
 
 impl Core {
     /// Says hello now, if it has not been said.
@@ -72,6 +73,9 @@ impl Core {
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
         self.peer_traces = peer.features & TAKES_TRACES != 0;
+        if self.can_have_bypass && self.role == Role::Dialer && peer.features & MAKES_BYPASS != 0 {
+            self.ways = Ways::possible();
+        }
         if self.role == Role::Acceptor {
             self.codec = Codec::from_id(peer.codec).unwrap_or(self.codec);
             own.codec = peer.codec;
@@ -137,6 +141,11 @@ impl Core {
             (Phase::Open, Kind::Abort) => {
                 if let Err(why) = self.incomplete.abort(header.id) {
                     self.violation(why);
+                }
+            }
+            (Phase::Open, Kind::Ask) => {
+                if !self.ways.is_asked() {
+                    self.violation("a bypass was asked for that was not offered");
                 }
             }
             (Phase::Open, Kind::Hello) => self.violation("a second hello came"),

@@ -14,6 +14,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::{Interest, ReadBuf};
 
+use super::bypass::{self, Taken};
 use super::gate::Gate;
 use super::held::{Held, Roomy};
 use super::register::{Watch, Watched, watch};
@@ -21,7 +22,7 @@ use super::sigpipe;
 use crate::stream::Hold;
 
 /// How a socket is written: at once or not at all, and without a signal.
-const NOT_WAITING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+pub(super) const NOT_WAITING: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// How many slices every system takes at once.
 const SLICES: usize = 1024;
 
@@ -39,6 +40,8 @@ pub(crate) struct ReadHalf {
     /// Over the descriptor, or the gate in its place.
     watch: Watch,
     gate: Option<Gate>,
+    /// Where a [bypass](crate::bypass) is expected: what has come of it.
+    bypass: Option<Box<Taken>>,
 }
 
 /// The direction that is written.
@@ -58,7 +61,7 @@ pub(crate) struct WriteHalf {
 /// Both directions of a socket.
 pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(ReadHalf, WriteHalf)> {
     let watch = Watch::new(&fd)?;
-    let read = ReadHalf { fd: Arc::clone(&fd), kind: Kind::Socket, watch, gate: None };
+    let read = ReadHalf { fd: Arc::clone(&fd), kind: Kind::Socket, watch, gate: None, bypass: None };
     Ok((read, WriteHalf::of_socket(fd)))
 }
 
@@ -82,7 +85,7 @@ impl ReadHalf {
 
     fn of_kind(fd: Arc<OwnedFd>, kind: Kind) -> io::Result<Self> {
         let watch = Watch::begin(&fd)?;
-        Ok(ReadHalf { fd, kind, watch, gate: None })
+        Ok(ReadHalf { fd, kind, watch, gate: None, bypass: None })
     }
 
     /// Whether the event loop tells of what comes. It does from the first poll on that finds
@@ -128,14 +131,22 @@ impl ReadHalf {
         read
     }
 
+    /// From here on it also takes what is passed on with the bytes of a socket.
+    pub(crate) fn expects_bypass(&mut self) {
+        if self.kind == Kind::Socket {
+            self.bypass = self.bypass.take().or_else(Taken::none_yet);
+        }
+    }
+
+    /// Takes up the bypass that has been passed on, and expects no other.
+    pub(crate) fn take_bypass(&mut self) -> io::Result<(ReadHalf, WriteHalf)> {
+        self.bypass.take().ok_or(io::ErrorKind::NotFound)?.take_up()
+    }
+
     /// Reads what is there, and never waits.
     pub(crate) fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         loop {
-            let read = match self.kind {
-                Kind::Socket => recv(&self.fd, &mut *bytes, RecvFlags::DONTWAIT).map(|(n, _)| n),
-                Kind::Pipe => rustix::io::read(&self.fd, &mut *bytes),
-            };
-            match read {
+            match read(&self.fd, self.kind, &mut self.bypass, bytes) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => return Ok(other?),
             }
@@ -147,14 +158,11 @@ impl ReadHalf {
             let mut ready = ready!(self.watch.over(&self.fd)?.poll_read_ready(cx))?;
             let space = buf.initialize_unfilled();
             let wanted = space.len();
-            let read = match self.kind {
-                Kind::Socket => recv(&self.fd, space, RecvFlags::DONTWAIT).map(|(n, _)| n),
-                Kind::Pipe => rustix::io::read(&self.fd, space),
-            };
-            match read {
+            match read(&self.fd, self.kind, &mut self.bypass, space) {
                 Ok(n) => {
-                    // A short read has emptied the pipe: the next word comes from the event loop.
-                    if n > 0 && n < wanted {
+                    // A short read has emptied the pipe: the next word comes from the event loop. But
+                    // one that something is passed on with ends there.
+                    if n > 0 && n < wanted && self.bypass.is_none() {
                         ready.clear_ready();
                     }
                     buf.advance(n);
@@ -165,6 +173,20 @@ impl ReadHalf {
                 Err(other) => return Poll::Ready(Err(other.into())),
             }
         }
+    }
+}
+
+#[inline]
+fn read(
+    fd: &OwnedFd,
+    kind: Kind,
+    bypass: &mut Option<Box<Taken>>,
+    bytes: &mut [u8],
+) -> rustix::io::Result<usize> {
+    match (kind, bypass) {
+        (Kind::Pipe, _) => rustix::io::read(fd, bytes),
+        (Kind::Socket, None) => recv(fd, bytes, RecvFlags::DONTWAIT).map(|(n, _)| n),
+        (Kind::Socket, Some(bypass)) => bypass.read(fd, bytes),
     }
 }
 
@@ -304,6 +326,16 @@ impl WriteHalf {
         };
         self.waiting = waiting;
         polled
+    }
+
+    /// Whether a [bypass](crate::bypass) can be passed on, or taken up, beside it.
+    pub(crate) fn can_have_bypass(&self) -> bool {
+        bypass::EXIST && self.kind == Kind::Socket
+    }
+
+    /// Makes a bypass, and passes the other side's ends on with `words`: all or none of these.
+    pub(crate) fn pass_bypass(&mut self, words: &[u8]) -> io::Result<(ReadHalf, WriteHalf)> {
+        bypass::pass(self.fd.as_ref().ok_or(io::ErrorKind::BrokenPipe)?, words)
     }
 
     /// Tells the system how much of what is written it is to hold.

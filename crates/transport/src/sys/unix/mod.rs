@@ -7,6 +7,8 @@
 
 mod activation;
 mod blocking;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_bypass.rs")]
+mod bypass;
 mod child;
 mod directory;
 mod fifo;

@@ -84,6 +84,12 @@ impl ReadHalf {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    pub(crate) fn expects_bypass(&mut self) {}
+
+    pub(crate) fn take_bypass(&mut self) -> io::Result<(ReadHalf, WriteHalf)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Reads what is there, and never waits.
     pub(crate) fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match either!(&*self.pipe, pipe => pipe.try_read(bytes)) {
@@ -131,6 +137,15 @@ impl WriteHalf {
                 other => return Poll::Ready(other),
             }
         }
+    }
+
+    /// There are none here.
+    pub(crate) fn can_have_bypass(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn pass_bypass(&mut self, _: &[u8]) -> io::Result<(ReadHalf, WriteHalf)> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// A pipe of this system cannot be told.

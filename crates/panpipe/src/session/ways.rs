@@ -1,0 +1,201 @@
+//! By which way a connection goes: by its socket, or by the bypass beside it, two pipes.
+//!
+//! Short messages go by the bypass and others by the socket, each where it is quicker; and
+//! a bypass is made for a connection that has mostly short ones.
+
+use crate::limits;
+
+/// How far a connection has come to a second way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stage {
+    /// There is one way, and will be no other.
+    #[default]
+    One,
+    /// The peer may ask for another.
+    Offered,
+    /// The peer has asked.
+    Owed,
+    /// It has been made one, which it may not be able to take up.
+    Made,
+    /// This side may ask for another, and will when it pays.
+    Possible,
+    /// It is to ask.
+    Wanted,
+    /// It has asked.
+    Asked,
+    Two,
+}
+
+/// What is to be done before something is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It goes by the way by which all went before.
+    Stays,
+    /// The same, and the driver is to ask for another way.
+    Asks,
+    /// It goes by the other way.
+    Switches,
+}
+
+/// Which ways there are, and which one pays.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
+    stage: Stage,
+    /// How many short writes there were in a row.
+    short: u16,
+}
+
+impl Ways {
+    /// Of a side that makes another way when it is asked to.
+    pub(super) fn offered() -> Self {
+        Ways { stage: Stage::Offered, short: 0 }
+    }
+
+    /// Of a side whose peer makes another way when it is asked to.
+    pub(super) fn possible() -> Self {
+        Ways { stage: Stage::Possible, short: 0 }
+    }
+
+    /// There is one way, and will be no other.
+    pub(super) fn give_up(&mut self) {
+        self.stage = Stage::One;
+    }
+
+    /// Whether there is anything to choose, or will be.
+    #[inline]
+    pub(super) fn is_to_choose(&self) -> bool {
+        matches!(self.stage, Stage::Possible | Stage::Two)
+    }
+
+    /// By which way something goes: much of it, or a short message, while others go by the
+    /// bypass or do not.
+    #[inline]
+    pub(super) fn turn(&mut self, is_much: bool, on_bypass: bool) -> Turn {
+        if is_much {
+            self.short = 0;
+            return if on_bypass { Turn::Switches } else { Turn::Stays };
+        }
+        if on_bypass {
+            return Turn::Stays;
+        }
+        self.short = self.short.saturating_add(1);
+        match self.stage {
+            Stage::Two if self.short >= limits::BYPASS_RETURNS => Turn::Switches,
+            Stage::Possible if self.short >= limits::BYPASS_PAYS => {
+                self.stage = Stage::Wanted;
+                Turn::Asks
+            }
+            _ => Turn::Stays,
+        }
+    }
+
+    /// Whether this side is to ask for another way.
+    #[inline]
+    pub(super) fn is_to_ask(&self) -> bool {
+        self.stage == Stage::Wanted
+    }
+
+    /// This side has asked.
+    pub(super) fn has_asked(&mut self) {
+        self.stage = Stage::Asked;
+    }
+
+    /// The peer asks. False: it was not told that it might.
+    #[must_use]
+    pub(super) fn is_asked(&mut self) -> bool {
+        let offered = self.stage == Stage::Offered;
+        if offered {
+            self.stage = Stage::Owed;
+        }
+        offered
+    }
+
+    /// Whether the peer waits for another way.
+    #[inline]
+    pub(super) fn is_owed(&self) -> bool {
+        self.stage == Stage::Owed
+    }
+
+    /// Another way has been made. What is short goes by it once the peer does so too.
+    pub(super) fn has_made(&mut self) {
+        self.stage = Stage::Made;
+    }
+
+    /// The peer goes by the other way.
+    pub(super) fn is_followed(&mut self) {
+        if self.stage == Stage::Made {
+            self.are_two();
+        }
+    }
+
+    /// Whether this side waits for another way.
+    pub(super) fn is_expected(&self) -> bool {
+        self.stage == Stage::Asked
+    }
+
+    /// There are two ways now. What is short goes by the second at once: that is why it was
+    /// made.
+    pub(super) fn are_two(&mut self) {
+        *self = Ways { stage: Stage::Two, short: limits::BYPASS_RETURNS };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short(ways: &mut Ways, on_bypass: bool) -> Turn {
+        ways.turn(false, on_bypass)
+    }
+
+    #[test]
+    fn another_way_is_asked_for_once_and_when_messages_are_short() {
+        let mut ways = Ways::possible();
+        for _ in 1..limits::BYPASS_PAYS {
+            assert_eq!(short(&mut ways, false), Turn::Stays);
+        }
+        assert_eq!(ways.turn(true, false), Turn::Stays);
+        for _ in 1..limits::BYPASS_PAYS {
+            assert_eq!(short(&mut ways, false), Turn::Stays);
+        }
+        assert!(!ways.is_to_ask());
+        assert_eq!(short(&mut ways, false), Turn::Asks);
+        assert!(ways.is_to_ask() && !ways.is_expected() && !ways.is_to_choose());
+        ways.has_asked();
+        assert!(!ways.is_to_ask() && ways.is_expected());
+        assert!(!ways.is_asked(), "the peer has not been offered any");
+    }
+
+    #[test]
+    fn who_is_asked_owes_another_way_once() {
+        let mut ways = Ways::offered();
+        assert!(!ways.is_to_choose() && !ways.is_owed());
+        assert!(ways.is_asked() && ways.is_owed());
+        assert!(!ways.is_asked());
+        ways.has_made();
+        assert!(!ways.is_owed() && !ways.is_asked() && !ways.is_to_choose());
+        // The peer has it.
+        ways.is_followed();
+        assert_eq!(short(&mut ways, false), Turn::Switches);
+        assert_eq!(ways.turn(true, true), Turn::Switches);
+        // It goes by it again, which is no news.
+        ways.is_followed();
+        assert_eq!(short(&mut ways, false), Turn::Stays);
+        assert!(!Ways::default().is_asked());
+    }
+
+    #[test]
+    fn much_goes_by_the_socket_and_what_is_short_by_the_bypass() {
+        let mut ways = Ways::offered();
+        ways.are_two();
+        assert_eq!(short(&mut ways, false), Turn::Switches);
+        assert_eq!(short(&mut ways, true), Turn::Stays);
+        assert_eq!(ways.turn(true, true), Turn::Switches);
+        assert_eq!(ways.turn(true, false), Turn::Stays);
+        // Not for the few that come between two large ones.
+        for _ in 1..limits::BYPASS_RETURNS {
+            assert_eq!(short(&mut ways, false), Turn::Stays);
+        }
+        assert_eq!(short(&mut ways, false), Turn::Switches);
+    }
+}

@@ -1,0 +1,169 @@
+//! Connections that go by two pipes beside their socket, where messages are short.
+
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use panpipe::CallError;
+use panpipe_tests::raw::{self, Raw, kind};
+use panpipe_tests::{PATIENCE, eventually, system};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use crate::common::{client, server, studio};
+
+/// More than are made before a connection gets a bypass.
+const MANY: u64 = 200;
+
+#[tokio::test]
+async fn many_short_calls_get_a_bypass_and_few_get_none() {
+    let (server, name) = server(&[]);
+    let before = system::pipes(server.id());
+    let few = client(&name).await;
+    for x in 0..20 {
+        assert_eq!(few.add(x, 1).await, Ok(x + 1));
+    }
+    assert_eq!(system::pipes(server.id()), before);
+    let many = client(&name).await;
+    for x in 0..MANY {
+        assert_eq!(many.add(x, 1).await, Ok(x + 1));
+    }
+    assert_eq!(system::pipes(server.id()), before + 2);
+    // Its pipes go with the connection.
+    drop(many);
+    eventually("the pipes are closed", PATIENCE, async || system::pipes(server.id()) == before).await;
+    assert_eq!(few.add(1, 1).await, Ok(2));
+}
+
+#[tokio::test]
+async fn large_and_small_ones_come_in_order_whichever_way_they_go() {
+    let (_server, _, studio) = studio(&[]).await;
+    for x in 0..MANY {
+        assert_eq!(studio.echo(x).await, Ok(x));
+    }
+    // Around each bound: of what is short, and of what goes in parts.
+    let sizes = [10, 20_000, 17, 100, 70_000, 3, 300_000, 5, 2_000_000];
+    for (round, size) in sizes.iter().cycle().take(60).enumerate() {
+        let bytes: Vec<u8> = (0..*size).map(|at| (at * 31 + round) as u8).collect();
+        // Short ones before, beside and behind it; enough, at times, to go back.
+        let beside = futures::future::join_all((0..(round as u64 % 24)).map(|x| studio.echo(x)));
+        let (came, beside) = tokio::join!(studio.echo_bytes(bytes.clone()), beside);
+        assert!(came.unwrap() == bytes, "{size} bytes in round {round}");
+        assert!(beside.into_iter().enumerate().all(|(x, echoed)| echoed == Ok(x as u64)));
+        for x in 0..(round as u64 % 40) {
+            assert_eq!(studio.echo(x).await, Ok(x));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_on_many_threads_go_by_it_together() {
+    let (server, name) = server(&[]);
+    let before = system::pipes(server.id());
+    let client = client(&name).await;
+    let callers = (0..8u64).map(|caller| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            for x in 0..MANY {
+                assert_eq!(client.add(x, caller).await, Ok(x + caller));
+                if x % 50 == caller {
+                    let bytes = vec![caller as u8; 100_000];
+                    assert!(client.echo(bytes.clone()).await.unwrap() == bytes);
+                }
+            }
+        })
+    });
+    for caller in futures::future::join_all(callers).await {
+        caller.unwrap();
+    }
+    assert_eq!(system::pipes(server.id()), before + 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_is_noticed_on_it() {
+    let (mut server, name) = server(&[]);
+    let client = client(&name).await;
+    for x in 0..MANY {
+        assert_eq!(client.add(x, 1).await, Ok(x + 1));
+    }
+    let hangs = tokio::spawn({
+        let client = client.clone();
+        async move { client.hang().await }
+    });
+    assert_eq!(client.add(1, 1).await, Ok(2));
+    server.kill();
+    let ended = tokio::time::timeout(Duration::from_secs(10), hangs).await.expect("it is noticed");
+    assert!(matches!(ended.unwrap(), Err(CallError::Disconnected { sent: true })));
+}
+
+/// Reads the frame that a bypass is made with, and the ends of pipes that come with it.
+fn receive(raw: &Raw) -> (Vec<u8>, Vec<OwnedFd>) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut passed = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 64];
+    let slices = &mut [IoSliceMut::new(&mut bytes)];
+    let read = recvmsg(&raw.socket, slices, &mut passed, RecvFlags::CMSG_CLOEXEC).unwrap().bytes;
+    let passed = passed.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    let fds = passed.collect();
+    (bytes[..read].to_vec(), fds)
+}
+
+const SWITCH: [u8; 7] = [3, 0, 0, 0, kind::SWITCH, 0, 0];
+
+/// From PROTOCOL.md alone: it asks, goes by what it gets, and is followed.
+#[tokio::test]
+async fn a_client_of_another_kind_goes_by_it_too() {
+    let (_server, name) = server(&[]);
+    let call =
+        |a: u64, b: u64| raw::call(0, "add(u64,u64)->u64", 0, &[a.to_le_bytes(), b.to_le_bytes()].concat());
+    // A frame's head, kind, port and id, the status and the sum.
+    let mut reply = [0; 16];
+    let sum = |reply: &[u8]| (reply[4], u64::from_le_bytes(reply[8..].try_into().unwrap()));
+    let mut raw = Raw::greeted(&name, "Probe");
+    raw.send(&raw::frame(kind::ASK, 0, &[]));
+    let (bytes, fds) = receive(&raw);
+    assert_eq!(bytes, [3, 0, 0, 0, kind::BYPASS, 0, 0]);
+    let [read, write] = <[OwnedFd; 2]>::try_from(fds).expect("two ends come with it");
+    // Before it has gone by it itself it is not expected to read from it.
+    for _ in 0..MANY {
+        raw.send(&call(1, 1));
+        assert_eq!(raw.frame().kind, kind::REPLY);
+    }
+    for flags in [&read, &write] {
+        rustix::io::ioctl_fionbio(flags, false).unwrap();
+    }
+    let (mut read, mut write) = (std::fs::File::from(read), std::fs::File::from(write));
+    raw.send(&SWITCH);
+    write.write_all(&call(1, 2)).unwrap();
+    // The answer goes by it as well, and says so on the socket.
+    assert_eq!(raw.frame().kind, kind::SWITCH);
+    read.read_exact(&mut reply).unwrap();
+    assert_eq!(sum(&reply), (kind::REPLY, 3));
+    // Back to the socket, where what comes next stands before it is to be read.
+    raw.send(&call(5, 6));
+    write.write_all(&[&call(3, 4)[..], &SWITCH].concat()).unwrap();
+    for wanted in [7, 11] {
+        read.read_exact(&mut reply).unwrap();
+        assert_eq!(sum(&reply), (kind::REPLY, wanted));
+    }
+}
+
+#[tokio::test]
+async fn who_goes_by_a_bypass_that_there_is_not_is_told_so() {
+    let (_server, name) = server(&[]);
+    let told = |frames: &[u8]| {
+        let mut raw = Raw::greeted(&name, "Probe");
+        raw.send(frames);
+        let last = raw.to_the_end().pop().expect("a word comes before the end");
+        assert_eq!(last.kind, kind::CLOSE);
+        last.words()
+    };
+    assert!(told(&SWITCH).contains("bypass"));
+    assert!(told(&raw::frame(kind::BYPASS, 0, &[])).contains("bypass"));
+    let ask = raw::frame(kind::ASK, 0, &[]);
+    assert!(told(&[ask.clone(), ask].concat()).contains("bypass"));
+    assert_eq!(client(&name).await.add(1, 1).await, Ok(2));
+}
