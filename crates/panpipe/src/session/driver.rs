@@ -146,6 +146,7 @@ impl Driver {
     }
 
     /// Reads what there is and deals with it. Ready when nothing more will come.
+    #[inline(always)]
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let mut looks = 0;
         loop {
@@ -476,8 +477,10 @@ impl Future for Driver {
         let is_exact = this.is_exact();
         let Driver { session, intake, parked, oneways, written, greeted, timer, wants, .. } = this;
         let (finished, over, next, can_start) = session.with(|state| {
-            if let Some(intake) = intake {
-                intake.tend_bypass(state, session.peer());
+            if state.core.ways().is_due() {
+                if let Some(intake) = intake {
+                    intake.tend_bypass(state, session.peer());
+                }
             }
             Self::write(state, cx, written);
             let core = &mut state.core;

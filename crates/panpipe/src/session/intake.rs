@@ -148,6 +148,7 @@ impl Intake {
     }
 
     /// Asks for a bypass or makes one, where it is time: the driver has to be at work.
+    #[cold]
     pub(super) fn tend_bypass(&mut self, state: &mut State, peer: &Peer) {
         let (Inlet::Pipe(reader), Outlet::Pipe(writer)) = (&mut self.inlet, &mut state.outlet) else {
             return;

@@ -500,7 +500,7 @@ impl State {
     /// To be done before something is written: chooses the way that it goes by.
     #[inline]
     fn choose_way(&mut self) {
-        if self.core.ways().is_to_choose() {
+        if self.core.ways().is_to_choose() && self.core.has_unsent() {
             self.choose_of_two_ways();
         }
     }

@@ -89,8 +89,13 @@ impl Ways {
         }
     }
 
-    /// Whether this side is to ask for another way.
+    /// Whether this side is to ask for another way, or to make one.
     #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        matches!(self.stage, Stage::Wanted | Stage::Owed)
+    }
+
+    /// Whether this side is to ask for another way.
     pub(super) fn is_to_ask(&self) -> bool {
         self.stage == Stage::Wanted
     }
@@ -111,7 +116,6 @@ impl Ways {
     }
 
     /// Whether the peer waits for another way.
-    #[inline]
     pub(super) fn is_owed(&self) -> bool {
         self.stage == Stage::Owed
     }

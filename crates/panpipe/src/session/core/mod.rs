@@ -383,10 +383,7 @@ impl Core {
     /// By which way what waits to be written goes.
     pub(crate) fn turn(&mut self, on_bypass: bool) -> Turn {
         let is_large = self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle());
-        match self.outbox.pending_len() {
-            0 if !is_large => Turn::Stays,
-            pending => self.ways.turn(is_large || pending > limits::BYPASS_MOST, on_bypass),
-        }
+        self.ways.turn(is_large || self.outbox.pending_len() > limits::BYPASS_MOST, on_bypass)
     }
 
     /// Asks the peer for a bypass.

@@ -57,13 +57,18 @@ impl Watch {
     pub(super) fn over(&mut self, fd: &Arc<OwnedFd>) -> io::Result<&Watched> {
         match *self {
             Watch::Begun(ref watched) => Ok(watched),
-            Watch::Later(ref runtime) => {
-                let entered = runtime.enter();
-                let begun = Watch::begin(fd)?;
-                drop(entered);
-                *self = begun;
-                self.over(fd)
-            }
+            Watch::Later(_) => self.begin_now(fd),
         }
+    }
+
+    #[cold]
+    fn begin_now(&mut self, fd: &Arc<OwnedFd>) -> io::Result<&Watched> {
+        if let Watch::Later(runtime) = self {
+            let entered = runtime.enter();
+            let begun = Watch::begin(fd)?;
+            drop(entered);
+            *self = begun;
+        }
+        self.over(fd)
     }
 }
