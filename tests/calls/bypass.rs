@@ -8,6 +8,7 @@ use std::time::Duration;
 use panpipe::CallError;
 use panpipe_tests::raw::{self, Raw, kind};
 use panpipe_tests::{PATIENCE, eventually, system};
+use panpipe_transport::limits::BYPASSES;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::common::{client, server, studio};
@@ -111,6 +112,7 @@ fn receive(raw: &Raw) -> (Vec<u8>, Vec<OwnedFd>) {
     (bytes[..read].to_vec(), fds)
 }
 
+const BYPASS: [u8; 7] = [3, 0, 0, 0, kind::BYPASS, 0, 0];
 const SWITCH: [u8; 7] = [3, 0, 0, 0, kind::SWITCH, 0, 0];
 
 /// From PROTOCOL.md alone: it asks, goes by what it gets, and is followed.
@@ -125,7 +127,7 @@ async fn a_client_of_another_kind_goes_by_it_too() {
     let mut raw = Raw::greeted(&name, "Probe");
     raw.send(&raw::frame(kind::ASK, 0, &[]));
     let (bytes, fds) = receive(&raw);
-    assert_eq!(bytes, [3, 0, 0, 0, kind::BYPASS, 0, 0]);
+    assert_eq!(bytes, BYPASS);
     let [read, write] = <[OwnedFd; 2]>::try_from(fds).expect("two ends come with it");
     // Before it has gone by it itself it is not expected to read from it.
     for _ in 0..MANY {
@@ -149,6 +151,30 @@ async fn a_client_of_another_kind_goes_by_it_too() {
         read.read_exact(&mut reply).unwrap();
         assert_eq!(sum(&reply), (kind::REPLY, wanted));
     }
+}
+
+/// So many connections have one at a time, and no more; the others are told that there is none.
+#[tokio::test]
+async fn a_server_has_no_more_than_it_may() {
+    let (server, name) = server(&[]);
+    let before = system::pipes(server.id());
+    let ask = || {
+        let mut raw = Raw::greeted(&name, "Probe");
+        raw.send(&raw::frame(kind::ASK, 0, &[]));
+        let (bytes, fds) = receive(&raw);
+        assert_eq!(bytes, BYPASS);
+        (raw, fds)
+    };
+    let mut with: Vec<_> = (0..BYPASSES).map(|_| ask()).collect();
+    assert!(with.iter().all(|(_, fds)| fds.len() == 2));
+    let (mut without, fds) = ask();
+    assert!(fds.is_empty());
+    without.send(&raw::call(0, "add(u64,u64)->u64", 0, &[0; 16]));
+    assert_eq!(without.frame().kind, kind::REPLY);
+    with.pop();
+    let all_but_one = before + 2 * (BYPASSES - 1);
+    eventually("one is closed", PATIENCE, async || system::pipes(server.id()) == all_but_one).await;
+    assert_eq!(ask().1.len(), 2);
 }
 
 #[tokio::test]

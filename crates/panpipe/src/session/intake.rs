@@ -171,8 +171,7 @@ impl Intake {
                     core.ways().has_made();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The peer does without.
-                Err(_) => core.ways().give_up(),
+                Err(_) => core.refuse_bypass(),
             }
         }
     }
@@ -317,6 +316,7 @@ fn follow(
         (Inlet::Pipe(reader), Kind::Switch) if core.is_open() && reader.has_bypass() => {
             reader.switch();
             core.ways().is_followed();
+            inbox.rest();
             mem::swap(inbox, elsewhere.get_or_insert_default());
         }
         _ => core.violation("a bypass came, or was to be used, that was not asked for"),

@@ -392,6 +392,12 @@ impl Core {
         self.ways.has_asked();
     }
 
+    /// The peer is to do without a bypass.
+    pub(crate) fn refuse_bypass(&mut self) {
+        self.put_frame(Kind::Bypass, 0, |_| ());
+        self.ways.give_up();
+    }
+
     fn feed_part(&mut self) {
         // The frame of a part is a little longer than the part.
         let fed = self.outgoing.feed(&mut self.outbox, self.max_message - 16);
