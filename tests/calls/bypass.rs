@@ -10,6 +10,7 @@ use panpipe_tests::raw::{self, Raw, kind};
 use panpipe_tests::{PATIENCE, eventually, system};
 use panpipe_transport::limits::BYPASSES;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::Signal;
 
 use crate::common::{client, server, studio};
 
@@ -80,6 +81,33 @@ async fn callers_on_many_threads_go_by_it_together() {
     assert_eq!(system::pipes(server.id()), before + 2);
 }
 
+/// In the midst of a message nothing goes on by the other way, however much waits by then.
+#[tokio::test]
+async fn a_message_that_is_half_out_stays_whole() {
+    let (server, name) = server(&[]);
+    let client = client(&name).await;
+    for x in 0..MANY {
+        assert_eq!(client.add(x, 1).await, Ok(x + 1));
+    }
+    server.signal(Signal::STOP);
+    let mut calls = tokio::task::JoinSet::new();
+    // More than the pipe holds, a little at a time.
+    for _ in 0..60 {
+        for x in 0..16u64 {
+            let client = client.clone();
+            let bytes = vec![x as u8; 100 + x as usize];
+            calls.spawn(async move { client.echo(bytes.clone()).await == Ok(bytes) });
+        }
+        // Those are made, and written, before the next are.
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+    }
+    server.signal(Signal::CONT);
+    assert!(calls.join_all().await.into_iter().all(|echoed| echoed));
+    assert_eq!(client.add(1, 1).await, Ok(2));
+}
+
 #[tokio::test]
 async fn a_server_that_is_killed_is_noticed_on_it() {
     let (mut server, name) = server(&[]);
@@ -138,14 +166,13 @@ async fn a_client_of_another_kind_goes_by_it_too() {
         rustix::io::ioctl_fionbio(flags, false).unwrap();
     }
     let (mut read, mut write) = (std::fs::File::from(read), std::fs::File::from(write));
-    raw.send(&SWITCH);
+    // Behind the word stands what comes when it is back on the socket.
+    raw.send(&[&SWITCH[..], &call(5, 6)].concat());
     write.write_all(&call(1, 2)).unwrap();
     // The answer goes by it as well, and says so on the socket.
     assert_eq!(raw.frame().kind, kind::SWITCH);
     read.read_exact(&mut reply).unwrap();
     assert_eq!(sum(&reply), (kind::REPLY, 3));
-    // Back to the socket, where what comes next stands before it is to be read.
-    raw.send(&call(5, 6));
     write.write_all(&[&call(3, 4)[..], &SWITCH].concat()).unwrap();
     for wanted in [7, 11] {
         read.read_exact(&mut reply).unwrap();

@@ -339,7 +339,7 @@ mod tests {
             // From a few bytes, each of which is a case, to enough to be compacted.
             let most = [3, 40, SINK_QUEUE][seed as usize % 3];
             let mut outbox = Outbox::default();
-            let (mut model, mut written) = (Vec::new(), 0u64);
+            let (mut model, mut written, mut drained) = (Vec::new(), 0u64, 0);
             let mut lent = None;
             for _ in 0..if most == SINK_QUEUE { 150 } else { 1500 } {
                 let end = written + model.len() as u64;
@@ -377,6 +377,10 @@ mod tests {
                     }
                 }
                 check(&outbox, &model, written);
+                if model.is_empty() {
+                    drained = written;
+                }
+                assert_eq!(outbox.is_at_start(), written == drained);
                 if !outbox.has_lent() {
                     assert_eq!(outbox.take_back(), lent.take());
                 }
