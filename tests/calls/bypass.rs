@@ -1,15 +1,21 @@
 //! Connections that go by two pipes beside their socket, where messages are short.
 
-use std::io::{IoSliceMut, Read, Write};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
-use panpipe::CallError;
-use panpipe_tests::raw::{self, Raw, kind};
+use panpipe::{CallError, CloseReason, ServiceClient};
+use panpipe_tests::raw::{self, Raw, RawListener, kind};
 use panpipe_tests::{PATIENCE, eventually, system};
 use panpipe_transport::limits::BYPASSES;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
 use crate::common::{client, server, studio};
@@ -165,7 +171,7 @@ async fn a_client_of_another_kind_goes_by_it_too() {
     for flags in [&read, &write] {
         rustix::io::ioctl_fionbio(flags, false).unwrap();
     }
-    let (mut read, mut write) = (std::fs::File::from(read), std::fs::File::from(write));
+    let (mut read, mut write) = (File::from(read), File::from(write));
     // Behind the word stands what comes when it is back on the socket.
     raw.send(&[&SWITCH[..], &call(5, 6)].concat());
     write.write_all(&call(1, 2)).unwrap();
@@ -219,4 +225,107 @@ async fn who_goes_by_a_bypass_that_there_is_not_is_told_so() {
     let ask = raw::frame(kind::ASK, 0, &[]);
     assert!(told(&[ask.clone(), ask].concat()).contains("bypass"));
     assert_eq!(client(&name).await.add(1, 1).await, Ok(2));
+}
+
+/// Greets a client as a server that makes a bypass.
+fn greet(raw: &mut Raw) {
+    raw.expect_magic();
+    assert_eq!(raw.frame().kind, kind::HELLO);
+    raw.send(raw::MAGIC);
+    let mut hello = raw::server_hello("Probe");
+    // Behind the frame's head, kind, port and id, the protocol and the codec.
+    hello[9] = 2;
+    raw.send(&hello);
+}
+
+fn reply(id: u64, sum: u64) -> Vec<u8> {
+    raw::frame(kind::REPLY, id, &[&[0][..], &sum.to_le_bytes()].concat())
+}
+
+/// Answers on the socket until the client goes by the bypass that it has asked for. Gives
+/// the server's ends of it, and the call that came by it.
+fn serve_until_bypassed(raw: &mut Raw) -> (File, File, u64) {
+    let mut pipes = None;
+    loop {
+        let frame = raw.frame();
+        match frame.kind {
+            kind::CALL => raw.send(&reply(frame.id, 1)),
+            kind::ASK => {
+                let (read, theirs_written) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+                let (theirs_read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+                let fds = [theirs_read.as_fd(), theirs_written.as_fd()];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+                let mut passed = SendAncillaryBuffer::new(&mut space);
+                assert!(passed.push(SendAncillaryMessage::ScmRights(&fds)));
+                sendmsg(&raw.socket, &[IoSlice::new(&BYPASS)], &mut passed, SendFlags::empty()).unwrap();
+                pipes = Some((File::from(read), File::from(write)));
+            }
+            kind::SWITCH => {
+                let (mut read, write) = pipes.expect("it goes by what it has");
+                let mut head = [0; 4];
+                read.read_exact(&mut head).unwrap();
+                let mut call = vec![0; u32::from_le_bytes(head) as usize];
+                read.read_exact(&mut call).unwrap();
+                assert_eq!(call[0], kind::CALL);
+                return (read, write, call[2].into());
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// Who reads for himself does not take the end of the socket for the end of all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_a_server_says_last_is_heard_whichever_way_it_goes() {
+    for _ in 0..20 {
+        let name = panpipe_tests::unique_name("bypass");
+        let listener = RawListener::bind(&name);
+        let server = thread::spawn(move || {
+            let mut raw = listener.accept();
+            greet(&mut raw);
+            let (_read, mut write, call) = serve_until_bypassed(&mut raw);
+            raw.send(&SWITCH);
+            write.write_all(&reply(call, 9)).unwrap();
+        });
+        // In a task: there a caller reads for himself.
+        let called = tokio::spawn(async move {
+            let client = client(&name).await;
+            loop {
+                match client.add(1, 0).await {
+                    Ok(1) => {}
+                    last => return last,
+                }
+            }
+        });
+        assert_eq!(called.await.unwrap(), Ok(9));
+        server.join().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_word_at_the_end_is_heard_by_who_reads_for_himself() {
+    for _ in 0..20 {
+        let name = panpipe_tests::unique_name("bypass");
+        let listener = RawListener::bind(&name);
+        let server = thread::spawn(move || {
+            let mut raw = listener.accept();
+            greet(&mut raw);
+            for _ in 0..40 {
+                let call = raw.frame();
+                raw.send(&reply(call.id, 1));
+            }
+            let _last = raw.frame();
+            raw.send(&raw::frame(kind::CLOSE, 0, &raw::string("that was all")));
+        });
+        let called = tokio::spawn(async move {
+            let client = client(&name).await;
+            while client.add(1, 0).await == Ok(1) {}
+            client
+        });
+        let client = called.await.unwrap();
+        eventually("it ends", PATIENCE, async || client.close_reason().is_some()).await;
+        let reason = client.close_reason();
+        assert!(matches!(&reason, Some(CloseReason::ByPeer(why)) if why == "that was all"), "{reason:?}");
+        server.join().unwrap();
+    }
 }

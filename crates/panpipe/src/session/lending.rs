@@ -71,6 +71,10 @@ impl Lending {
     }
 
     fn borrow(&mut self) -> Option<Box<Intake>> {
+        // What is held up is the driver's, which has been woken.
+        if matches!(&self.place, Place::Free(intake) if intake.is_held_up()) {
+            return None;
+        }
         match std::mem::replace(&mut self.place, Place::Lent { is_wanted: false }) {
             Place::Free(intake) => Some(intake),
             other => {
@@ -159,7 +163,8 @@ impl Loan<'_> {
                 }
                 // Who finds much that is not his leaves it to the driver.
                 let is_enough = reads >= limits::LOOKS_FOR_REPLY;
-                if !is_enough {
+                // Behind what is held up nothing is read: it may be the end, or another way.
+                if !is_enough && !intake.is_held_up() {
                     if intake.listens() {
                         return Look::HasRead;
                     }
