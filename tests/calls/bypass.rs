@@ -69,6 +69,13 @@ async fn callers_on_many_threads_go_by_it_together() {
     let (server, name) = server(&[]);
     let before = system::pipes(server.id());
     let client = client(&name).await;
+    let alone = client.clone();
+    let calls = async move {
+        for x in 0..MANY {
+            assert_eq!(alone.add(x, 1).await, Ok(x + 1));
+        }
+    };
+    tokio::spawn(calls).await.unwrap();
     let callers = (0..8u64).map(|caller| {
         let client = client.clone();
         tokio::spawn(async move {

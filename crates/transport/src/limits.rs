@@ -89,7 +89,7 @@ pub const NO_BELL: Duration = Duration::from_millis(10);
 pub const BYPASSES: usize = 128;
 /// How many bytes a pipe of a bypass holds at least.
 pub const BYPASS_HOLDS: usize = 64 << 10;
-/// After how many short writes a connection gets a bypass.
+/// After how many short writes that would go by it a connection gets a bypass.
 pub const BYPASS_PAYS: u16 = 64;
 /// After how many it goes back to it from the socket.
 pub const BYPASS_RETURNS: u16 = 16;

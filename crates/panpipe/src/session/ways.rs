@@ -41,7 +41,8 @@ pub(crate) enum Turn {
 #[derive(Debug, Default)]
 pub(crate) struct Ways {
     stage: Stage,
-    /// How many short writes there were in a row.
+    /// How many short writes there were in a row, or before there are two ways that would have
+    /// gone by the second.
     short: u16,
 }
 
@@ -72,7 +73,9 @@ impl Ways {
     #[inline]
     pub(super) fn turn(&mut self, is_much: bool, on_bypass: bool) -> Turn {
         if is_much {
-            self.short = 0;
+            // One takes as many short ones from it as go by the socket behind it.
+            let before = if self.stage == Stage::Two { 0 } else { self.short };
+            self.short = before.saturating_sub(limits::BYPASS_RETURNS);
             return if on_bypass { Turn::Switches } else { Turn::Stays };
         }
         if on_bypass {
@@ -159,7 +162,7 @@ mod tests {
             assert_eq!(short(&mut ways, false), Turn::Stays);
         }
         assert_eq!(ways.turn(true, false), Turn::Stays);
-        for _ in 1..limits::BYPASS_PAYS {
+        for _ in 0..limits::BYPASS_RETURNS {
             assert_eq!(short(&mut ways, false), Turn::Stays);
         }
         assert!(!ways.is_to_ask());
