@@ -45,10 +45,12 @@ async fn many_short_calls_get_a_bypass_and_few_get_none() {
 
 #[tokio::test]
 async fn large_and_small_ones_come_in_order_whichever_way_they_go() {
-    let (_server, _, studio) = studio(&[]).await;
+    let (server, _, studio) = studio(&[]).await;
+    let before = system::pipes(server.id());
     for x in 0..MANY {
         assert_eq!(studio.echo(x).await, Ok(x));
     }
+    assert_eq!(system::pipes(server.id()), before + 2);
     // Around each bound: of what is short, and of what goes in parts.
     let sizes = [10, 20_000, 17, 100, 70_000, 3, 300_000, 5, 2_000_000];
     for (round, size) in sizes.iter().cycle().take(60).enumerate() {
@@ -76,6 +78,8 @@ async fn callers_on_many_threads_go_by_it_together() {
         }
     };
     tokio::spawn(calls).await.unwrap();
+    // One caller alone gets it too, who reads for himself there.
+    assert_eq!(system::pipes(server.id()), before + 2);
     let callers = (0..8u64).map(|caller| {
         let client = client.clone();
         tokio::spawn(async move {
@@ -234,14 +238,14 @@ async fn who_goes_by_a_bypass_that_there_is_not_is_told_so() {
     assert_eq!(client(&name).await.add(1, 1).await, Ok(2));
 }
 
-/// Greets a client as a server that makes a bypass.
-fn greet(raw: &mut Raw) {
+/// Greets a client as a server of such features: 2 is that it makes a bypass.
+fn greet(raw: &mut Raw, features: u8) {
     raw.expect_magic();
     assert_eq!(raw.frame().kind, kind::HELLO);
     raw.send(raw::MAGIC);
     let mut hello = raw::server_hello("Probe");
     // Behind the frame's head, kind, port and id, the protocol and the codec.
-    hello[9] = 2;
+    hello[9] = features;
     raw.send(&hello);
 }
 
@@ -289,7 +293,7 @@ async fn what_a_server_says_last_is_heard_whichever_way_it_goes() {
         let listener = RawListener::bind(&name);
         let server = thread::spawn(move || {
             let mut raw = listener.accept();
-            greet(&mut raw);
+            greet(&mut raw, 2);
             let (_read, mut write, call) = serve_until_bypassed(&mut raw);
             raw.send(&SWITCH);
             write.write_all(&reply(call, 9)).unwrap();
@@ -316,9 +320,10 @@ async fn a_word_at_the_end_is_heard_by_who_reads_for_himself() {
         let listener = RawListener::bind(&name);
         let server = thread::spawn(move || {
             let mut raw = listener.accept();
-            greet(&mut raw);
-            for _ in 0..40 {
+            greet(&mut raw, 0);
+            for _ in 0..MANY {
                 let call = raw.frame();
+                assert_eq!(call.kind, kind::CALL, "a bypass is not asked for that is not made");
                 raw.send(&reply(call.id, 1));
             }
             let _last = raw.frame();

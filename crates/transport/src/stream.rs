@@ -214,7 +214,7 @@ impl PipeReader {
 
     /// It reads by another way from here on, which may have bytes already.
     pub(crate) fn goes_on_elsewhere(&mut self) {
-        self.preparation = Preparation::None;
+        self.preparation = if self.half.has_gate() { Preparation::Tried } else { Preparation::None };
         self.is_untold = true;
     }
 

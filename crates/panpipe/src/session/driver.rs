@@ -508,6 +508,8 @@ impl Future for Driver {
                 (armed, next) => armed.or(next),
             };
             core.driver_waits(cx.waker(), armed);
+            // What has only just been found to pay is asked for in the next poll.
+            let asks = core.ways().is_to_ask() && intake.is_some();
             let leaves = read.is_pending() && *greeted && !core.is_over() && !core.is_closing();
             let can_leave = |intake: &Intake| leaves && !intake.is_held_up();
             let is_back = match &mut state.lending {
@@ -521,7 +523,7 @@ impl Future for Driver {
                 core.is_over() || core.is_closing(),
                 next,
                 // What ends from here on wakes the driver.
-                is_back || (core.has_queue_room() && !parked.is_empty()) || core.can_run_oneways(),
+                is_back || asks || (core.has_queue_room() && !parked.is_empty()) || core.can_run_oneways(),
             )
         });
         if let Poll::Ready(end) = read {

@@ -282,7 +282,7 @@ impl Intake {
             }
             if matches!(header.kind, Kind::Bypass | Kind::Switch) {
                 inbox.consume_frame();
-                match follow(core, inlet, header.kind, (inbox, elsewhere)) {
+                match follow(core, inlet, header, (inbox, elsewhere)) {
                     Some(writer) => return Step::Bypass(writer),
                     None => continue,
                 }
@@ -302,10 +302,14 @@ impl Intake {
 fn follow(
     core: &mut Core,
     inlet: &mut Inlet,
-    kind: Kind,
+    header: Header,
     (inbox, elsewhere): (&mut Inbox, &mut Option<Box<Inbox>>),
 ) -> Option<BypassWriter> {
-    match (inlet, kind) {
+    if header.carries {
+        core.violation("ports came with a message that carries none");
+        return None;
+    }
+    match (inlet, header.kind) {
         (Inlet::Pipe(reader), Kind::Bypass) if core.is_open() && core.ways().is_expected() => {
             match reader.take_bypass() {
                 Ok(writer) => return Some(writer),

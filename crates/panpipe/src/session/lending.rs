@@ -61,7 +61,14 @@ impl Lending {
                 self.place = Place::Free(intake);
                 false
             }
-            None => matches!(self.place, Place::Free(_)),
+            None => {
+                // It may have been brought back and borrowed again meanwhile, by who knows
+                // nothing of a driver that wants it.
+                if let Place::Lent { is_wanted } = &mut self.place {
+                    *is_wanted = true;
+                }
+                matches!(self.place, Place::Free(_))
+            }
         }
     }
 
@@ -223,7 +230,10 @@ impl State {
 
     /// Takes what is read with for a caller that is to look for its reply.
     fn borrow_for(&mut self, key: Option<usize>) -> Option<Box<Intake>> {
-        let lending = self.lending.as_mut().filter(|_| !self.core.is_crowded())?;
+        // A driver that has something to do with it has it first: who calls again at once is
+        // always quicker.
+        let is_free = !self.core.is_crowded() && !self.core.ways().is_due();
+        let lending = self.lending.as_mut().filter(|_| is_free)?;
         if !self.core.is_only_call() || self.core.has_unsent() || key.is_none_or(|key| self.core.is_done(key))
         {
             return None;
@@ -243,7 +253,7 @@ impl State {
 
     /// A caller has looked. The driver goes on if there is anything for it to do.
     fn give_back(&mut self, intake: Box<Intake>, wakes: bool) {
-        let wakes = wakes || intake.is_held_up() || intake.is_to_prepare();
+        let wakes = wakes || intake.is_held_up() || intake.is_to_prepare() || self.core.ways().is_due();
         let Some(lending) = &mut self.lending else { return };
         if let Place::Lent { .. } = lending.place {
             lending.place = Place::Free(intake);
@@ -251,5 +261,18 @@ impl State {
                 self.core.wake_driver();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver that sleeps while somebody else reads is polled again when that one is done.
+    #[test]
+    fn who_sleeps_wants_back_what_has_been_lent_meanwhile() {
+        let mut lending = Lending { place: Place::Lent { is_wanted: false } };
+        assert!(!lending.leave(&mut None));
+        assert!(matches!(lending.place, Place::Lent { is_wanted: true }));
     }
 }

@@ -31,7 +31,7 @@ const SPACE: usize = rustix::cmsg_space!(ScmRights(PASSED));
 pub(super) fn pass(socket: &OwnedFd, words: &[u8]) -> io::Result<(ReadHalf, WriteHalf)> {
     let (read, their_write) = roomy_pipe()?;
     let (their_read, write) = roomy_pipe()?;
-    let halves = (ReadHalf::new(read)?, WriteHalf::new(write)?.trusting_sigpipe());
+    let halves = (ReadHalf::new(read)?, WriteHalf::new(write)?);
     let fds = [their_read.as_fd(), their_write.as_fd()];
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut passed = SendAncillaryBuffer::new(&mut space);
@@ -90,6 +90,9 @@ impl Taken {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not two ends of pipes came with it"));
         };
         for end in [&read, &write] {
+            if are_many(end, getrlimit(Resource::Nofile).current) {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
             if FileType::from_raw_mode(fstat(end)?.st_mode) != FileType::Fifo {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -97,7 +100,7 @@ impl Taken {
                 ));
             }
         }
-        Ok((ReadHalf::new(read)?, WriteHalf::new(write)?.trusting_sigpipe()))
+        Ok((ReadHalf::new(read)?, WriteHalf::new(write)?))
     }
 }
 

@@ -105,6 +105,11 @@ impl ReadHalf {
         Ok(())
     }
 
+    /// Whether it can turn deaf.
+    pub(crate) fn has_gate(&self) -> bool {
+        self.gate.is_some()
+    }
+
     /// Has the event loop not be told that there is something to read, until it
     /// [`listens`](Self::listens) again.
     #[inline]

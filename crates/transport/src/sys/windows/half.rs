@@ -78,6 +78,10 @@ impl ReadHalf {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub(crate) fn has_gate(&self) -> bool {
+        false
+    }
+
     pub(crate) fn turns_deaf(&mut self) {}
 
     pub(crate) fn listens(&mut self, _: &mut [u8]) -> io::Result<usize> {
