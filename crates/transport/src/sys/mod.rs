@@ -13,7 +13,8 @@
 //!   reading and its writing handle; `handle_number`, `Inheritance`,
 //!   `Passed`: how a child gets one; `take_handles`, `take_read_handle`, `take_write_handle`: how the
 //!   child takes it up;
-//! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop;
+//! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop; `can_have_bypass`,
+//!   `pass_bypass`, `expects_bypass`, `take_bypass`: the pipes beside a socket;
 //! - `is_single()`: whether this thread has but one processor; `let_others_run()`;
 //! - `BlockingRead`, `Room`, `Bell`, `wait`, `Interrupt`, `BoundListener`, and what ends in
 //!   `_blocking`: the same for threads that wait by themselves;
