@@ -113,10 +113,9 @@ fn after_many_calls_in_a_row_the_end_of_the_peer_is_heard_of() {
         }
         assert!(poll_fn(|cx| Poll::Ready(hanging.as_mut().poll(cx).is_pending())).await);
         server.kill();
-        assert_eq!(
-            tokio::time::timeout(PATIENCE, hanging).await,
-            Ok(Err(CallError::Disconnected { sent: true }))
-        );
+        // Where the driver is to write it, the end may come before the driver's turn.
+        let ended = tokio::time::timeout(PATIENCE, hanging).await;
+        assert!(matches!(ended, Ok(Err(CallError::Disconnected { .. }))), "{ended:?}");
     });
 }
 
