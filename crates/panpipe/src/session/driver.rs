@@ -479,7 +479,7 @@ impl Future for Driver {
         let (finished, over, next, can_start) = session.with(|state| {
             if state.core.ways().is_due() {
                 if let Some(intake) = intake {
-                    intake.tend_bypass(state, session.peer());
+                    state.tend_bypass(&mut intake.inlet, session.peer());
                 }
             }
             Self::write(state, cx, written);

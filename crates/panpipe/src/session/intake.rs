@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use panpipe_transport::buffer::{Assembly, FrameBuf, Inbox, Prefix};
-use panpipe_transport::{BypassWriter, Peer, PipeReader};
+use panpipe_transport::{BypassWriter, PipeReader};
 
-use super::State;
 use super::admitted::Admitted;
 use super::close::CloseReason;
 use super::core::Core;
-use super::message::{Header, Kind, MAGIC, parse_header, unreadable, word};
-use super::outlet::{Inlet, Outlet};
+use super::message::{Header, Kind, MAGIC, parse_header, unreadable};
+use super::outlet::Inlet;
 use crate::limits;
 
 /// The reading side of a connection.
@@ -144,35 +143,6 @@ impl Intake {
     pub(super) fn prepares(&mut self) {
         if let Inlet::Pipe(reader) = &mut self.inlet {
             reader.prepares();
-        }
-    }
-
-    /// Asks for a bypass or makes one, where it is time: the driver has to be at work.
-    #[cold]
-    pub(super) fn tend_bypass(&mut self, state: &mut State, peer: &Peer) {
-        let (Inlet::Pipe(reader), Outlet::Pipe(writer)) = (&mut self.inlet, &mut state.outlet) else {
-            return;
-        };
-        let core = &mut state.core;
-        if !core.is_open() {
-            return;
-        }
-        if core.ways().is_to_ask() {
-            if reader.expects_bypass(peer) {
-                core.ask_for_bypass();
-            } else {
-                core.ways().give_up();
-            }
-        }
-        if core.ways().is_owed() && core.outbox().pending_len() == 0 && core.outbox().is_at_start() {
-            match writer.pass_bypass(&word(Kind::Bypass), peer) {
-                Ok(bypass) => {
-                    reader.take_up(bypass);
-                    core.ways().has_made();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => core.refuse_bypass(),
-            }
         }
     }
 

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use panpipe_transport::{BypassWriter, Peer};
+use panpipe_transport::Peer;
 
 pub(crate) use self::batch::{Batch, RawItem};
 pub(crate) use self::blocking::{Flushed, Wants};
@@ -49,12 +49,10 @@ pub(crate) use self::hello::find_service;
 use self::lending::{Lending, wake_behind};
 pub(crate) use self::load::Load;
 pub(crate) use self::message::{FLUSH, OPEN, ROOT_PORT, put_str, take_str, take_u64, take_version};
-use self::message::{Kind, word};
 pub(crate) use self::outlet::{Inlet, Outlet, of_blocking, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
 pub(crate) use self::stream_end::StreamEnd;
-use self::ways::Turn;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
 use crate::executor::Executor;
@@ -494,36 +492,6 @@ impl State {
         }
         if self.core.has_unsent() {
             self.core.wake_driver();
-        }
-    }
-
-    /// To be done before something is written: chooses the way that it goes by.
-    #[inline]
-    fn choose_way(&mut self) {
-        if self.core.ways().is_to_choose() && self.core.has_unsent() {
-            self.choose_of_two_ways();
-        }
-    }
-
-    fn choose_of_two_ways(&mut self) {
-        let State { core, outlet: Outlet::Pipe(writer), .. } = self else { return };
-        match core.turn(writer.is_on_bypass()) {
-            Turn::Stays => {}
-            Turn::Asks => core.wake_driver(),
-            Turn::Switches => {
-                if core.outbox().is_at_start() {
-                    // Where it cannot be said now it goes on as before.
-                    let _ = writer.switch(&word(Kind::Switch));
-                }
-            }
-        }
-    }
-
-    /// What is written can go by the bypass from here on.
-    fn take_up(&mut self, bypass: BypassWriter) {
-        if let Outlet::Pipe(writer) = &mut self.outlet {
-            writer.take_up(bypass);
-            self.core.ways().are_two();
         }
     }
 

@@ -3,6 +3,13 @@
 //! Short messages go by the bypass and others by the socket, each where it is quicker; and
 //! a bypass is made for a connection that has mostly short ones.
 
+use std::io;
+
+use panpipe_transport::{BypassWriter, Peer};
+
+use super::State;
+use super::message::{Kind, word};
+use super::outlet::{Inlet, Outlet};
 use crate::limits;
 
 /// How far a connection has come to a second way.
@@ -17,6 +24,8 @@ enum Stage {
     Owed,
     /// It has been made one, which it may not be able to take up.
     Made,
+    /// This side could have another, if the peer makes one.
+    Able,
     /// This side may ask for another, and will when it pays.
     Possible,
     /// It is to ask.
@@ -52,9 +61,16 @@ impl Ways {
         Ways { stage: Stage::Offered, short: 0 }
     }
 
-    /// Of a side whose peer makes another way when it is asked to.
-    pub(super) fn possible() -> Self {
-        Ways { stage: Stage::Possible, short: 0 }
+    /// Of a side that asks for another way when it pays, if the peer makes one.
+    pub(super) fn able() -> Self {
+        Ways { stage: Stage::Able, short: 0 }
+    }
+
+    /// The peer makes another way when it is asked to.
+    pub(super) fn are_possible(&mut self) {
+        if self.stage == Stage::Able {
+            self.stage = Stage::Possible;
+        }
     }
 
     /// There is one way, and will be no other.
@@ -147,6 +163,65 @@ impl Ways {
     }
 }
 
+impl State {
+    /// To be done before something is written: chooses the way that it goes by.
+    #[inline]
+    pub(super) fn choose_way(&mut self) {
+        if self.core.ways().is_to_choose() && self.core.has_unsent() {
+            self.choose_of_two_ways();
+        }
+    }
+
+    fn choose_of_two_ways(&mut self) {
+        let State { core, outlet: Outlet::Pipe(writer), .. } = self else { return };
+        match core.turn(writer.is_on_bypass()) {
+            Turn::Stays => {}
+            Turn::Asks => core.wake_driver(),
+            Turn::Switches => {
+                if core.outbox().is_at_start() {
+                    // Where it cannot be said now it goes on as before.
+                    let _ = writer.switch(&word(Kind::Switch));
+                }
+            }
+        }
+    }
+
+    /// What is written can go by the bypass from here on.
+    pub(super) fn take_up(&mut self, bypass: BypassWriter) {
+        if let Outlet::Pipe(writer) = &mut self.outlet {
+            writer.take_up(bypass);
+            self.core.ways().are_two();
+        }
+    }
+
+    /// Asks for a bypass or makes one, where it is time: the driver has to be at work.
+    #[cold]
+    pub(super) fn tend_bypass(&mut self, inlet: &mut Inlet, peer: &Peer) {
+        let State { core, outlet: Outlet::Pipe(writer), .. } = self else { return };
+        let Inlet::Pipe(reader) = inlet else { return };
+        if !core.is_open() {
+            return;
+        }
+        if core.ways().is_to_ask() {
+            if reader.expects_bypass(peer) {
+                core.ask_for_bypass();
+            } else {
+                core.ways().give_up();
+            }
+        }
+        if core.ways().is_owed() && core.outbox().pending_len() == 0 {
+            match writer.pass_bypass(&word(Kind::Bypass), peer) {
+                Ok(bypass) => {
+                    reader.take_up(bypass);
+                    core.ways().has_made();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => core.refuse_bypass(),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +232,9 @@ mod tests {
 
     #[test]
     fn another_way_is_asked_for_once_and_when_messages_are_short() {
-        let mut ways = Ways::possible();
+        let mut ways = Ways::able();
+        assert!(!ways.is_to_choose());
+        ways.are_possible();
         for _ in 1..limits::BYPASS_PAYS {
             assert_eq!(short(&mut ways, false), Turn::Stays);
         }
@@ -176,6 +253,7 @@ mod tests {
     #[test]
     fn who_is_asked_owes_another_way_once() {
         let mut ways = Ways::offered();
+        ways.are_possible();
         assert!(!ways.is_to_choose() && !ways.is_owed());
         assert!(ways.is_asked() && ways.is_owed());
         assert!(!ways.is_asked());

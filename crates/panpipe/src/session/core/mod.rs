@@ -212,8 +212,7 @@ pub(crate) struct Core {
     max_message: usize,
     /// Whether the peer takes traces with its calls.
     peer_traces: bool,
-    /// Whether there may be a bypass beside the pipe, and by which way what is written goes.
-    can_have_bypass: bool,
+    /// By which way what is written goes.
     ways: Ways,
     outbox: Outbox,
     /// What goes out in parts, and what comes in parts.
@@ -274,11 +273,14 @@ impl Core {
         if config.role == Role::Dialer && root.is_none() {
             hello.choice = config.offers.to_vec();
         }
-        let mut ways = Ways::default();
-        if config.can_have_bypass && config.role == Role::Acceptor {
-            ways = Ways::offered();
-            hello.features |= MAKES_BYPASS;
-        }
+        let ways = match config.role {
+            _ if !config.can_have_bypass => Ways::default(),
+            Role::Dialer => Ways::able(),
+            Role::Acceptor => {
+                hello.features |= MAKES_BYPASS;
+                Ways::offered()
+            }
+        };
         let is_called_back = config.role == Role::Dialer && !config.offers.is_empty();
         Core {
             role: config.role,
@@ -295,7 +297,6 @@ impl Core {
             room: Room { calls: 1, bytes: usize::MAX },
             max_message: limits::FIRST_MESSAGE,
             peer_traces: false,
-            can_have_bypass: config.can_have_bypass,
             ways,
             outbox: Outbox::default(),
             outgoing: OnDemand::default(),

@@ -17,7 +17,6 @@ use crate::session::handlers::Stop;
 use crate::session::hello::{Hello, MAKES_BYPASS, TAKES_TRACES, find_service};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str, unreadable};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
-use crate::session::ways::Ways;
 
 impl Core {
     /// Says hello now, if it has not been said.
@@ -73,8 +72,8 @@ impl Core {
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
         self.peer_traces = peer.features & TAKES_TRACES != 0;
-        if self.can_have_bypass && self.role == Role::Dialer && peer.features & MAKES_BYPASS != 0 {
-            self.ways = Ways::possible();
+        if peer.features & MAKES_BYPASS != 0 {
+            self.ways.are_possible();
         }
         if self.role == Role::Acceptor {
             self.codec = Codec::from_id(peer.codec).unwrap_or(self.codec);
