@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
@@ -63,6 +64,32 @@ async fn large_and_small_ones_come_in_order_whichever_way_they_go() {
         for x in 0..(round as u64 % 40) {
             assert_eq!(studio.echo(x).await, Ok(x));
         }
+    }
+}
+
+/// What is large goes by the bypass too while short messages pass it, and holds them up little.
+#[tokio::test]
+async fn what_short_calls_pass_comes_whole() {
+    let (_server, _, studio) = studio(&[]).await;
+    let bytes: Vec<u8> = (0..8usize << 20).map(|at| (at * 31 + at / 251) as u8).collect();
+    for _ in 0..3 {
+        for x in 0..MANY {
+            assert_eq!(studio.echo(x).await, Ok(x));
+        }
+        let mut large = pin!(studio.echo_bytes(bytes.clone()));
+        let mut passed = 0;
+        let came = loop {
+            tokio::select! {
+                biased;
+                came = &mut large => break came,
+                echoed = studio.echo(passed) => assert_eq!(echoed, Ok(passed)),
+            }
+            passed += 1;
+        };
+        assert!(came.unwrap() == bytes);
+        assert!(passed > 100, "{passed}");
+        // By itself it goes by the socket again.
+        assert!(studio.echo_bytes(bytes.clone()).await.unwrap() == bytes);
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Hold {
     /// Much: reader and writer of large messages take turns less often. On Linux up to
     /// 1 MiB, and no more than the user's or the system's limits leave.
     Much,
-    /// Little: what is written next reaches the other side soon. A pipe holds what it did.
+    /// Little: what is written next reaches the other side soon.
     Little,
 }
 
@@ -318,9 +318,8 @@ impl PipeWriter {
     #[inline]
     pub fn hold(&mut self, hold: Hold) {
         // What is large goes by the socket.
-        if !self.on_bypass {
-            self.half.hold(hold);
-        }
+        let hold = if self.on_bypass && hold == Hold::Much { Hold::NotLittle } else { hold };
+        self.half.hold(hold);
     }
 }
 

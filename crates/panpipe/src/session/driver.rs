@@ -316,7 +316,7 @@ impl Driver {
     fn write(state: &mut State, cx: &mut Context<'_>, written: &mut Written) {
         state.choose_way();
         let State { core, outlet, .. } = state;
-        let mut turn = 0;
+        let (mut turn, most) = (0, core.write_turn());
         // A thread that reads for itself has its turn when it has left the driver.
         written.spares_bulk |= core.spares_bulk() && !matches!(outlet, Outlet::Blocking(_));
         while written.goes_on() {
@@ -328,9 +328,10 @@ impl Driver {
             if is_empty && !(written.spares_bulk && core.has_unsent()) {
                 break;
             }
-            if is_empty || turn >= core.write_turn() {
+            if is_empty || turn >= most.min(core.write_turn()) {
                 // What has come in meanwhile is not to wait for all of it, nor what callers
                 // say to it. The event loop has to look first: a yield comes back behind that.
+                // And bulk that is alone again may go by the other way.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
                 break;
             }

@@ -497,12 +497,13 @@ impl State {
 
     fn write_now(&mut self) {
         self.choose_way();
-        let mut turn = 0;
+        let (mut turn, most) = (0, self.core.write_turn());
         loop {
             // Also behind the last write: what was lent is taken back.
             self.core.feed();
             self.outlet.hold(self.core.hold());
-            let is_enough = turn >= self.core.write_turn();
+            // Bulk that is alone again may go by the other way.
+            let is_enough = turn >= most.min(self.core.write_turn());
             let outbox = self.core.outbox();
             if is_enough || outbox.pending().is_empty() {
                 break;

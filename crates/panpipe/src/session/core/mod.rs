@@ -383,7 +383,9 @@ impl Core {
 
     /// By which way what waits to be written goes.
     pub(crate) fn turn(&mut self, on_bypass: bool) -> Turn {
-        let is_large = self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle());
+        // While short messages pass it, bulk goes out in short parts.
+        let is_large =
+            !self.is_bulk_passed() && self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle());
         self.ways.turn(is_large || self.outbox.pending_len() > limits::BYPASS_MOST, on_bypass)
     }
 

@@ -4,8 +4,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::half::Kind;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::limits::SHORT_PIPE;
 use crate::limits::{MUCH_HELD, ROOMY_PIPES, SHORT_SEND_BUFFER};
 use crate::stream::Hold;
 
@@ -41,27 +45,51 @@ impl Held {
     /// Tells the system. Gives what it has been told then.
     #[cold]
     pub(super) fn told(self, fd: BorrowedFd<'_>, kind: Kind, hold: Hold, roomy: &mut Option<Roomy>) -> Held {
+        match kind {
+            Kind::Socket => self.told_socket(fd, hold),
+            Kind::Pipe => self.told_pipe(fd, hold, roomy),
+        }
+    }
+
+    fn told_socket(self, socket: BorrowedFd<'_>, hold: Hold) -> Held {
         match (hold, self) {
             (Hold::Much, _) => {
-                match kind {
-                    Kind::Socket => set_size(fd, MUCH_HELD),
-                    Kind::Pipe if roomy.is_none() => *roomy = make_roomy(fd),
-                    Kind::Pipe => {}
-                }
+                set_size(socket, MUCH_HELD);
                 Held::Much
             }
-            // One that holds less would have to be empty first.
-            (Hold::Little, _) if kind == Kind::Pipe => Held::Little(0),
             (Hold::Little, _) => {
                 // Linux tells twice of what it was told.
-                let before = socket_send_buffer_size(fd).map_or(0, |size| size / 2);
-                set_size(fd, SHORT_SEND_BUFFER);
+                let before = socket_send_buffer_size(socket).map_or(0, |size| size / 2);
+                set_size(socket, SHORT_SEND_BUFFER);
                 Held::Little(before)
             }
             (Hold::NotLittle, Held::Little(before)) => {
-                if kind == Kind::Socket && before > 0 {
-                    set_size(fd, before);
+                if before > 0 {
+                    set_size(socket, before);
                 }
+                Held::Usual
+            }
+            (Hold::NotLittle, held) => held,
+        }
+    }
+
+    fn told_pipe(self, pipe: BorrowedFd<'_>, hold: Hold, roomy: &mut Option<Roomy>) -> Held {
+        match (hold, self) {
+            (Hold::Much, _) => {
+                if roomy.is_none() {
+                    *roomy = Roomy::new();
+                }
+                match self {
+                    _ if roomy.is_some() => grow(pipe, MUCH_HELD),
+                    Held::Little(before) => grow(pipe, before),
+                    Held::Usual | Held::Much => {}
+                }
+                Held::Much
+            }
+            // One that holds more at this moment is told so again before the next write.
+            (Hold::Little, _) => shrink(pipe).map_or(self, Held::Little),
+            (Hold::NotLittle, Held::Little(before)) => {
+                grow(pipe, before);
                 Held::Usual
             }
             (Hold::NotLittle, held) => held,
@@ -97,21 +125,32 @@ impl Drop for Roomy {
     }
 }
 
-/// Who has no more to spare leaves the pipe as it is.
+/// Where the system has no more to spare the pipe stays as it is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn make_roomy(pipe: BorrowedFd<'_>) -> Option<Roomy> {
-    use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
-    let roomy = Roomy::new()?;
-    if fcntl_getpipe_size(pipe).is_ok_and(|size| size < MUCH_HELD) {
-        let _ = fcntl_setpipe_size(pipe, MUCH_HELD);
+fn grow(pipe: BorrowedFd<'_>, size: usize) {
+    if fcntl_getpipe_size(pipe).is_ok_and(|now| now < size) {
+        let _ = fcntl_setpipe_size(pipe, size);
     }
-    Some(roomy)
+}
+
+/// Gives how much the pipe held before, unless there is too much in it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn shrink(pipe: BorrowedFd<'_>) -> Option<usize> {
+    let before = fcntl_getpipe_size(pipe).ok()?;
+    if before > SHORT_PIPE {
+        fcntl_setpipe_size(pipe, SHORT_PIPE).ok()?;
+    }
+    Some(before)
 }
 
 /// Elsewhere a pipe grows by itself.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn make_roomy(_: BorrowedFd<'_>) -> Option<Roomy> {
-    Roomy::new()
+fn grow(_: BorrowedFd<'_>, _: usize) {}
+
+/// Elsewhere it stays as it is.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn shrink(_: BorrowedFd<'_>) -> Option<usize> {
+    Some(0)
 }
 
 #[cfg(test)]
@@ -143,28 +182,47 @@ mod tests {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
-    fn a_pipe_holds_more_and_never_less_unless_there_are_many() {
-        use rustix::pipe::{fcntl_getpipe_size, pipe};
+    fn a_pipe_holds_more_unless_there_are_many() {
+        use rustix::pipe::pipe;
         let (_reader, writer) = pipe().unwrap();
         let size = || fcntl_getpipe_size(&writer).unwrap();
         let (usual, mut roomy) = (size(), None);
         let mut told = |held: Held, hold| held.told(writer.as_fd(), Kind::Pipe, hold, &mut roomy);
-        let little = told(Held::Usual, Hold::Little);
-        assert_eq!((little.is_little(), size()), (true, usual));
-        let much = told(little, Hold::Much);
+        let much = told(Held::Usual, Hold::Much);
         let most = size();
         assert_eq!((much, most > usual), (Held::Much, true), "{most}, before {usual}");
-        assert_eq!(told(much, Hold::Little), Held::Little(0));
-        assert_eq!(size(), most);
+        let little = told(much, Hold::Little);
+        assert_eq!((little, size() < usual), (Held::Little(most), true));
+        assert_eq!((told(little, Hold::NotLittle), size()), (Held::Usual, most));
         assert!(roomy.is_some());
         // Places are given up with their pipes.
         let places: Vec<_> = (0..2 * ROOMY_PIPES).filter_map(|_| Roomy::new()).collect();
         assert!(places.len() < ROOMY_PIPES && Roomy::new().is_none());
         let (_reader, another) = pipe().unwrap();
         let mut none = None;
-        Held::Usual.told(another.as_fd(), Kind::Pipe, Hold::Much, &mut none);
-        assert_eq!((none.is_none(), fcntl_getpipe_size(&another).unwrap()), (true, usual));
+        let mut told = |held: Held, hold| held.told(another.as_fd(), Kind::Pipe, hold, &mut none);
+        let little = told(Held::Usual, Hold::Little);
+        let much = told(little, Hold::Much);
+        assert_eq!((much, fcntl_getpipe_size(&another).unwrap()), (Held::Much, usual));
+        assert!(none.is_none());
         drop((places, roomy));
         assert!(Roomy::new().is_some());
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_pipe_holds_little_once_there_is_little_in_it() {
+        use rustix::pipe::pipe;
+        let (reader, writer) = pipe().unwrap();
+        let size = || fcntl_getpipe_size(&writer).unwrap();
+        let told = |held: Held, hold| held.told(writer.as_fd(), Kind::Pipe, hold, &mut None);
+        let usual = size();
+        let mut bytes = [7; 32 << 10];
+        assert_eq!(rustix::io::write(&writer, &bytes).unwrap(), bytes.len());
+        assert_eq!((told(Held::Usual, Hold::Little), size()), (Held::Usual, usual));
+        assert_eq!(rustix::io::read(&reader, &mut bytes).unwrap(), bytes.len());
+        let little = told(Held::Usual, Hold::Little);
+        assert_eq!((little, size() < usual), (Held::Little(usual), true));
+        assert_eq!((told(little, Hold::NotLittle), size()), (Held::Usual, usual));
     }
 }

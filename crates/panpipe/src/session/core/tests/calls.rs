@@ -451,6 +451,34 @@ fn small_calls_do_not_wait_for_a_part_however_little_may_be_queued() {
     assert_eq!(theirs.asked.len(), 3);
 }
 
+#[test]
+fn bulk_goes_by_the_bypass_while_short_messages_pass_it() {
+    let (mut ours, _) = greeted(Limits::default(), Limits::default());
+    ours.core.ways().are_two();
+    assert_eq!(ours.core.turn(false), Turn::Switches);
+    ours.started(&vec![7; 3 << 20]);
+    assert_eq!(ours.core.turn(true), Turn::Switches);
+    let out = |side: &mut Side| {
+        side.core.feed();
+        let len = side.core.outbox().pending_len();
+        side.core.outbox().advance(len);
+        len
+    };
+    assert!(out(&mut ours) > 1 << 20);
+    ours.started(b"short");
+    assert_eq!(ours.core.turn(true), Turn::Switches, "what is out before it is known is large");
+    while !ours.core.is_bulk_passed() {
+        out(&mut ours);
+    }
+    assert_eq!(ours.core.turn(true), Turn::Stays);
+    // When nothing has passed it for some time it goes by the socket again.
+    while ours.core.is_bulk_passed() {
+        assert!(out(&mut ours) <= 2 * limits::SHORT_PART);
+    }
+    assert!(ours.core.has_unsent());
+    assert_eq!(ours.core.turn(true), Turn::Switches);
+}
+
 /// It still goes out, before the words of the end, and may be run.
 #[test]
 fn a_call_that_is_queued_when_this_side_ends_may_have_run() {
