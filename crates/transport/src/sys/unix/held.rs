@@ -81,7 +81,7 @@ impl Held {
                 }
                 match self {
                     _ if roomy.is_some() => grow(pipe, MUCH_HELD),
-                    Held::Little(before) => grow(pipe, before),
+                    Held::Little(before) => set_pipe_size(pipe, before),
                     Held::Usual | Held::Much => {}
                 }
                 Held::Much
@@ -89,7 +89,7 @@ impl Held {
             // One that holds more at this moment is told so again before the next write.
             (Hold::Little, _) => shrink(pipe).map_or(self, Held::Little),
             (Hold::NotLittle, Held::Little(before)) => {
-                grow(pipe, before);
+                set_pipe_size(pipe, before);
                 Held::Usual
             }
             (Hold::NotLittle, held) => held,
@@ -125,12 +125,17 @@ impl Drop for Roomy {
     }
 }
 
-/// Where the system has no more to spare the pipe stays as it is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn grow(pipe: BorrowedFd<'_>, size: usize) {
     if fcntl_getpipe_size(pipe).is_ok_and(|now| now < size) {
-        let _ = fcntl_setpipe_size(pipe, size);
+        set_pipe_size(pipe, size);
     }
+}
+
+/// Where the system has no more to spare the pipe stays as it is.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_pipe_size(pipe: BorrowedFd<'_>, size: usize) {
+    let _ = fcntl_setpipe_size(pipe, size);
 }
 
 /// Gives how much the pipe held before, unless there is too much in it.
@@ -147,7 +152,11 @@ fn shrink(pipe: BorrowedFd<'_>) -> Option<usize> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn grow(_: BorrowedFd<'_>, _: usize) {}
 
-/// Elsewhere it stays as it is.
+/// Elsewhere a pipe stays as it is.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_pipe_size(_: BorrowedFd<'_>, _: usize) {}
+
+/// Elsewhere a pipe stays as it is.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn shrink(_: BorrowedFd<'_>) -> Option<usize> {
     Some(0)
