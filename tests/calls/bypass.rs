@@ -11,7 +11,7 @@ use std::time::Duration;
 use panpipe::{CallError, CloseReason, ServiceClient};
 use panpipe_tests::raw::{self, Raw, RawListener, kind};
 use panpipe_tests::{PATIENCE, eventually, system};
-use panpipe_transport::limits::BYPASSES;
+use panpipe_transport::limits::{BYPASS_HOLDS, BYPASSES};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -70,14 +70,14 @@ async fn large_and_small_ones_come_in_order_whichever_way_they_go() {
 /// What is large goes by the bypass too while short messages pass it, and holds them up little.
 #[tokio::test]
 async fn what_short_calls_pass_comes_whole() {
-    let (_server, _, studio) = studio(&[]).await;
+    let (server, _, studio) = studio(&[]).await;
     let bytes: Vec<u8> = (0..8usize << 20).map(|at| (at * 31 + at / 251) as u8).collect();
     for _ in 0..3 {
         for x in 0..MANY {
             assert_eq!(studio.echo(x).await, Ok(x));
         }
         let mut large = pin!(studio.echo_bytes(bytes.clone()));
-        let mut passed = 0;
+        let (mut passed, mut little) = (0, 0);
         let came = loop {
             tokio::select! {
                 biased;
@@ -85,9 +85,12 @@ async fn what_short_calls_pass_comes_whole() {
                 echoed = studio.echo(passed) => assert_eq!(echoed, Ok(passed)),
             }
             passed += 1;
+            // Its pipes say so.
+            let sizes = system::pipe_sizes(server.id());
+            little += usize::from(sizes.iter().any(|&size| size < BYPASS_HOLDS));
         };
         assert!(came.unwrap() == bytes);
-        assert!(passed > 100, "{passed}");
+        assert!(passed > 100 && little > 50, "{passed} passed it, {little} of them on the bypass");
         // By itself it goes by the socket again.
         assert!(studio.echo_bytes(bytes.clone()).await.unwrap() == bytes);
     }

@@ -1,8 +1,9 @@
 //! What the system says of a process.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,9 +43,21 @@ pub fn fds_but_event_loops(pid: u32) -> usize {
 
 /// How many ends of pipes a process has.
 pub fn pipes(pid: u32) -> usize {
+    ends_of_pipes(pid).count()
+}
+
+/// How many bytes each pipe holds of which a process has an end.
+pub fn pipe_sizes(pid: u32) -> Vec<usize> {
+    // Opened for both, it does not wait for another end.
+    let open = |end| OpenOptions::new().read(true).write(true).open(end).ok();
+    ends_of_pipes(pid).filter_map(|end| rustix::pipe::fcntl_getpipe_size(open(end)?).ok()).collect()
+}
+
+fn ends_of_pipes(pid: u32) -> impl Iterator<Item = PathBuf> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");
-    let links = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
-    links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+    let is_pipe =
+        |fd: &PathBuf| fs::read_link(fd).is_ok_and(|link| link.to_string_lossy().starts_with("pipe:"));
+    fds.filter_map(|fd| Some(fd.ok()?.path())).filter(is_pipe)
 }
 
 /// The names of a process's Unix sockets; an abstract one's begins with `@`.

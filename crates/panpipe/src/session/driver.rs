@@ -297,6 +297,7 @@ impl Driver {
     fn write_outside(&mut self, cx: &mut Context<'_>) {
         let taken = self.session.with(|state| {
             state.choose_way();
+            state.outlet.hold(state.core.hold());
             let taken = state.core.outbox().take_out()?;
             Some((taken, std::mem::replace(&mut state.outlet, Outlet::Away)))
         });

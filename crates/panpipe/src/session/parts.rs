@@ -113,7 +113,7 @@ impl Outgoing {
     /// the system holds.
     #[inline]
     pub(crate) fn is_passed(&self) -> bool {
-        self.short > 0 && self.bytes > 0
+        self.short > 0 && !self.is_idle()
     }
 
     pub(super) fn add(&mut self, content: Content, message: LargeMessage, opened: Opened) {

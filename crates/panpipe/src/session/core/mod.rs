@@ -355,8 +355,17 @@ impl Core {
     /// what the system holds of it.
     #[inline]
     pub(crate) fn is_bulk_passed(&self) -> bool {
-        self.outgoing.seen().is_some_and(Outgoing::is_passed)
-            || self.ports.seen().is_some_and(|ports| ports.writing > 0 && ports.passed.is_now())
+        match self.bulk() {
+            Some(outgoing) => outgoing.is_passed(),
+            // A stream that rests says nothing of what else is large.
+            None => self.ports.seen().is_some_and(|ports| ports.writing > 0 && ports.passed.is_now()),
+        }
+    }
+
+    /// What goes out in parts, if anything does.
+    #[inline]
+    fn bulk(&self) -> Option<&Outgoing> {
+        self.outgoing.seen().filter(|outgoing| !outgoing.is_idle())
     }
 
     /// How much of what is written the system is to hold.
@@ -364,7 +373,7 @@ impl Core {
     pub(crate) fn hold(&self) -> Hold {
         match () {
             () if self.is_bulk_passed() => Hold::Little,
-            () if self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle()) => Hold::Much,
+            () if self.bulk().is_some() => Hold::Much,
             () => Hold::NotLittle,
         }
     }
@@ -383,9 +392,8 @@ impl Core {
 
     /// By which way what waits to be written goes.
     pub(crate) fn turn(&mut self, on_bypass: bool) -> Turn {
-        // While short messages pass it, bulk goes out in short parts.
-        let is_large =
-            !self.is_bulk_passed() && self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle());
+        // What short messages pass goes out in short parts.
+        let is_large = self.bulk().is_some_and(|outgoing| !outgoing.is_passed());
         self.ways.turn(is_large || self.outbox.pending_len() > limits::BYPASS_MOST, on_bypass)
     }
 
@@ -428,7 +436,7 @@ impl Core {
     /// Whether anything waits to be sent.
     #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
-        self.outbox.pending_len() > 0 || self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle())
+        self.outbox.pending_len() > 0 || self.bulk().is_some()
     }
 
     /// Tells the peer that a call is not wanted any more.

@@ -4,13 +4,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_send_buffer_size};
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::half::Kind;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use crate::limits::SHORT_PIPE;
-use crate::limits::{MUCH_HELD, ROOMY_PIPES, SHORT_SEND_BUFFER};
+use crate::limits::{MUCH_HELD, ROOMY_PIPES, SHORT_PIPE, SHORT_SEND_BUFFER};
 use crate::stream::Hold;
 
 /// What the system was last told. What it cannot be told stays as it is: it is a matter
@@ -23,13 +19,15 @@ pub(super) enum Held {
     Much,
     /// Little; before that it held so much.
     Little(usize),
+    /// The same as soon as there is less in it: it is told so before each write.
+    NotYetLittle(usize),
 }
 
 impl Held {
-    /// Whether little is held.
+    /// Whether little is held, or is to be.
     #[inline]
     pub(super) fn is_little(self) -> bool {
-        matches!(self, Held::Little(_))
+        matches!(self, Held::Little(_) | Held::NotYetLittle(_))
     }
 
     /// Whether it is as asked for.
@@ -38,7 +36,7 @@ impl Held {
         match hold {
             Hold::NotLittle => !self.is_little(),
             Hold::Much => self == Held::Much,
-            Hold::Little => self.is_little(),
+            Hold::Little => matches!(self, Held::Little(_)),
         }
     }
 
@@ -75,23 +73,21 @@ impl Held {
 
     fn told_pipe(self, pipe: BorrowedFd<'_>, hold: Hold, roomy: &mut Option<Roomy>) -> Held {
         match (hold, self) {
+            (Hold::Little, Held::NotYetLittle(before)) => shrink(pipe, before),
+            (Hold::Little, _) => pipe_size(pipe).map_or(self, |before| shrink(pipe, before)),
+            // While the system has no more to spare it is told so before each write.
+            (_, Held::Little(before)) if !set_pipe_size(pipe, before) => self,
             (Hold::Much, _) => {
                 if roomy.is_none() {
                     *roomy = Roomy::new();
                 }
-                match self {
-                    _ if roomy.is_some() => grow(pipe, MUCH_HELD),
-                    Held::Little(before) => set_pipe_size(pipe, before),
-                    Held::Usual | Held::Much => {}
+                if roomy.is_some() && pipe_size(pipe).is_some_and(|size| size < MUCH_HELD) {
+                    // Where it has no more to spare the pipe stays as it is.
+                    set_pipe_size(pipe, MUCH_HELD);
                 }
                 Held::Much
             }
-            // One that holds more at this moment is told so again before the next write.
-            (Hold::Little, _) => shrink(pipe).map_or(self, Held::Little),
-            (Hold::NotLittle, Held::Little(before)) => {
-                set_pipe_size(pipe, before);
-                Held::Usual
-            }
+            (Hold::NotLittle, Held::Little(_) | Held::NotYetLittle(_)) => Held::Usual,
             (Hold::NotLittle, held) => held,
         }
     }
@@ -125,41 +121,35 @@ impl Drop for Roomy {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn grow(pipe: BorrowedFd<'_>, size: usize) {
-    if fcntl_getpipe_size(pipe).is_ok_and(|now| now < size) {
-        set_pipe_size(pipe, size);
+/// A pipe that holds little from here on, or once there is less in it.
+fn shrink(pipe: BorrowedFd<'_>, before: usize) -> Held {
+    if before <= SHORT_PIPE || set_pipe_size(pipe, SHORT_PIPE) {
+        Held::Little(before)
+    } else {
+        Held::NotYetLittle(before)
     }
 }
 
-/// Where the system has no more to spare the pipe stays as it is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn set_pipe_size(pipe: BorrowedFd<'_>, size: usize) {
-    let _ = fcntl_setpipe_size(pipe, size);
+fn pipe_size(pipe: BorrowedFd<'_>) -> Option<usize> {
+    rustix::pipe::fcntl_getpipe_size(pipe).ok()
 }
 
-/// Gives how much the pipe held before, unless there is too much in it.
+/// False: it stays as it is.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn shrink(pipe: BorrowedFd<'_>) -> Option<usize> {
-    let before = fcntl_getpipe_size(pipe).ok()?;
-    if before > SHORT_PIPE {
-        fcntl_setpipe_size(pipe, SHORT_PIPE).ok()?;
-    }
-    Some(before)
+fn set_pipe_size(pipe: BorrowedFd<'_>, size: usize) -> bool {
+    rustix::pipe::fcntl_setpipe_size(pipe, size).is_ok()
 }
 
-/// Elsewhere a pipe grows by itself.
+/// Elsewhere a pipe grows by itself, and cannot be told.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn grow(_: BorrowedFd<'_>, _: usize) {}
-
-/// Elsewhere a pipe stays as it is.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn set_pipe_size(_: BorrowedFd<'_>, _: usize) {}
-
-/// Elsewhere a pipe stays as it is.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn shrink(_: BorrowedFd<'_>) -> Option<usize> {
+fn pipe_size(_: BorrowedFd<'_>) -> Option<usize> {
     Some(0)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_pipe_size(_: BorrowedFd<'_>, _: usize) -> bool {
+    true
 }
 
 #[cfg(test)]
@@ -192,7 +182,7 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_pipe_holds_more_unless_there_are_many() {
-        use rustix::pipe::pipe;
+        use rustix::pipe::{fcntl_getpipe_size, pipe};
         let (_reader, writer) = pipe().unwrap();
         let size = || fcntl_getpipe_size(&writer).unwrap();
         let (usual, mut roomy) = (size(), None);
@@ -221,17 +211,39 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_pipe_holds_little_once_there_is_little_in_it() {
-        use rustix::pipe::pipe;
+        use rustix::pipe::{fcntl_getpipe_size, pipe};
         let (reader, writer) = pipe().unwrap();
         let size = || fcntl_getpipe_size(&writer).unwrap();
         let told = |held: Held, hold| held.told(writer.as_fd(), Kind::Pipe, hold, &mut None);
         let usual = size();
-        let mut bytes = [7; 32 << 10];
+        let mut bytes = vec![7; usual / 2];
         assert_eq!(rustix::io::write(&writer, &bytes).unwrap(), bytes.len());
-        assert_eq!((told(Held::Usual, Hold::Little), size()), (Held::Usual, usual));
+        let soon = told(Held::Usual, Hold::Little);
+        assert_eq!((soon, size()), (Held::NotYetLittle(usual), usual));
+        assert!(soon.is_little() && !soon.is(Hold::Little) && !soon.is(Hold::NotLittle));
+        assert_eq!(told(soon, Hold::Little), soon);
+        assert_eq!((told(soon, Hold::NotLittle), size()), (Held::Usual, usual));
         assert_eq!(rustix::io::read(&reader, &mut bytes).unwrap(), bytes.len());
-        let little = told(Held::Usual, Hold::Little);
+        let little = told(soon, Hold::Little);
         assert_eq!((little, size() < usual), (Held::Little(usual), true));
         assert_eq!((told(little, Hold::NotLittle), size()), (Held::Usual, usual));
+    }
+
+    /// More than anybody may: like more than a user may who has many.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn a_pipe_that_cannot_hold_what_it_did_is_told_so_again() {
+        use rustix::pipe::{fcntl_getpipe_size, pipe};
+        let (_reader, writer) = pipe().unwrap();
+        let (usual, mut roomy) = (fcntl_getpipe_size(&writer).unwrap(), None);
+        let mut told = |held: Held, hold| held.told(writer.as_fd(), Kind::Pipe, hold, &mut roomy);
+        let little = told(Held::Usual, Hold::Little);
+        assert_eq!(little, Held::Little(usual));
+        let refused = Held::Little(1 << 40);
+        assert_eq!(told(refused, Hold::NotLittle), refused);
+        assert_eq!(told(refused, Hold::Much), refused);
+        assert!(!refused.is(Hold::NotLittle) && !refused.is(Hold::Much));
+        assert_eq!(told(little, Hold::NotLittle), Held::Usual);
+        assert_eq!(fcntl_getpipe_size(&writer).unwrap(), usual);
     }
 }

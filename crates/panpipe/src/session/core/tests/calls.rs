@@ -479,6 +479,30 @@ fn bulk_goes_by_the_bypass_while_short_messages_pass_it() {
     assert_eq!(ours.core.turn(true), Turn::Switches);
 }
 
+#[test]
+fn the_last_part_that_is_passed_is_as_short_as_the_others() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
+    ours.started(b"");
+    theirs.hears(&ours.sends());
+    theirs.core.ways().are_two();
+    answers_with_blocks(&mut theirs, &[2 << 20]);
+    let mut passed = 0;
+    loop {
+        theirs.core.feed();
+        if passed > 2 {
+            assert_eq!(theirs.core.turn(true), Turn::Stays, "{passed}");
+        }
+        let len = theirs.core.outbox().pending_len();
+        theirs.core.outbox().advance(len);
+        if !theirs.core.has_unsent() {
+            break;
+        }
+        theirs.core.put_frame(Kind::Cancel, 77, |_| ());
+        passed += 1;
+    }
+    assert!(passed > 100);
+}
+
 /// It still goes out, before the words of the end, and may be run.
 #[test]
 fn a_call_that_is_queued_when_this_side_ends_may_have_run() {

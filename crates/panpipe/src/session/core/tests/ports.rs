@@ -131,6 +131,21 @@ fn streaming(limits: Limits) -> (Side, Side) {
 }
 
 #[test]
+fn a_stream_that_rests_does_not_hold_up_what_is_large() {
+    let (mut ours, _) = streaming(Limits::default());
+    ours.core.ways().are_two();
+    for _ in 0..3 {
+        assert!(ours.item(1, b"item").is_ready());
+        ours.started(b"call");
+        ours.sends();
+    }
+    assert_eq!(ours.core.hold(), Hold::Little);
+    ours.started(&vec![7; 3 << 20]);
+    assert_eq!((ours.core.hold(), ours.core.turn(true)), (Hold::Much, Turn::Switches));
+    assert_eq!(ours.core.write_turn(), limits::WRITE_TURN);
+}
+
+#[test]
 fn items_then_the_end_and_the_number_is_free_when_both_have_spoken() {
     let (mut ours, mut theirs) = streaming(Limits::default());
     let mut batch = Batch::default();
