@@ -163,7 +163,7 @@ pub const SHORT_PART: usize = 2 << 10;
 pub const SHORT_PARTS: u32 = 128;
 /// How much of what is written the system holds meanwhile, where it can be told.
 pub const SHORT_SEND_BUFFER: usize = 2 << 10;
-/// The same of a pipe: two parts, each in a page of its own.
+/// The same of a pipe: two parts, each in a page of its own where pages have 4 KiB.
 pub const SHORT_PIPE: usize = 8 << 10;
 /// The same while large messages go out alone: the more, the less often reader and
 /// writer take turns.

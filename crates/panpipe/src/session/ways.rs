@@ -1,7 +1,8 @@
 //! By which way a connection goes: by its socket, or by the bypass beside it, two pipes.
 //!
-//! Short messages go by the bypass and others by the socket, each where it is quicker; and
-//! a bypass is made for a connection that has mostly short ones.
+//! Short messages go by the bypass, with them bulk that they pass, which then goes out in
+//! short parts; others go by the socket, each where it is quicker. A bypass is made for a
+//! connection that has mostly short ones.
 
 use std::io;
 
