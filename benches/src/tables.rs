@@ -65,7 +65,9 @@ fn table(text: &mut String, results: &Results, work: Work, name: &str, figure: u
             let mut rounds = values.rounds.clone();
             let value = median(&mut rounds);
             let ratio = |base: Peer| {
-                let base = median_of(results, Key { work, peer: base, setting, figure })?;
+                let base = median_of(results, Key { work, peer: base, setting, figure });
+                // Nothing is no measure.
+                let base = base.filter(|&base| base > 0.0)?;
                 Some(format!("{:.2}", value / base))
             };
             let of_floor = ratio(floor(peer)).unwrap_or_default();
