@@ -67,9 +67,9 @@ async fn large_and_small_ones_come_in_order_whichever_way_they_go() {
     }
 }
 
-/// What is large goes by the bypass too while short messages pass it, and holds them up little.
+/// What is large goes by the bypass too while short messages pass it, and comes whole.
 #[tokio::test]
-async fn what_short_calls_pass_comes_whole() {
+async fn what_short_calls_pass_goes_with_them() {
     let (server, _, studio) = studio(&[]).await;
     let bytes: Vec<u8> = (0..8usize << 20).map(|at| (at * 31 + at / 251) as u8).collect();
     for _ in 0..3 {
@@ -85,7 +85,7 @@ async fn what_short_calls_pass_comes_whole() {
                 echoed = studio.echo(passed) => assert_eq!(echoed, Ok(passed)),
             }
             passed += 1;
-            // Its pipes say so.
+            // No pipe but one by which bulk goes too holds so little.
             let sizes = system::pipe_sizes(server.id());
             little += usize::from(sizes.iter().any(|&size| size < BYPASS_HOLDS));
         };

@@ -74,14 +74,14 @@ impl Held {
     fn told_pipe(self, pipe: BorrowedFd<'_>, hold: Hold, roomy: &mut Option<Roomy>) -> Held {
         match (hold, self) {
             (Hold::Little, Held::NotYetLittle(before)) => shrink(pipe, before),
-            (Hold::Little, _) => pipe_size(pipe).map_or(self, |before| shrink(pipe, before)),
+            (Hold::Little, _) => shrink(pipe, pipe_size(pipe)),
             // While the system has no more to spare it is told so before each write.
-            (_, Held::Little(before)) if !set_pipe_size(pipe, before) => self,
+            (_, Held::Little(before)) if before > 0 && !set_pipe_size(pipe, before) => self,
             (Hold::Much, _) => {
                 if roomy.is_none() {
                     *roomy = Roomy::new();
                 }
-                if roomy.is_some() && pipe_size(pipe).is_some_and(|size| size < MUCH_HELD) {
+                if roomy.is_some() && (1..MUCH_HELD).contains(&pipe_size(pipe)) {
                     // Where it has no more to spare the pipe stays as it is.
                     set_pipe_size(pipe, MUCH_HELD);
                 }
@@ -130,9 +130,10 @@ fn shrink(pipe: BorrowedFd<'_>, before: usize) -> Held {
     }
 }
 
+/// Nothing: it cannot be told how much to hold.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn pipe_size(pipe: BorrowedFd<'_>) -> Option<usize> {
-    rustix::pipe::fcntl_getpipe_size(pipe).ok()
+fn pipe_size(pipe: BorrowedFd<'_>) -> usize {
+    rustix::pipe::fcntl_getpipe_size(pipe).unwrap_or(0)
 }
 
 /// False: it stays as it is.
@@ -143,8 +144,8 @@ fn set_pipe_size(pipe: BorrowedFd<'_>, size: usize) -> bool {
 
 /// Elsewhere a pipe grows by itself, and cannot be told.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn pipe_size(_: BorrowedFd<'_>) -> Option<usize> {
-    Some(0)
+fn pipe_size(_: BorrowedFd<'_>) -> usize {
+    0
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -239,11 +240,22 @@ mod tests {
         let mut told = |held: Held, hold| held.told(writer.as_fd(), Kind::Pipe, hold, &mut roomy);
         let little = told(Held::Usual, Hold::Little);
         assert_eq!(little, Held::Little(usual));
-        let refused = Held::Little(1 << 40);
+        let refused = Held::Little(usize::MAX);
         assert_eq!(told(refused, Hold::NotLittle), refused);
         assert_eq!(told(refused, Hold::Much), refused);
         assert!(!refused.is(Hold::NotLittle) && !refused.is(Hold::Much));
         assert_eq!(told(little, Hold::NotLittle), Held::Usual);
         assert_eq!(fcntl_getpipe_size(&writer).unwrap(), usual);
+    }
+
+    /// A file or a terminal in the place of a pipe.
+    #[test]
+    fn what_cannot_be_told_is_not_told_again() {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let mut roomy = None;
+        let mut told = |held: Held, hold| held.told(socket.as_fd(), Kind::Pipe, hold, &mut roomy);
+        assert_eq!(told(Held::Usual, Hold::Little), Held::Little(0));
+        assert_eq!(told(Held::Little(0), Hold::NotLittle), Held::Usual);
+        assert_eq!(told(Held::Little(0), Hold::Much), Held::Much);
     }
 }
