@@ -7,6 +7,9 @@ use panpipe_tests::{PATIENCE, eventually, system};
 
 use crate::common::{nothing_is_left, studio};
 
+/// The frame by which a writer says that its item waits for those of others.
+const WAIT: u8 = 16;
+
 const HOLD: &str = "hold(Streaming<Block>)->()";
 const SUM: &str = "sum(Streaming<u64>)->Result<u64,String>";
 
@@ -207,5 +210,63 @@ async fn the_end_of_the_stream_at_every_byte_is_truncated() {
         });
     }
     eventually("nothing is held", PATIENCE, async || studio.alive().await.unwrap().0 == 0).await;
+    still_serves(&studio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_allows_any_number_of_ports_gets_as_many_as_the_server_allows() {
+    let (_server, name, studio) = studio(&["max_ports=8"]).await;
+    tokio::task::block_in_place(|| {
+        let mut raw = Raw::connect(&name);
+        raw.send(raw::MAGIC);
+        let limits = [varint(u64::from(u32::MAX)), varint(1024), varint(256 << 10), varint(32 << 20)];
+        raw.send(&raw::frame(kind::HELLO, 0, &[&raw::hello("Studio", 1)[7..], &limits.concat()].concat()));
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, kind::HELLO);
+        let opened = (0..20).filter(|&id| {
+            raw.send(&raw::call(id, "endless()->Streaming<u64>", 0, &[]));
+            let reply = std::iter::repeat_with(|| raw.frame())
+                .find(|frame| frame.kind & !kind::CARRIES == kind::REPLY)
+                .unwrap();
+            reply.body[0] == 0
+        });
+        assert_eq!(opened.count(), 8);
+    });
+    still_serves(&studio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_that_overflows_closes_its_connection_and_no_other() {
+    let (_server, name, studio) = studio(&[]).await;
+    tokio::task::block_in_place(|| {
+        let blocks = |id| {
+            let args = [3u64.to_le_bytes(), 200_000u64.to_le_bytes()].concat();
+            raw::call(id, "blocks(u64,usize)->Streaming<Block>", 0, &args)
+        };
+        let mut raw = Raw::connect(&name);
+        raw.send(raw::MAGIC);
+        // One large item takes all of the pool: the second stream's waits.
+        let limits = [varint(512), varint(1024), varint(256 << 10), varint(1)];
+        raw.send(&raw::frame(kind::HELLO, 0, &[&raw::hello("Studio", 1)[7..], &limits.concat()].concat()));
+        raw.send(&[blocks(0), blocks(1)].concat());
+        raw.expect_magic();
+        let mut items = 0;
+        let mut next = |raw: &mut Raw| {
+            let frame = raw.frame();
+            items += usize::from(frame.kind == kind::LAST_PART);
+            (frame, items)
+        };
+        let waiting = std::iter::repeat_with(|| next(&mut raw).0).find(|frame| frame.kind == WAIT).unwrap();
+        // Exempts its item, gives that back in two pieces, and then far more than was sent.
+        raw.send(&credit(waiting.port, 0, 0, 0));
+        while next(&mut raw).1 < 2 {}
+        raw.send(&credit(waiting.port, 0, 0, 1));
+        raw.send(&credit(waiting.port, 0, 0, 100_000));
+        raw.send(&credit(waiting.port, u64::MAX, u64::MAX, u64::MAX));
+        let frames = raw.to_the_end();
+        let last = frames.last().expect("a close comes before the end");
+        assert_eq!((last.kind, last.port), (kind::CLOSE, 0), "{last:?}");
+        assert!(last.words().contains("more large items than were sent"), "{}", last.words());
+    });
     still_serves(&studio).await;
 }

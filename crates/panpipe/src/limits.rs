@@ -30,9 +30,9 @@ pub struct Limits {
     /// How many bytes wait to be sent before calls and replies of this side
     /// wait too.
     pub queued_bytes: usize,
-    /// How many ports one peer may have open at once: streams, senders and
-    /// clients that it has passed to this side. A message of the peer's that
-    /// carries one more fails with
+    /// How many ports each side of a connection may have open at once: streams,
+    /// senders and clients that it has passed to the other side. The smaller value
+    /// of the two sides holds for both. A call that carries one more fails with
     /// [`CallError::Overloaded`](crate::CallError::Overloaded).
     pub max_ports: u32,
     /// How many items of one stream are held before they are read. Its writer

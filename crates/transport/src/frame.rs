@@ -1,6 +1,9 @@
 //! Frames: a little-endian `u32` that counts the bytes of the body, and the
 //! body. Pure functions on bytes.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use thiserror::Error;
 
 /// The bytes of a frame's head.
@@ -58,7 +61,8 @@ pub fn body_len(bytes: &[u8], max: usize) -> Result<Option<usize>, FrameError> {
 #[inline]
 pub fn split(bytes: &[u8], max: usize) -> Result<Option<(&[u8], usize)>, FrameError> {
     let Some(size) = body_len(bytes, max)? else { return Ok(None) };
-    Ok(bytes.get(HEAD..HEAD + size).map(|body| (body, HEAD + size)))
+    let end = HEAD.saturating_add(size);
+    Ok(bytes.get(HEAD..end).map(|body| (body, end)))
 }
 
 /// Where a frame begins that is being encoded.
@@ -96,14 +100,14 @@ pub fn abandon(out: &mut Vec<u8>, start: Start) {
 /// cut back to where the frame began.
 #[inline]
 pub fn finish(out: &mut Vec<u8>, start: Start, max: usize) -> Result<(), FrameTooLarge> {
-    let size = out.len() - start.0 - HEAD;
+    let size = out.len().saturating_sub(start.0).saturating_sub(HEAD);
     let limit = max.min(u32::MAX as usize);
     if size > limit {
         out.truncate(start.0);
         return Err(FrameTooLarge { size, limit });
     }
     let head = (size as u32).to_le_bytes();
-    out[start.0..start.0 + HEAD].copy_from_slice(&head);
+    out[start.0..][..HEAD].copy_from_slice(&head);
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! Unsigned integers in as few bytes as they need: seven bits a byte, the
 //! lowest first, the high bit set on all bytes but the last (LEB128).
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 /// The longest encoding, in bytes: that of `u64::MAX`.
 pub const MAX_LEN: usize = 10;
 
@@ -39,7 +42,7 @@ fn take_long(rest: &mut &[u8]) -> Option<u64> {
         if index == MAX_LEN - 1 && bits > 1 {
             return None;
         }
-        value |= bits << (7 * index);
+        value |= bits << index.saturating_mul(7);
         if byte & 0x80 == 0 {
             // A last byte of nought is one byte too many.
             return (byte != 0 || index == 0).then_some(value);

@@ -1,5 +1,8 @@
 //! One call as a record: what stands in a one-way pipe. Pure functions on bytes.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use crate::limits::RECORD;
 use crate::session::{ServiceInfo, take_u64};
 
@@ -60,13 +63,13 @@ pub(super) fn begin(service: u64, codec: u8, method: u64) -> Vec<u8> {
 /// The record of a body, at most `max` bytes long.
 pub(super) fn finish(body: &[u8], max: usize) -> Result<Vec<u8>, TooLarge> {
     // At least one byte is added to a body so that none of it is a START.
-    let least = HEAD + body.len() + 1;
+    let least = body.len().saturating_add(HEAD + 1);
     if least > max {
         return Err(TooLarge { size: least });
     }
-    let mut record = vec![0; HEAD + cobs::max_encoding_length(body.len())];
+    let mut record = vec![0; cobs::max_encoding_length(body.len()).saturating_add(HEAD)];
     let length = cobs::encode_with_sentinel(body, &mut record[HEAD..], START);
-    record.truncate(HEAD + length);
+    record.truncate(length.saturating_add(HEAD));
     if record.len() > max {
         return Err(TooLarge { size: record.len() });
     }
@@ -92,7 +95,7 @@ pub(super) enum Look {
 
 /// Says what is at the beginning of `bytes`, which are not empty.
 pub(super) fn look(bytes: &[u8]) -> Look {
-    let to_start = |from: usize| from + position(&bytes[from..]);
+    let to_start = |from: usize| position(&bytes[from..]).saturating_add(from);
     if bytes[0] != START {
         return Look::Noise(to_start(0));
     }
@@ -114,12 +117,13 @@ pub(super) fn look(bytes: &[u8]) -> Look {
         return Look::Damaged(to_start(HEAD));
     }
     // No whole record has another START: where there is one, this was cut.
-    let end = (HEAD + length).min(bytes.len());
-    let next = HEAD + position(&bytes[HEAD..end]);
+    let whole = length.saturating_add(HEAD);
+    let end = whole.min(bytes.len());
+    let next = position(&bytes[HEAD..end]).saturating_add(HEAD);
     if next < end {
         return Look::Damaged(next);
     }
-    if end < HEAD + length {
+    if end < whole {
         return Look::Begun;
     }
     if crc32fast::hash(&bytes[LENGTH_AT..end]) != sevens(&bytes[MARKER.len()..LENGTH_AT]) {

@@ -3,6 +3,9 @@
 //! A record is found wherever it begins, whatever is before it, as soon as its last
 //! byte has come: what looks like a record ends where another begins.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use super::record::{Look, Record, look, open};
 
 /// What comes next in the pipe.
@@ -49,10 +52,10 @@ impl Scanner {
         };
         if is_noise {
             let noise = noise(rest, n);
-            self.at += noise.len();
+            self.at = self.at.saturating_add(noise.len());
             return Some(Found::Noise(noise));
         }
-        self.at += n;
+        self.at = self.at.saturating_add(n);
         let bytes = &rest[..n];
         let record = if is_record { open(bytes, &mut self.body) } else { None };
         Some(record.map_or(Found::Damaged(bytes), Found::Record))
@@ -60,7 +63,7 @@ impl Scanner {
 
     /// How many bytes are left of a record that has begun, when nothing more comes.
     pub(super) fn rest(&mut self) -> Option<usize> {
-        let rest = self.bytes.len() - self.at;
+        let rest = self.bytes.len().saturating_sub(self.at);
         self.at = self.bytes.len();
         (rest > 0).then_some(rest)
     }
@@ -69,7 +72,7 @@ impl Scanner {
 /// All noise at the beginning of `bytes`, of which the first `n` are known to be.
 fn noise(bytes: &[u8], mut n: usize) -> &[u8] {
     while let Some(Look::Noise(more)) = bytes.get(n..).filter(|rest| !rest.is_empty()).map(look) {
-        n += more;
+        n = n.saturating_add(more);
     }
     &bytes[..n]
 }

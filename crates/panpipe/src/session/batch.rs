@@ -1,6 +1,9 @@
 //! Items of a stream that have come in and have not been read: small ones one
 //! behind the other in one buffer, large ones and those with ports each alone.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::collections::VecDeque;
 
 use panpipe_transport::buffer::FrameBuf;
@@ -50,14 +53,14 @@ impl Batch {
         let len = u32::try_from(body.len()).expect("a small item is far shorter than a frame can be");
         self.bytes.extend_from_slice(&len.to_le_bytes());
         self.bytes.extend_from_slice(body);
-        self.items += 1;
+        self.items = self.items.saturating_add(1);
         self.cost.add(cost);
     }
 
     pub(crate) fn push_special(&mut self, body: FrameBuf, attached: Vec<Attached>, cost: Credit) {
         self.bytes.extend_from_slice(&SPECIAL.to_le_bytes());
         self.special.push_back(Special { body, attached, large: cost.large });
-        self.items += 1;
+        self.items = self.items.saturating_add(1);
         self.cost.add(Credit { large: 0, ..cost });
     }
 
@@ -65,13 +68,13 @@ impl Batch {
     pub(crate) fn pop(&mut self) -> Option<RawItem<'_>> {
         let head = self.bytes.get(self.at..)?.first_chunk::<4>()?;
         let len = u32::from_le_bytes(*head);
-        self.at += 4;
-        self.items -= 1;
+        self.at = self.at.saturating_add(4);
+        self.items = self.items.saturating_sub(1);
         if len == SPECIAL {
             return self.special.pop_front().map(RawItem::Special);
         }
         let start = self.at;
-        self.at += len as usize;
+        self.at = self.at.saturating_add(len as usize);
         Some(RawItem::Small(&self.bytes[start..self.at]))
     }
 

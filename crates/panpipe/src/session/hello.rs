@@ -1,6 +1,9 @@
 //! The hello: what each side says of itself before anything else, and whether
 //! the two can talk.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -196,7 +199,7 @@ impl Hello {
             varint::put(out, u64::from(*oldest));
         }
         // So many that they have no place in a hello are not told of.
-        if out.len() - start > limits::HELLO_CHOICE {
+        if out.len().saturating_sub(start) > limits::HELLO_CHOICE {
             out.truncate(start);
             varint::put(out, 0);
         }

@@ -1,6 +1,9 @@
 //! What has come in of a connection and has not been dealt with, and where more comes
 //! from.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::io;
 use std::mem;
 use std::pin::Pin;

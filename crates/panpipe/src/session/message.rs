@@ -1,5 +1,8 @@
 //! The messages of a session as bytes: kind, port, id, body. Pure functions.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use panpipe_transport::{frame, varint};
 
 /// The first bytes of each direction. No JSON text and no header line of a
@@ -179,7 +182,7 @@ pub(crate) fn parse_header(frame: &[u8]) -> Option<Header> {
     };
     let port = varint::take(&mut rest)?;
     let id = varint::take(&mut rest)?;
-    Some(Header { kind, carries, traced, port, id, body: frame.len() - rest.len() })
+    Some(Header { kind, carries, traced, port, id, body: frame.len().saturating_sub(rest.len()) })
 }
 
 /// What is wrong with the header of `frame`.

@@ -4,6 +4,9 @@
 //! Each side numbers the ports that it opens itself. A number is free again when
 //! both ends have said their last word about it, so it never means two things.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::fmt;
 use std::task::Waker;
 
@@ -212,7 +215,7 @@ impl Reading {
         }
         self.left.items = self.left.items.checked_sub(1)?;
         self.left.bytes = self.left.bytes.checked_sub(cost.bytes)?;
-        self.left.large += cost.large;
+        self.left.large = self.left.large.saturating_add(cost.large);
         Some(cost)
     }
 
@@ -229,12 +232,12 @@ impl Reading {
             return None;
         }
         let mut grant = std::mem::take(&mut self.owed);
-        self.left.large -= grant.large;
+        self.left.large = self.left.large.saturating_sub(grant.large);
         let held_up = self.left.items < items / 4 || self.left.bytes < bytes / 4;
         if held_up && self.queue.is_empty() && bytes <= *growth && bytes < self.most.bytes {
-            *growth -= bytes;
-            self.grown += bytes;
-            let more = Credit { items: items.min(self.most.items - items), bytes, large: 0 };
+            *growth = growth.saturating_sub(bytes);
+            self.grown = self.grown.saturating_add(bytes);
+            let more = Credit { items: items.min(self.most.items.saturating_sub(items)), bytes, large: 0 };
             self.window.add(more);
             grant.add(more);
         }
@@ -295,20 +298,23 @@ impl Writing {
         if exempt {
             (self.called_for, self.exempt) = (false, true);
         }
-        self.left.items -= 1;
-        self.left.bytes -= cost.bytes;
-        self.left.large += cost.large;
+        self.left.items = self.left.items.saturating_sub(1);
+        self.left.bytes = self.left.bytes.saturating_sub(cost.bytes);
+        self.left.large = self.left.large.saturating_add(cost.large);
         if exempt { 0 } else { cost.large }
     }
 
-    /// Notes what the reader has told; gives the bytes of large items that are
-    /// free again, or `None` if there are no such.
+    /// Adds credit that the reader gave. Returns how many bytes of the pool for large items
+    /// are free again, or `None` if the reader gives back more than was sent.
     pub(crate) fn granted(&mut self, credit: Credit) -> Option<u64> {
         self.called_for |= credit == Credit::default();
         self.left.items = self.left.items.saturating_add(credit.items);
         self.left.bytes = self.left.bytes.saturating_add(credit.bytes);
         self.left.large = self.left.large.checked_sub(credit.large)?;
-        Some(if credit.large > 0 && std::mem::take(&mut self.exempt) { 0 } else { credit.large })
+        let freed = if self.exempt { 0 } else { credit.large };
+        // A reader may give a large item back in pieces: none of them is of the pool.
+        self.exempt &= self.left.large > 0;
+        Some(freed)
     }
 }
 
@@ -385,7 +391,7 @@ impl Ports {
 
     /// How many ports are open.
     pub(crate) fn open(&self) -> usize {
-        self.own.len() + self.open_theirs
+        self.own.len().saturating_add(self.open_theirs)
     }
 
     /// Whose they are, as is to be said before any is opened.
@@ -396,11 +402,9 @@ impl Ports {
 
     /// Opens a port of this side's; gives its number.
     pub(crate) fn open_one(&mut self, end: End) -> u64 {
-        self.writing += usize::from(matches!(end, End::Writing(_)));
-        self.serving += usize::from(matches!(end, End::Serving(_)));
+        self.count(&end);
         let index = self.own.insert(Port::new(end));
-        // The dialer's are 1, 3, 5 …, the acceptor's 2, 4, 6 …
-        index as u64 * 2 + 2 - self.own_parity
+        number(index, self.own_parity ^ 1)
     }
 
     /// Notes a port that the peer has opened, of which it may have `most`. What
@@ -414,16 +418,24 @@ impl Ports {
             return Err("more ports were opened than this side takes");
         }
         if index >= self.theirs.len() {
-            self.theirs.resize_with(index + 1, || None);
+            self.theirs.resize_with(index.saturating_add(1), || None);
         }
-        let place = &mut self.theirs[index];
-        if place.is_some() {
+        if self.theirs[index].is_some() {
             return Err("a port was opened under a number that is in use");
         }
-        self.writing += usize::from(matches!(end, End::Writing(_)));
-        self.open_theirs += 1;
-        *place = Some(Port::new(end));
+        self.count(&end);
+        self.open_theirs = self.open_theirs.saturating_add(1);
+        self.theirs[index] = Some(Port::new(end));
         Ok(())
+    }
+
+    /// Counts a port that is opened among those of its kind.
+    fn count(&mut self, end: &End) {
+        match end {
+            End::Writing(_) => self.writing = self.writing.saturating_add(1),
+            End::Serving(_) => self.serving = self.serving.saturating_add(1),
+            End::Reading(_) | End::Calling => {}
+        }
     }
 
     pub(crate) fn get(&mut self, port: u64) -> Option<&mut Port> {
@@ -481,7 +493,7 @@ impl Ports {
             self.own.try_remove(index)
         } else {
             let gone = self.theirs.get_mut(index)?.take();
-            self.open_theirs -= usize::from(gone.is_some());
+            self.open_theirs = self.open_theirs.saturating_sub(usize::from(gone.is_some()));
             if self.open_theirs == 0 && self.theirs.len() > 64 {
                 self.theirs = Vec::new();
             }
@@ -489,19 +501,19 @@ impl Ports {
         };
         match &gone.as_ref()?.end {
             End::Writing(writing) => {
-                self.writing -= 1;
+                self.writing = self.writing.saturating_sub(1);
                 if !writing.exempt {
-                    self.large_out -= writing.left.large;
+                    self.large_out = self.large_out.saturating_sub(writing.left.large);
                     self.large_freed |= writing.left.large > 0;
                 }
             }
             End::Reading(reading) => {
-                self.growth += reading.grown;
+                self.growth = self.growth.saturating_add(reading.grown);
                 if !reading.exempt {
-                    self.large_in -= reading.left.large;
+                    self.large_in = self.large_in.saturating_sub(reading.left.large);
                 }
             }
-            End::Serving(_) => self.serving -= 1,
+            End::Serving(_) => self.serving = self.serving.saturating_sub(1),
             End::Calling => {}
         }
         gone
@@ -533,7 +545,7 @@ impl Ports {
         if called_for {
             (reading.called_for, reading.exempt) = (false, true);
         } else {
-            self.large_in += cost.large;
+            self.large_in = self.large_in.saturating_add(cost.large);
         }
         Ok(cost)
     }
@@ -549,7 +561,7 @@ impl Ports {
         let exempt = grant.large > 0 && std::mem::take(&mut reading.exempt);
         self.growth = growth;
         if !exempt {
-            self.large_in -= grant.large;
+            self.large_in = self.large_in.saturating_sub(grant.large);
         }
         Some(grant)
     }
@@ -562,7 +574,7 @@ impl Ports {
     pub(crate) fn item_sent(&mut self, port: u64, len: u64, exempt: bool) {
         if let Some(writing) = self.get(port).and_then(Port::writing) {
             let large = writing.sent(len, exempt);
-            self.large_out += large;
+            self.large_out = self.large_out.saturating_add(large);
         }
     }
 
@@ -578,7 +590,7 @@ impl Ports {
             _ => return Err("credit came for a port that is no open stream"),
         };
         let large = writing.granted(credit).ok_or("credit came for more large items than were sent")?;
-        self.large_out -= large;
+        self.large_out = self.large_out.saturating_sub(large);
         self.large_freed |= large > 0;
         Ok(self.get(port).filter(|port| !port.said).and_then(Port::writing))
     }
@@ -590,10 +602,16 @@ impl Ports {
 
     /// The numbers of all open ports.
     pub(crate) fn numbers(&self) -> Vec<u64> {
-        let own = self.own.iter().map(|(index, _)| index as u64 * 2 + 2 - self.own_parity);
+        let own = self.own.iter().map(|(index, _)| number(index, self.own_parity ^ 1));
         let theirs = self.theirs.iter().enumerate().filter(|(_, port)| port.is_some());
-        own.chain(theirs.map(|(index, _)| index as u64 * 2 + 1 + self.own_parity)).collect()
+        own.chain(theirs.map(|(index, _)| number(index, self.own_parity))).collect()
     }
+}
+
+/// The number of the port at this place among those of its side: the dialer's are 1, 3, 5 …,
+/// of `evenness` 0, the acceptor's 2, 4, 6 …, of `evenness` 1.
+fn number(index: usize, evenness: u64) -> u64 {
+    (index as u64).saturating_mul(2).saturating_add(1).saturating_add(evenness)
 }
 
 impl Port {

@@ -1,5 +1,8 @@
 //! The body of a reply: a status byte, and what belongs to the status.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use panpipe_transport::varint;
 
 use super::message::{Status, put_str, take_str};
@@ -92,7 +95,7 @@ pub(crate) fn parse_refusal(body: &[u8]) -> Refusal {
 pub(crate) fn clipped(text: &str) -> &str {
     let mut end = text.len().min(limits::WORDS);
     while !text.is_char_boundary(end) {
-        end -= 1;
+        end = end.saturating_sub(1);
     }
     &text[..end]
 }

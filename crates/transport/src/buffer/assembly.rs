@@ -1,5 +1,8 @@
 //! A large message that comes in several frames.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::io;
 use std::task::Poll;
 
@@ -51,17 +54,17 @@ impl Assembly {
 
     /// Where the next byte goes.
     fn end(&self) -> usize {
-        self.pad + self.len
+        self.pad.saturating_add(self.len)
     }
 
     /// Adds bytes at the end.
     pub fn append(&mut self, bytes: &[u8]) {
         self.borrow_for(bytes.len());
         let end = self.end();
-        let (into, beyond) = bytes.split_at((self.buffer.len() - end).min(bytes.len()));
-        self.buffer[end..end + into.len()].copy_from_slice(into);
+        let (into, beyond) = bytes.split_at(self.buffer.len().saturating_sub(end).min(bytes.len()));
+        self.buffer[end..][..into.len()].copy_from_slice(into);
         self.buffer.extend_from_slice(beyond);
-        self.len += bytes.len();
+        self.len = self.len.saturating_add(bytes.len());
     }
 
     /// Reads once, at most `most` bytes.
@@ -75,16 +78,16 @@ impl Assembly {
         let room = most.min(self.len.max(READ_CHUNK));
         self.borrow_for(room);
         let start = self.end();
-        if self.buffer.len() - start < room {
-            self.buffer.resize(start + room, 0);
+        if self.buffer.len().saturating_sub(start) < room {
+            self.buffer.resize(start.saturating_add(room), 0);
         }
         let end = self.buffer.len().min(start.saturating_add(most));
         let read = read(&mut self.buffer[start..end]);
         match read {
             Poll::Pending => self.rest(),
             Poll::Ready(Ok(n)) => {
-                assert!(n <= end - start, "no more can be read than there is room for");
-                self.len += n;
+                assert!(n <= end.saturating_sub(start), "no more can be read than there is room for");
+                self.len = self.len.saturating_add(n);
             }
             Poll::Ready(Err(_)) => {}
         }
@@ -95,7 +98,7 @@ impl Assembly {
     /// room for `more` bytes.
     fn borrow_for(&mut self, more: usize) {
         let end = self.end();
-        if self.buffer.len() - end >= more {
+        if self.buffer.len().saturating_sub(end) >= more {
             return;
         }
         if let Some(mut larger) = pool::lend_larger_to_read(self.buffer.len()) {

@@ -1,5 +1,8 @@
 //! Bytes that have come in, taken off as frames.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::io;
 use std::ops::{Deref, Range};
 use std::pin::Pin;
@@ -91,7 +94,7 @@ impl Inbox {
         if let Some(diverted) = self.diverted.as_mut().filter(|diverted| diverted.missing > 0) {
             let read = diverted.into.fill(diverted.missing, read);
             if let Poll::Ready(Ok(n)) = read {
-                diverted.missing -= n;
+                diverted.missing = diverted.missing.saturating_sub(n);
                 self.expects_another = diverted.missing == 0;
             }
             return read;
@@ -107,9 +110,9 @@ impl Inbox {
             Poll::Pending => self.rest(),
             Poll::Ready(Ok(n)) => {
                 assert!(n <= room, "no more can be read than there is room for");
-                self.end += n;
+                self.end = self.end.saturating_add(n);
                 // A head is here: if it is another's, it is diverted in its turn.
-                self.expects_another &= self.end - self.start < HEAD;
+                self.expects_another &= self.unread() < HEAD;
             }
             Poll::Ready(Err(_)) => {}
         }
@@ -125,7 +128,7 @@ impl Inbox {
                 self.buffer = pool::lend_to_read();
             }
         }
-        if self.buffer.len() - self.end < READ_CHUNK / 2 {
+        if self.buffer.len().saturating_sub(self.end) < READ_CHUNK / 2 {
             self.make_more_room();
         }
     }
@@ -133,11 +136,11 @@ impl Inbox {
     fn make_more_room(&mut self) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
+            (self.start, self.end) = (0, self.unread());
         }
         // As much again as has come, so that a large frame takes few steps and
         // a claim takes no memory.
-        let wanted = (self.end + self.end.max(READ_CHUNK)).max(READ_CHUNK);
+        let wanted = self.end.saturating_add(self.end.max(READ_CHUNK));
         if self.buffer.len() >= wanted {
             return;
         }
@@ -157,7 +160,7 @@ impl Inbox {
     /// Nothing more has come yet: holds on to no more than a begun frame needs.
     #[inline]
     pub fn rest(&mut self) {
-        let left = self.end - self.start;
+        let left = self.unread();
         if left == 0 {
             pool::give_back(std::mem::take(&mut self.buffer));
         } else if left < READ_CHUNK / 4 && self.buffer.len() >= READ_CHUNK {
@@ -167,6 +170,12 @@ impl Inbox {
             return;
         }
         (self.start, self.end) = (0, left);
+    }
+
+    /// How many bytes are here of frames that have not been taken.
+    #[inline]
+    fn unread(&self) -> usize {
+        self.end.saturating_sub(self.start)
     }
 
     /// Whether nothing is here of a frame that has not been taken, but for one that is being
@@ -187,7 +196,7 @@ impl Inbox {
         if common < expected.len() {
             return Prefix::Incomplete;
         }
-        self.start += expected.len();
+        self.start = self.start.saturating_add(expected.len());
         Prefix::Stripped
     }
 
@@ -208,13 +217,13 @@ impl Inbox {
     #[inline]
     #[must_use]
     pub fn peeked(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.peeked][HEAD.min(self.peeked)..]
+        &self.buffer[self.start..][..self.peeked][HEAD.min(self.peeked)..]
     }
 
     /// Takes the frame off that [`peek_frame`](Self::peek_frame) has last given.
     #[inline]
     pub fn consume_frame(&mut self) {
-        self.start += std::mem::take(&mut self.peeked);
+        self.start = self.start.saturating_add(std::mem::take(&mut self.peeked));
     }
 
     /// Takes that frame off as a value of its own. A large one that is alone is
@@ -233,8 +242,8 @@ impl Inbox {
     #[inline]
     pub fn take_frame_into(&mut self, part: Range<usize>, place: &mut FrameBuf) {
         let taken = std::mem::take(&mut self.peeked);
-        let (body, end) = (self.start + HEAD.min(taken), self.start + taken);
-        let part = body + part.start..body + part.end;
+        let (body, end) = (self.start.saturating_add(HEAD.min(taken)), self.start.saturating_add(taken));
+        let part = body.saturating_add(part.start)..body.saturating_add(part.end);
         assert!(part.end <= end, "what is taken is a part of the frame");
         self.start = end;
         if taken < READ_CHUNK / 4 || self.start != self.end {
@@ -271,9 +280,9 @@ impl Inbox {
         assert!(self.diverted.is_none(), "one frame is diverted at a time");
         let (body, size) =
             self.begun(usize::MAX).ok().flatten().expect("a frame is diverted when it has begun");
-        into.align(HEAD + skip);
+        into.align(HEAD.saturating_add(skip));
         into.append(&body[skip..]);
-        self.diverted = Some(Box::new(Diverted { into, missing: size - body.len() }));
+        self.diverted = Some(Box::new(Diverted { into, missing: size.saturating_sub(body.len()) }));
         (self.start, self.end, self.peeked) = (0, 0, 0);
         self.rest();
     }
@@ -371,13 +380,13 @@ impl FrameBuf {
     ///
     /// When there are fewer.
     pub fn advance(&mut self, n: usize) {
-        assert!(n <= self.end - self.start, "a frame cannot be advanced past its end");
-        self.start += n;
+        assert!(n <= self.len(), "a frame cannot be advanced past its end");
+        self.start = self.start.saturating_add(n);
     }
 
     /// Drops bytes off the end until `len` are left, if there are more.
     pub fn truncate(&mut self, len: usize) {
-        self.end = self.start + len.min(self.end - self.start);
+        self.end = self.end.min(self.start.saturating_add(len));
     }
 }
 

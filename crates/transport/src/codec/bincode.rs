@@ -1,6 +1,9 @@
 //! bincode 2: little-endian and of fixed width, which on small messages is
 //! quicker than short integers are.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError as BincodeError;
@@ -39,6 +42,6 @@ impl Codec for Bincode {
         let guard = Guard::new(message.len());
         let (value, taken) = bincode::serde::seed_decode_from_slice(guard.seed::<T>(), message, CONFIG)
             .map_err(|error| guard.explain(error))?;
-        whole(value, message.len() - taken)
+        whole(value, message.len().saturating_sub(taken))
     }
 }

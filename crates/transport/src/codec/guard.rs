@@ -2,6 +2,9 @@
 //! nests, how many elements it has, how much room is made before the bytes for
 //! it have been seen.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -77,7 +80,7 @@ impl Guard {
         if left == 0 {
             return Err(self.refuse(Broken::Depth));
         }
-        self.depth.set(left - 1);
+        self.depth.set(left.saturating_sub(1));
         let result = decode();
         self.depth.set(left);
         result
@@ -96,7 +99,7 @@ impl Guard {
     #[inline]
     fn room(&self, hint: Option<usize>) -> Option<usize> {
         let room = hint?.min(self.preallocated.get());
-        self.preallocated.set(self.preallocated.get() - room);
+        self.preallocated.set(self.preallocated.get().saturating_sub(room));
         Some(room)
     }
 }

@@ -1,5 +1,8 @@
 //! The calls that the peer makes.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -41,7 +44,7 @@ impl Core {
             return None;
         };
         // A frame's length is a u32.
-        let args = (frame.len() - rest.len()) as u32..frame.len() as u32;
+        let args = frame.len().saturating_sub(rest.len()) as u32..frame.len() as u32;
         if header.kind == Kind::Oneway {
             // Its caller cannot be told that it was not run: so it is, also while draining.
             return Some(Incoming { reply_to: None, method, deadline: None, args, extras });
@@ -56,8 +59,8 @@ impl Core {
         }
         let id = u32::try_from(header.id).expect("the id is below a u32 limit");
         // Clamped before any arithmetic: a deadline years away is as good as any.
-        let deadline =
-            (left > 0).then(|| now() + Duration::from_micros(left - 1).min(limits::LONGEST_DEADLINE));
+        let within = left.checked_sub(1).map(Duration::from_micros);
+        let deadline = within.and_then(|within| now().checked_add(within.min(limits::LONGEST_DEADLINE)));
         let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
         let Some(reply_to) = self.handlers.add(id, frame.len(), ticket) else {
             self.lighten();
@@ -90,7 +93,7 @@ impl Core {
                 self.violation("the trace of a call cannot be read");
                 return None;
             };
-            (start, trace) = (end - rest.len(), Some(Arc::new(taken)));
+            (start, trace) = (end.saturating_sub(rest.len()), Some(Arc::new(taken)));
         }
         Some((start..end, Box::new(IncomingExtras { trace, service, attached })))
     }
@@ -141,7 +144,7 @@ impl Core {
             PutError::Encode(why) => Failure::Malformed(format!("the reply cannot be encoded: {why}")),
             PutError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
             PutError::Ports => Failure::Malformed(
-                "the reply carries more ports than the calling side takes; raise `Limits::max_ports` there"
+                "the reply carries more ports than both sides allow; raise `Limits::max_ports` on the side that has the smaller one"
                     .to_owned(),
             ),
         })

@@ -1,6 +1,9 @@
 //! Messages that carry ports. Behind the body of such a message stands a
 //! trailer: each port, and as the last four bytes how long that is.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use panpipe_transport::{frame, varint};
 
 use super::{Content, Core, Encode, FrameInProgress, Opened, Outgoing, Suspended};
@@ -23,7 +26,7 @@ pub(super) enum PutError {
         size: u64,
         limit: u64,
     },
-    /// The peer takes no more ports, or is not known yet to take any.
+    /// As many ports are open as both sides allow, or the peer is not known yet to take any.
     Ports,
 }
 
@@ -82,8 +85,10 @@ impl Core {
         let mut opened = Vec::new();
         content.carries = !offers.is_empty();
         if content.carries {
-            let most = usize::try_from(self.peer_ports.ports).unwrap_or(usize::MAX);
-            if self.ports.open_own() + offers.len() > most {
+            // A peer may allow millions: each would take memory of this side.
+            let most = self.peer_ports.ports.min(self.limits.max_ports);
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            if self.ports.open_own().saturating_add(offers.len()) > most {
                 return Err(PutError::Ports);
             }
             let limits = (PortLimits::from(&*self.limits), self.peer_ports);
@@ -118,7 +123,7 @@ impl Core {
     #[cold]
     fn send_in_parts(&mut self, start: usize, mut apart: Vec<Apart>, content: Content, opened: Opened) {
         let own = self.outbox.take_from(start);
-        apart.iter_mut().for_each(|apart| apart.at -= start);
+        apart.iter_mut().for_each(|apart| apart.at = apart.at.saturating_sub(start));
         self.outgoing.add(content, LargeMessage::new(own, apart), opened);
     }
 
@@ -129,7 +134,7 @@ impl Core {
             return Some((frame.len(), Vec::new()));
         }
         match self.open_carried(&frame[header.body..]) {
-            Ok((body, attached)) => Some((header.body + body, attached)),
+            Ok((body, attached)) => Some((header.body.saturating_add(body), attached)),
             Err(why) => {
                 self.violation(why);
                 None
@@ -302,7 +307,7 @@ fn open(
     offers: Vec<Offer>,
 ) -> Vec<(Offer, u64)> {
     // The kind is the first byte behind the frame's length.
-    out[start + frame::HEAD] |= CARRIES;
+    out[start..][frame::HEAD] |= CARRIES;
     let body_end = out.len();
     let opened = offers
         .into_iter()
@@ -329,7 +334,8 @@ fn open(
             (offer, number)
         })
         .collect();
-    let trailer = u32::try_from(out.len() - body_end).expect("a trailer is of fewer ports than a u32 counts");
+    let trailer = u32::try_from(out.len().saturating_sub(body_end))
+        .expect("a trailer is of fewer ports than a u32 counts");
     out.extend_from_slice(&trailer.to_le_bytes());
     opened
 }

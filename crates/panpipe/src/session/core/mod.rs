@@ -411,7 +411,7 @@ impl Core {
 
     fn feed_part(&mut self) {
         // The frame of a part is a little longer than the part.
-        let fed = self.outgoing.feed(&mut self.outbox, self.max_message - 16);
+        let fed = self.outgoing.feed(&mut self.outbox, self.max_message.saturating_sub(16));
         self.words_are_out();
         let Some((sent, opened)) = fed else { return };
         self.begin_streams(opened);

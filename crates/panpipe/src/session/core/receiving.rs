@@ -1,5 +1,8 @@
 //! What comes in: the hello first, then frames of every kind.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::ops::Range;
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -17,6 +20,9 @@ use crate::session::handlers::Stop;
 use crate::session::hello::{Hello, MAKES_BYPASS, TAKES_TRACES, find_service};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str, unreadable};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
+
+/// The most calls in flight that a hello can allow: ids are `u32`, and one stays unused.
+const MAX_PEER_CALLS: usize = u32::MAX as usize - 1;
 
 impl Core {
     /// Says hello now, if it has not been said.
@@ -88,7 +94,7 @@ impl Core {
         }
         // Who announces nothing gets the least there is, not a division by nought.
         self.room = Room {
-            calls: usize::try_from(peer.max_calls).unwrap_or(usize::MAX).clamp(1, u32::MAX as usize - 1),
+            calls: usize::try_from(peer.max_calls).unwrap_or(usize::MAX).clamp(1, MAX_PEER_CALLS),
             bytes: usize::try_from(peer.max_call_bytes).unwrap_or(usize::MAX).max(1),
         };
         self.max_message =

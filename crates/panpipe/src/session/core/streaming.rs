@@ -1,5 +1,8 @@
 //! The items of streams, and the credit that lets them flow.
 
+// Numbers of the peer come in here: no arithmetic on them may wrap or panic.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 use std::task::{Poll, Waker};
 
 use panpipe_transport::buffer::FrameBuf;
@@ -202,7 +205,7 @@ impl Core {
             Ok(size) => {
                 self.ports.passed.before_item(before);
                 self.ports.passed.after_item(self.outbox.queued_total());
-                self.ports.item_sent(number, (size - frame::HEAD) as u64, exempt);
+                self.ports.item_sent(number, size.saturating_sub(frame::HEAD) as u64, exempt);
                 Poll::Ready(Ok(size))
             }
             Err(PutError::TooLarge { size, limit: _ }) if size <= most as u64 => {
@@ -224,7 +227,7 @@ impl Core {
             }
             Err(PutError::Encode(why)) => Poll::Ready(Err(ItemError::Unsendable(StreamEnd::Malformed(why)))),
             Err(PutError::Ports) => Poll::Ready(Err(ItemError::Unsendable(StreamEnd::Malformed(
-                "the item carries more ports than the other side takes".to_owned(),
+                "the item carries more ports than both sides allow".to_owned(),
             )))),
         }
     }

@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
+use panpipe_transport::varint;
+
 use super::*;
 use crate::carried::{Attach, Cargo, Offer};
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::link::Link;
 use crate::service::AnyService;
 use crate::session::batch::{Batch, RawItem};
-use crate::session::ports::PortKind;
+use crate::session::ports::{Credit, PortKind};
 use crate::session::stream_end::StreamEnd;
 
 /// An end of a stream of which the core only has to tell when it begins.
@@ -464,4 +466,63 @@ fn an_item_that_was_called_for_counts_for_no_other_in_whatever_order_they_come()
     }
     theirs.hears(&ours.sends());
     assert_eq!((ours.core.open_ports(), theirs.core.open_ports()), (0, 0));
+}
+
+#[test]
+fn a_side_opens_no_more_ports_than_it_accepts_itself() {
+    let few = Limits { max_ports: 2, ..Limits::default() };
+    let (mut ours, _) = greeted(few, Limits { max_ports: u32::MAX, ..Limits::default() });
+    assert_eq!(ours.carry(vec![stream(), stream()]), Poll::Ready(Ok(())));
+    assert_eq!(ours.carry(vec![stream()]), Poll::Ready(Err(CallError::Overloaded)));
+    assert_eq!(ours.core.open_ports(), 2);
+}
+
+#[test]
+fn an_exempt_large_item_may_be_given_back_in_pieces() {
+    let (mut ours, mut theirs, _) = pooled();
+    assert!(theirs.reads(3, &mut Batch::default()).is_pending());
+    ours.hears(&theirs.sends());
+    assert!(ours.item(3, &[7; 4000]).is_ready());
+    ours.sends();
+    // Each piece is given back past the pool, in which the item never was.
+    for piece in [1, 1000, 3000] {
+        ours.hears(&credit(3, Credit { items: 0, bytes: 0, large: piece }));
+        assert_eq!(ours.core.close_reason(), None);
+    }
+    // The item of the first stream still has the pool.
+    assert!(ours.item(5, &[7; 4000]).is_pending());
+}
+
+#[test]
+fn credit_of_any_size_adds_up_or_closes_the_connection() {
+    let sizes = [0, 1, 4000, 4003, u64::from(u32::MAX), u64::MAX - 1, u64::MAX];
+    for port in [1, 3] {
+        for (items, bytes) in sizes.iter().flat_map(|items| sizes.map(|bytes| (*items, bytes))) {
+            for large in sizes {
+                let (mut ours, _, _) = pooled();
+                for _ in 0..3 {
+                    ours.hears(&credit(port, Credit { items, bytes, large }));
+                    if let Some(reason) = ours.core.close_reason() {
+                        assert!(
+                            large > 0 && format!("{reason:?}").contains("more large items than were sent")
+                        );
+                        break;
+                    }
+                    ours.item(port, &[7; 400]).is_ready();
+                    ours.item(port, &[7; 4000]).is_ready();
+                }
+            }
+        }
+    }
+}
+
+/// A credit frame as bytes.
+fn credit(port: u64, credit: Credit) -> Vec<u8> {
+    let mut out = Vec::new();
+    let start = begin_message(&mut out, Kind::Credit, port, 0);
+    for number in [credit.items, credit.bytes, credit.large] {
+        varint::put(&mut out, number);
+    }
+    frame::finish(&mut out, start, 100).unwrap();
+    out
 }
