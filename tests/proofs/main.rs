@@ -14,6 +14,7 @@ mod cancel_storm;
 mod claims;
 mod codec_bombs;
 mod deadlines_off_the_wire;
+mod denied_calls;
 mod doors;
 mod dropped_futures;
 mod few_descriptors;

@@ -58,6 +58,13 @@ async fn main() -> ExitCode {
             tokio::time::sleep(Duration::from_secs(1)).await;
             println!("{}", sys::cpu_micros() - before);
         }
+        // Enough that the connection gets a bypass.
+        "many" => {
+            for x in 0..200 {
+                assert_eq!(probe.add(x, 1).await, Ok(x + 1));
+            }
+            println!("done");
+        }
         "ten" => {
             for x in 0..10 {
                 println!("{:?}", probe.add(x, 1000).await);

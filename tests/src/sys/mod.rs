@@ -1,6 +1,7 @@
 //! What the tests need of the system that only unsafe code can do.
 
 pub mod counting;
+pub mod seccomp;
 pub mod users;
 
 use std::os::unix::process::CommandExt;

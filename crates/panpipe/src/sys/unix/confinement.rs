@@ -69,7 +69,8 @@ impl Confinement {
         let confine = move || {
             // A copy of the host's own descriptors would hold its connections open.
             close_on_exec_from(3)?;
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            // Refused by some filters. The guardian kills the group when the host dies, too.
+            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
             if rustix::process::getppid() != Some(host) {
                 // It has died in between: nobody would send the signal.
                 return Err(rustix::io::Errno::SRCH.into());

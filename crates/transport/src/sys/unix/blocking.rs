@@ -13,6 +13,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::half::{Kind, kind};
 use super::listener::{BoundName, accept_socket, bind_socket, retire};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::refused::OptionalCall;
 use super::{Place, RetiredListener, WriteHalf};
 use crate::access::Reach;
 use crate::blocking::Ready;
@@ -81,9 +83,19 @@ impl BlockingRead {
 #[inline]
 fn try_read_pipe(pipe: &OwnedFd, bytes: &mut [u8]) -> io::Result<usize> {
     use rustix::io::{ReadWriteFlags, preadv2};
+    static READ_WITHOUT_WAITING: OptionalCall = OptionalCall::new(
+        "preadv2 with RWF_NOWAIT",
+        "threads that read a pipe sleep at once instead of looking for a moment",
+    );
     // The offset of all ones is the stream's own position.
     let bytes = &mut [IoSliceMut::new(bytes)];
-    Ok(preadv2(pipe, bytes, u64::MAX, ReadWriteFlags::NOWAIT)?)
+    match preadv2(pipe, bytes, u64::MAX, ReadWriteFlags::NOWAIT) {
+        Ok(n) => Ok(n),
+        Err(errno) if errno != Errno::AGAIN && READ_WITHOUT_WAITING.is_refused_by(errno) => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -22,6 +22,8 @@ mod listener;
 mod lock;
 mod place;
 mod processor;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
+mod refused;
 mod register;
 mod sigpipe;
 mod stdio;

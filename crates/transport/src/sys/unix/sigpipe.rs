@@ -7,10 +7,16 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the kernel knows `RWF_NOSIGNAL`; assumed until it says no.
-static KERNEL_CAN: AtomicBool = AtomicBool::new(cfg!(target_os = "linux"));
+#[cfg(target_os = "linux")]
+use super::refused::OptionalCall;
+
+/// `pwritev2` with `RWF_NOSIGNAL`, since Linux 6.18.
+#[cfg(target_os = "linux")]
+static WRITE_WITHOUT_SIGNAL: OptionalCall = OptionalCall::new(
+    "pwritev2 with RWF_NOSIGNAL",
+    "SIGPIPE is blocked around each write to a pipe instead, which takes more system calls",
+);
 
 /// Whether the signal does nothing in this process, as of now.
 pub(super) fn is_ignored() -> bool {
@@ -27,14 +33,15 @@ pub(super) fn is_ignored() -> bool {
 /// Writes; a pipe that nobody reads is an error and no signal.
 pub(super) fn write(fd: BorrowedFd<'_>, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
     #[cfg(target_os = "linux")]
-    if KERNEL_CAN.load(Ordering::Relaxed) {
-        use rustix::io::{Errno, ReadWriteFlags, pwritev2};
-        /// Since Linux 6.18; rustix has no name for it yet.
+    if WRITE_WITHOUT_SIGNAL.is_available() {
+        use rustix::io::{ReadWriteFlags, pwritev2};
+        /// rustix has no name for it yet.
         const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
         // The offset of all ones is the stream's own position.
         match pwritev2(fd, bytes, u64::MAX, RWF_NOSIGNAL) {
-            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => KERNEL_CAN.store(false, Ordering::Relaxed),
-            other => return Ok(other?),
+            Ok(written) => return Ok(written),
+            Err(errno) if !WRITE_WITHOUT_SIGNAL.is_refused_by(errno) => return Err(errno.into()),
+            Err(_) => {}
         }
     }
     let blocked = Blocked::new()?;
