@@ -1,9 +1,15 @@
 //! Deadlines: from the call on, across processes, into nested calls.
 
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use panpipe::CallError;
+use panpipe::{BlockingServiceClient, CallError, ServiceClient};
+use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::{PATIENCE, eventually};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::common::{client, server};
 
@@ -37,6 +43,83 @@ async fn a_deadline_runs_from_the_call_not_from_its_first_poll() {
     let call = probe.add(1, 2);
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(call.await, Err(CallError::DeadlineExceeded));
+}
+
+/// A client whose connection belongs to a runtime that nobody drives any more, and that runtime.
+fn parked_client(name: &str) -> (ProbeClient, Runtime) {
+    let parked = Builder::new_current_thread().enable_all().build().unwrap();
+    let probe = parked.block_on(async {
+        let probe = client(name).await;
+        assert_eq!(probe.add(1, 2).await, Ok(3));
+        probe
+    });
+    (probe, parked)
+}
+
+#[test]
+fn a_timeout_is_kept_while_the_connections_runtime_is_parked() {
+    let (_server, name) = server(&[]);
+    let (probe, _parked) = parked_client(&name);
+    let hasty = probe.with_timeout(Duration::from_millis(200));
+    let other = Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(other.block_on(hasty.hang()), Err(CallError::DeadlineExceeded));
+    assert_eq!(other.block_on(hasty.flush()), Err(CallError::DeadlineExceeded));
+    // A thread without a runtime.
+    assert_eq!(hasty.blocking().hang(), Err(CallError::DeadlineExceeded));
+}
+
+#[test]
+fn a_timeout_is_kept_while_the_connections_runtime_is_busy() {
+    let (_server, name) = server(&[]);
+    let (probe, parked) = parked_client(&name);
+    let (done, is_done) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let parked = &parked;
+        scope.spawn(move || {
+            // A task that does not give its thread back before the call has ended.
+            let _ = parked.block_on(async { is_done.recv_timeout(PATIENCE) });
+        });
+        let other = Builder::new_current_thread().enable_all().build().unwrap();
+        let hasty = probe.with_timeout(Duration::from_millis(200));
+        let start = Instant::now();
+        assert_eq!(other.block_on(hasty.hang()), Err(CallError::DeadlineExceeded));
+        assert!(start.elapsed() < PATIENCE / 2);
+        drop(done);
+    });
+    // The peer has been told to stop as soon as somebody drives the connection.
+    parked.block_on(eventually("the handler is dropped", PATIENCE, async || {
+        probe.counts().await.unwrap().running == 0
+    }));
+}
+
+/// Waits for a future on this thread, by no runtime and by no code of panpipe's.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+#[test]
+fn a_timeout_is_kept_by_a_task_of_another_executor() {
+    let (_server, name) = server(&[]);
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let probe = runtime.block_on(client(&name));
+    let hasty = probe.with_timeout(Duration::from_millis(50));
+    assert_eq!(block_on(hasty.hang()), Err(CallError::DeadlineExceeded));
+    let blocking = ProbeClient::connect(&name).blocking().unwrap();
+    let hasty = blocking.as_async().with_timeout(Duration::from_millis(50));
+    assert_eq!(block_on(hasty.hang()), Err(CallError::DeadlineExceeded));
 }
 
 #[tokio::test]

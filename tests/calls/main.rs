@@ -17,6 +17,7 @@ mod callbacks;
 mod cancellation;
 mod children;
 mod clients;
+mod clock;
 mod deadlines;
 mod edges;
 mod failures;

@@ -1,13 +1,14 @@
 //! What a call is made under.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::session::Deadline;
 use crate::trace::TraceContext;
 
 /// What a call is made under: until when, and as a part of what.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CallTerms {
-    pub(crate) deadline: Option<Deadline>,
+    /// By the caller's clock, [`clock::now`](crate::clock::now).
+    pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<Arc<TraceContext>>,
 }

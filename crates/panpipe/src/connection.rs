@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use panpipe_transport::Peer;
 
@@ -10,7 +9,7 @@ use crate::call;
 use crate::client::{Client, ServiceClient};
 use crate::error::CallError;
 use crate::link::{Link, open_service};
-use crate::session::{CloseReason, Deadline, ServiceInfo};
+use crate::session::{CloseReason, ServiceInfo};
 
 /// A connection over which several services can be called, of the one side and
 /// of the other.
@@ -68,10 +67,8 @@ impl Connection {
     /// [`CallError::Refused`] when the other side does not offer the service, or
     /// not in this version; whatever a call can fail with.
     pub async fn client<C: ServiceClient>(&self) -> Result<C, CallError> {
-        let deadline =
-            call::deadline().map(|at| Deadline { at, left: at.saturating_duration_since(Instant::now()) });
         let info: ServiceInfo = C::info();
-        let stub = open_service(Arc::clone(&self.link), &info, deadline).await?;
+        let stub = open_service(Arc::clone(&self.link), &info, call::deadline()).await?;
         Ok(C::from_inner(Client::of_stub(stub)))
     }
 

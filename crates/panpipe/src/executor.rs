@@ -4,9 +4,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::blocking::Crew;
+use crate::clock::Clock;
 
 /// Who polls what belongs to a connection.
 pub(crate) enum Executor {
@@ -30,6 +31,25 @@ impl Executor {
         match self {
             Executor::Runtime(runtime) => drop(runtime.spawn(task)),
             Executor::Threads(crew) => crew.spawn(Box::pin(task)),
+        }
+    }
+
+    /// The clock that counts the times of the connection.
+    pub(crate) fn clock(&self) -> Clock {
+        match self {
+            Executor::Runtime(runtime) if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread => {
+                Clock::Runtime
+            }
+            Executor::Runtime(_) | Executor::Threads(_) => Clock::System,
+        }
+    }
+
+    /// The runtime, unless the connection is one of threads.
+    #[inline]
+    pub(crate) fn runtime(&self) -> Option<&Handle> {
+        match self {
+            Executor::Runtime(runtime) => Some(runtime),
+            Executor::Threads(_) => None,
         }
     }
 

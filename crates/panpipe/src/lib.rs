@@ -80,6 +80,7 @@ mod call_terms;
 mod carried;
 mod child;
 mod client;
+mod clock;
 mod codec;
 mod connect;
 mod connection;

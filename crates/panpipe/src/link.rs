@@ -2,29 +2,32 @@
 //! them does.
 
 use std::any::Any;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use panpipe_transport::blocking::BlockingStream;
 use panpipe_transport::buffer::FrameBuf;
 use panpipe_transport::{Latency, Peer, PipeStream, varint};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 
 use crate::blocking::Crew;
 use crate::carried::{self, Carried, Claims};
+use crate::clock;
 use crate::codec::Codec;
 use crate::error::CallError;
 use crate::executor::Executor;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    CallTarget, CloseReason, Config, Deadline, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply,
-    ReplyBody, ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
+    CallTarget, CloseReason, Config, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody,
+    ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
-use crate::timer::within;
+use crate::timer::{Timer, within};
 
 /// Closes the session when the last holder lets go.
 #[derive(Debug)]
@@ -151,15 +154,18 @@ impl Prepared {
 /// A call on its way: tells the peer to stop when it is dropped early.
 pub(crate) struct PendingCall {
     link: Arc<Link>,
-    deadline: Option<Deadline>,
+    /// By the caller's clock, [`clock::now`].
+    deadline: Option<Instant>,
+    /// Ends the call at its deadline; armed when the call first waits.
+    timer: Option<Timer>,
     key: Option<usize>,
     /// Whether the poll that started it is to be woken by its reply already.
     is_awaited: bool,
 }
 
 impl PendingCall {
-    pub(crate) fn new(link: Arc<Link>, deadline: Option<Deadline>) -> Self {
-        PendingCall { link, deadline, key: None, is_awaited: false }
+    pub(crate) fn new(link: Arc<Link>, deadline: Option<Instant>) -> Self {
+        PendingCall { link, deadline, timer: None, key: None, is_awaited: false }
     }
 
     /// Starts a call of a port's method. Its [reply](Self::reply) is to be polled in the
@@ -168,14 +174,54 @@ impl PendingCall {
     pub(crate) fn poll_start(
         &mut self,
         target: CallTarget<'_>,
-        waker: &Waker,
+        cx: &mut Context<'_>,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), Box<CallError>>> {
-        if self.deadline.is_some_and(|deadline| deadline.left.is_zero()) {
-            return Poll::Ready(Err(Box::new(CallError::DeadlineExceeded)));
+        let left = match self.deadline {
+            None => None,
+            Some(at) => match at.saturating_duration_since(clock::now()) {
+                Duration::ZERO => return Poll::Ready(Err(Box::new(self.give_up()))),
+                left => Some(left),
+            },
+        };
+        match self.link.poll_call(&mut self.key, target, left, cx.waker(), encode) {
+            Poll::Ready(started) => Poll::Ready(started.map(|is_awaited| self.is_awaited = is_awaited)),
+            Poll::Pending => self.poll_deadline(cx).map(|late| Err(Box::new(late))),
         }
-        let started = self.link.poll_call(&mut self.key, target, self.deadline, waker, encode);
-        started.map_ok(|is_awaited| self.is_awaited = is_awaited)
+    }
+
+    /// Ready with an error when the deadline has passed: then the call is given up.
+    #[inline]
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
+        match self.deadline {
+            None => Poll::Pending,
+            Some(at) => self.poll_timer(at, cx),
+        }
+    }
+
+    #[cold]
+    fn poll_timer(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<CallError> {
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            none => {
+                let executor = self.link.executor();
+                if executor.crew().is_some() && Handle::try_current().is_err() {
+                    // The threads of the connection end it.
+                    return Poll::Pending;
+                }
+                none.insert(Timer::here(at, cx, executor.runtime()))
+            }
+        };
+        ready!(Pin::new(timer).poll(cx));
+        Poll::Ready(self.give_up())
+    }
+
+    /// Tells the peer to stop, if the call has begun.
+    fn give_up(&mut self) -> CallError {
+        if let Some(key) = self.key.take() {
+            self.link.drop_call(key);
+        }
+        CallError::DeadlineExceeded
     }
 
     /// Starts a call of a port's method, whenever there is room for it.
@@ -184,7 +230,7 @@ impl PendingCall {
         target: CallTarget<'_>,
         mut encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String>,
     ) -> Result<(), CallError> {
-        let started = poll_fn(|cx| self.poll_start(target, cx.waker(), &mut encode)).await;
+        let started = poll_fn(|cx| self.poll_start(target, cx, &mut encode)).await;
         started.map_err(|error| *error)
     }
 
@@ -201,12 +247,12 @@ impl PendingCall {
         read: impl FnOnce(&mut Received) -> Result<T, CallError<E>>,
     ) -> Poll<Result<T, CallError<E>>> {
         if std::mem::take(&mut self.is_awaited) {
-            return Poll::Pending;
+            return self.poll_deadline(cx).map(|late| Err(late.widen()));
         }
         // It comes straight to where it is read: it is not small.
         let mut received = Received::default();
         match self.link.poll_reply(&mut self.key, cx.waker(), &mut received.reply) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => self.poll_deadline(cx).map(|late| Err(late.widen())),
             Poll::Ready(Err(error)) => Poll::Ready(Err((*error).widen())),
             Poll::Ready(Ok(codec)) => {
                 received.codec = codec;
@@ -306,7 +352,7 @@ impl Link {
 pub(crate) async fn open_service(
     link: Arc<Link>,
     wanted: &ServiceInfo,
-    deadline: Option<Deadline>,
+    deadline: Option<Instant>,
 ) -> Result<Stub, CallError> {
     let mut call = PendingCall::new(link, deadline);
     let wants = |_, out: &mut Vec<u8>| {
@@ -342,12 +388,14 @@ pub(crate) async fn open_service(
 
 /// Waits until the peer has handed every one-way call that was made before to its
 /// handler.
-pub(crate) async fn flush(link: Arc<Link>, deadline: Option<Deadline>) -> Result<(), CallError> {
+pub(crate) async fn flush(link: Arc<Link>, deadline: Option<Instant>) -> Result<(), CallError> {
     let mut made = None;
     let queued = poll_fn(|cx| link.poll_oneways_queued(&mut made, cx.waker()));
     match deadline {
         None => queued.await,
-        Some(deadline) => within(deadline.at, queued).await.ok_or(CallError::DeadlineExceeded)?,
+        Some(at) => {
+            within(at, link.executor().runtime(), queued).await.ok_or(CallError::DeadlineExceeded)?;
+        }
     }
     let mut call = PendingCall::new(link, deadline);
     call.start(CallTarget::new(ROOT_PORT, FLUSH), |_, _| Ok(None)).await?;

@@ -31,16 +31,14 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
             who: Caller::of(Peer::this_process()),
             method: info.name,
             version: Some(I::VERSION),
-            deadline: deadline.map(|deadline| deadline.at),
+            deadline,
             trace,
         };
         let handler = InContext::new(context, Box::pin(Arc::clone(&self.service).respond(request)));
         Box::pin(async move {
             match deadline {
                 None => handler.await,
-                Some(deadline) => {
-                    within(deadline.at, handler).await.unwrap_or(Err(CallError::DeadlineExceeded))
-                }
+                Some(at) => within(at, None, handler).await.unwrap_or(Err(CallError::DeadlineExceeded)),
             }
         })
     }

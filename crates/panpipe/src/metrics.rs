@@ -21,6 +21,7 @@
 
 use std::time::Instant;
 
+use crate::clock;
 use crate::error::RefusalReason;
 use crate::session::Role;
 use crate::watch::Side;
@@ -50,14 +51,14 @@ impl Meter {
             Side::Server => "server",
         };
         ::metrics::counter!(CALLS_BEGUN, "side" => side, "method" => method).increment(1);
-        Meter { side, method, start: Instant::now() }
+        Meter { side, method, start: clock::system() }
     }
 
     pub(crate) fn end(&self, outcome: &'static str) {
         let Meter { side, method, start } = *self;
         let labels = [("side", side), ("method", method), ("outcome", outcome)];
         ::metrics::counter!(CALLS_ENDED, &labels).increment(1);
-        ::metrics::histogram!(CALL_SECONDS, &labels).record(start.elapsed());
+        ::metrics::histogram!(CALL_SECONDS, &labels).record(clock::system() - start);
     }
 }
 

@@ -11,18 +11,20 @@ use panpipe_transport::{Access, ConnectError, PipeName, PipeStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Sleep, sleep, sleep_until, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
 use crate::backoff::{Backoff, Tries};
 use crate::call_terms::CallTerms;
 use crate::carried::{Carried, Offer};
+use crate::clock;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits;
 use crate::link::{Link, PendingCall, Received, over_pipe};
 use crate::offers::Offers;
 use crate::service::MethodInfo;
-use crate::session::{CallTarget, CloseReason, Config, Deadline, ROOT_PORT, ReplyBody, parse_reply};
+use crate::session::{CallTarget, CloseReason, Config, ROOT_PORT, ReplyBody, parse_reply};
+use crate::timer::{sleep_until, within};
 
 /// Where one connection after the other comes from.
 pub(crate) trait Source: fmt::Debug + Send + Sync {
@@ -104,13 +106,12 @@ impl Reconnecting {
         args: Arguments,
     ) -> Pin<Box<dyn Future<Output = Result<Received, CallError>> + Send>> {
         Box::pin(async move {
-            let CallTerms { mut deadline, trace } = terms;
+            let CallTerms { deadline, trace } = terms;
             let (mut args, mut past) = (Some(args), Past::default());
             let mut link = self.link();
             while let Some(arguments) = &mut args {
                 if !link.takes_calls() {
                     link = self.next(&link, &mut past, deadline).await.map_err(|error| past.truth(error))?;
-                    deadline = deadline.map(|Deadline { at, .. }| Deadline::of(at, Instant::now()));
                 }
                 let was_encoded = arguments.were_encoded;
                 let target = CallTarget { trace: trace.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
@@ -172,17 +173,16 @@ impl Reconnecting {
         self: &Arc<Self>,
         old: &Arc<Link>,
         past: &mut Past,
-        deadline: Option<Deadline>,
+        until: Option<Instant>,
     ) -> Result<Arc<Link>, CallError> {
-        let until = deadline.map(|deadline| deadline.at);
-        if let Some(again) = past.pause(self.source.backoff(), Instant::now())? {
-            self.by(until, self.sleep_until(again)).await?;
+        if let Some(again) = past.pause(self.source.backoff(), clock::now())? {
+            self.by(until, sleep_until(again, Some(&self.runtime))).await?;
         }
         let link = match self.attempt(old) {
             Ok(attempt) => self.by(until, attempt.outcome()).await??,
             Err(link) => link,
         };
-        past.since = Some(Instant::now());
+        past.since = Some(clock::now());
         Ok(link)
     }
 
@@ -212,18 +212,10 @@ impl Reconnecting {
 
     /// Waits for `what`, and not past `until`.
     async fn by<T>(&self, until: Option<Instant>, what: impl Future<Output = T>) -> Result<T, CallError> {
-        let Some(until) = until else { return Ok(what.await) };
-        tokio::select! {
-            biased;
-            done = what => Ok(done),
-            () = self.sleep_until(until) => Err(CallError::DeadlineExceeded),
+        match until {
+            None => Ok(what.await),
+            Some(at) => within(at, Some(&self.runtime), what).await.ok_or(CallError::DeadlineExceeded),
         }
-    }
-
-    fn sleep_until(&self, at: Instant) -> Sleep {
-        let runtime = self.runtime();
-        let _entered = runtime.enter();
-        sleep_until(at.into())
     }
 
     /// The caller's own runtime, if it has one: that of the first connection may be gone.
@@ -239,7 +231,7 @@ impl Plan {
 
     /// Tries until a server has answered the hello, or it is time to give up.
     async fn connect(&self) -> Result<Arc<Link>, CallError> {
-        let mut tries = self.backoff.begin(Instant::now());
+        let mut tries = self.backoff.begin(clock::now());
         loop {
             let tried = match tries.end() {
                 None => self.connect_once().await,
@@ -252,7 +244,7 @@ impl Plan {
                 Err(Failed::ForNow(error, why)) => (error, why),
                 Err(Failed::ForGood(refusal)) => return Err(CallError::Refused(refusal)),
             };
-            let Some(pause) = tries.failed(Instant::now()) else {
+            let Some(pause) = tries.failed(clock::now()) else {
                 tracing::warn!(name = %self.name, "no connection can be made again, calls that wait for one fail: {why}");
                 return Err(error);
             };
@@ -396,7 +388,7 @@ impl Arguments {
 async fn start(
     link: &Arc<Link>,
     target: CallTarget<'_>,
-    deadline: Option<Deadline>,
+    deadline: Option<Instant>,
     args: &mut Arguments,
 ) -> Result<PendingCall, CallError> {
     let mut call = PendingCall::new(Arc::clone(link), deadline);

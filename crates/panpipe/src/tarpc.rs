@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -20,6 +19,7 @@ use crate::call::{CallContext, Caller};
 use crate::call_terms::CallTerms;
 use crate::carried;
 use crate::client::{Client, ServiceClient, TypedCall, TypedCarrier};
+use crate::clock;
 use crate::error::CallError;
 use crate::limits;
 use crate::local::InContext;
@@ -188,8 +188,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> TypedCarrier<Req, Resp> for Jobs
         let jobs = self.jobs.clone();
         Box::pin(async move {
             let mut context = context::current();
-            context.deadline =
-                deadline.map_or_else(|| Instant::now() + limits::LONGEST_DEADLINE, |deadline| deadline.at);
+            context.deadline = deadline.unwrap_or_else(|| clock::system() + limits::LONGEST_DEADLINE);
             if let Some(trace) = trace {
                 context.trace_context = to_tarpc(&trace);
             }

@@ -2,9 +2,9 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::access::{Access, Reach};
 use crate::blocking::BlockingStream;
@@ -67,7 +67,8 @@ impl Connect {
         let Connect { name, wait, trust } = self;
         let name = name?;
         let expect_owner = expects_owner(trust.as_ref());
-        let mut tries = Tries::new(wait);
+        // The thread sleeps by the system's clock, in a runtime too.
+        let mut tries = Tries::new(wait, Instant::now);
         loop {
             match sys::connect_blocking(name.place(), expect_owner) {
                 Ok((read, write, peer)) => {
@@ -88,7 +89,7 @@ impl Connect {
         let Connect { name, wait, trust } = self;
         let name = name?;
         let expect_owner = expects_owner(trust.as_ref());
-        let mut tries = Tries::new(wait);
+        let mut tries = Tries::new(wait, || tokio::time::Instant::now().into_std());
         loop {
             match sys::connect(name.place(), expect_owner) {
                 Ok((read, write, peer)) => {
@@ -115,14 +116,15 @@ fn expects_owner(trust: Option<&Access>) -> bool {
 /// How often it is tried, and when the next time.
 struct Tries {
     wait: Duration,
-    /// A wait past the end of the clock is a wait for ever.
+    now: fn() -> Instant,
+    /// A wait past the end of the clock never ends.
     end: Option<Instant>,
     pause: Duration,
 }
 
 impl Tries {
-    fn new(wait: Duration) -> Self {
-        Tries { wait, end: Instant::now().checked_add(wait), pause: CONNECT_PAUSE }
+    fn new(wait: Duration, now: fn() -> Instant) -> Self {
+        Tries { wait, now, end: now().checked_add(wait), pause: CONNECT_PAUSE }
     }
 
     /// How long to wait before the next try, if there is one behind this error.
@@ -130,7 +132,7 @@ impl Tries {
         if !error.may_pass() || self.wait.is_zero() {
             return Err(error);
         }
-        let left = self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        let left = self.end.map_or(Duration::MAX, |end| end.saturating_duration_since((self.now)()));
         if left.is_zero() {
             let path = name.place().to_string();
             return Err(ConnectError::TimedOut { path, waited: self.wait, last: Box::new(error) });

@@ -146,6 +146,8 @@ enum Spinning {
 #[derive(Debug)]
 pub(crate) struct Spin {
     id: u32,
+    /// The clock; a test may put its own here, which stands.
+    now: fn() -> Instant,
     time: Duration,
     way: Way,
     /// When it last had itself polled again.
@@ -182,7 +184,19 @@ impl Spin {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let (asked, spinning) = (None, Spinning::Not);
-        Spin { id, time, way, asked, spinning, misses: 0, skip: 0, untold: 0, fresh: true, in_a_row: false }
+        Spin {
+            id,
+            now: Instant::now,
+            time,
+            way,
+            asked,
+            spinning,
+            misses: 0,
+            skip: 0,
+            untold: 0,
+            fresh: true,
+            in_a_row: false,
+        }
     }
 
     /// Bytes have come.
@@ -190,7 +204,7 @@ impl Spin {
     pub(crate) fn arrived(&mut self) {
         let spinning = std::mem::replace(&mut self.spinning, Spinning::Not);
         if let Spinning::GaveUp(then) = spinning {
-            self.came_after(then.elapsed());
+            self.came_after((self.now)() - then);
         }
         self.fresh = self.skip == 0;
         self.skip = self.skip.saturating_sub(1);
@@ -224,7 +238,7 @@ impl Spin {
             }
             return false;
         }
-        self.goes_on(Instant::now(), most)
+        self.goes_on((self.now)(), most)
     }
 
     /// Nothing has come yet: has the task polled again soon, unless it is time to
@@ -256,7 +270,7 @@ impl Spin {
         if self.time.is_zero() || self.is_staying() {
             return false;
         }
-        let now = Instant::now();
+        let now = (self.now)();
         let goes_on = self.goes_on(now, self.time);
         if goes_on {
             self.asked = Some(now).filter(|_| sys::ReadHalf::LOOKS);
@@ -273,7 +287,7 @@ impl Spin {
             Some(_) if self.way == Way::Looking => SPIN_LOOKS,
             Some(asked) => {
                 sys::let_others_run();
-                self.others_ran(asked.elapsed());
+                self.others_ran((self.now)() - asked);
                 1
             }
         }
@@ -299,7 +313,7 @@ impl Spin {
         }
         let Some(asked) = self.asked.take() else { return false };
         sys::let_others_run();
-        self.others_ran(asked.elapsed());
+        self.others_ran((self.now)() - asked);
         true
     }
 
@@ -395,9 +409,14 @@ fn rising(least: u16, times: u16) -> u16 {
 
 #[cfg(test)]
 impl Spin {
-    /// As on a single processor.
+    /// As on a single processor, with a clock that stands: however long the machine takes,
+    /// neither the time to spin nor that of others passes.
     pub(crate) fn yielding() -> Self {
-        Spin::with_time(Duration::from_secs(60), Way::Yielding)
+        fn stands() -> Instant {
+            static AT: OnceLock<Instant> = OnceLock::new();
+            *AT.get_or_init(Instant::now)
+        }
+        Spin { now: stands, ..Spin::with_time(Duration::from_secs(60), Way::Yielding) }
     }
 }
 

@@ -108,9 +108,18 @@ pub fn cpu_micros_of(pid: u32) -> u64 {
 
 /// The processor time that this process has used, in microseconds.
 pub fn cpu_micros() -> u64 {
+    micros_of(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// The processor time that this thread has used, in microseconds.
+pub fn cpu_micros_of_this_thread() -> u64 {
+    micros_of(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn micros_of(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a timespec of this frame.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    let result = unsafe { libc::clock_gettime(clock, &mut time) };
     assert_eq!(result, 0);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::{self, ExitStatus};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use panpipe_transport::blocking::BlockingStream;
 use panpipe_transport::{Peer, anonymous};
@@ -11,6 +11,7 @@ use panpipe_transport::{Peer, anonymous};
 use super::BlockingServiceClient;
 use crate::child::{HANDLES, ParentError, Spawn, SpawnError, ended, take_up};
 use crate::client::{Client, ServiceClient};
+use crate::clock;
 use crate::link::{Link, over_blocking};
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
@@ -125,14 +126,14 @@ impl<C: ServiceClient> BlockingChild<C> {
     /// When the system can neither kill the child nor say how it ended.
     pub fn shutdown(self, grace: Duration) -> io::Result<ExitStatus> {
         let BlockingChild { client, connection, mut process } = self;
-        let start = Instant::now();
+        let start = clock::system();
         drop(client);
         // Other clones of the client may live on; the child is told to end all the same.
         connection.drain();
         // A grace past the end of the clock is all the time there is.
         connection.run_until(start.checked_add(grace));
         drop(connection);
-        let left = grace.saturating_sub(start.elapsed());
+        let left = grace.saturating_sub(clock::system() - start);
         if let Some(status) = sys::exits_within(&mut process.0, left)? {
             return Ok(status);
         }

@@ -20,6 +20,7 @@ use panpipe_transport::blocking::{Interrupt, Ready, wait};
 
 use super::helper::{Helper, Tasks};
 use super::parker::{Own, Parker};
+use crate::clock;
 use crate::limits;
 use crate::session::{CloseReason, Driver, Flushed, Session};
 use crate::timer::{earlier, poll_again_at, take_poll_again};
@@ -339,7 +340,7 @@ impl Crew {
             if bell.is_none() && parker.is_woken() {
                 break;
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = until.map(|until| until.saturating_duration_since(clock::system()));
             // Without a bell, for want of descriptors, it has to be looked now and then.
             let left = match bell {
                 Some(_) => left,
@@ -347,7 +348,7 @@ impl Crew {
             };
             let waited = wait(None, Some(&room), bell, left);
             parker.leave_bell();
-            if waited.is_err() || until.is_some_and(|until| Instant::now() >= until) {
+            if waited.is_err() || until.is_some_and(|until| clock::system() >= until) {
                 break;
             }
         }
@@ -468,7 +469,7 @@ impl Lead<'_> {
                 }
             } else {
                 let Some(ready) = self.wait(parker, until) else { return Step::Woken };
-                let is_late = until.is_some_and(|until| Instant::now() >= until);
+                let is_late = until.is_some_and(|until| clock::system() >= until);
                 if ready.readable {
                     self.read();
                 }
@@ -505,7 +506,7 @@ impl Lead<'_> {
         let ready = if crew.woken.load(Ordering::SeqCst) {
             Ready::default()
         } else {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = until.map(|until| until.saturating_duration_since(clock::system()));
             let timeout = match (left, no_bell) {
                 (Some(left), Some(most)) => Some(left.min(most)),
                 (left, most) => left.or(most),

@@ -19,6 +19,7 @@ use slab::Slab;
 
 use super::crew::{Crew, Lead, Rank, Role, Step};
 use super::parker::{Own, Parker, Waits};
+use crate::clock;
 use crate::timer::{earlier, take_poll_again};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -181,7 +182,7 @@ impl Crew {
             }
             let clock = self.next_timeout();
             self.follow(parker, earlier(until, clock));
-            if clock.is_some_and(|at| Instant::now() >= at) {
+            if clock.is_some_and(|at| clock::system() >= at) {
                 self.look_at_clock();
             }
         }
@@ -213,7 +214,7 @@ impl Crew {
     /// again at some time.
     fn run_tasks(self: &Arc<Self>, later: &mut Vec<(Instant, Arc<Task>)>) {
         if !later.is_empty() {
-            let now = Instant::now();
+            let now = clock::system();
             later.retain(|(at, task)| {
                 if *at <= now {
                     task.wake_by_ref();

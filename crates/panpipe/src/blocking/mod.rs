@@ -16,4 +16,5 @@ mod waiting;
 pub use self::child::{BlockingChild, serve_parent_blocking};
 pub use self::client::BlockingServiceClient;
 pub(crate) use self::crew::Crew;
+pub(crate) use self::parker::is_of_this_thread;
 pub(crate) use self::waiting::{Within, block_on, by_others_too, wait_for};

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use panpipe_transport::blocking::Bell;
 
+use crate::clock;
+
 /// Nobody has woken the thread since it last looked.
 const IDLE: u8 = 0;
 /// Somebody has.
@@ -56,6 +58,12 @@ impl Own {
         let done = OWN.try_with(&mut run).ok().flatten().or_else(|| run(&Own::new()));
         done.expect("it is run once, whichever thread's it is")
     }
+}
+
+/// Whether the waker is that of this thread: a thread that waits in a blocking call polls
+/// with it, and polls again at the time that a [`Timer`](crate::timer::Timer) asks for.
+pub(crate) fn is_of_this_thread(waker: &Waker) -> bool {
+    OWN.try_with(|own| own.waker.will_wake(waker)).unwrap_or(false)
 }
 
 /// A wait of this thread, which may be one inside of another.
@@ -107,7 +115,7 @@ impl Parker {
             return;
         }
         while self.state.load(Ordering::SeqCst) == PARKED {
-            match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            match until.map(|until| until.saturating_duration_since(clock::system())) {
                 None => thread::park(),
                 Some(Duration::ZERO) => {
                     let _ = self.state.compare_exchange(PARKED, IDLE, Ordering::SeqCst, Ordering::SeqCst);

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::crew::{Crew, Lead, Rank, Role, Step, not_by_bytes_alone};
 use super::parker::{Own, Parker, Waits};
+use crate::clock;
 use crate::session::{CloseReason, Session};
 use crate::timer::{earlier, poll_again_at, take_poll_again};
 
@@ -111,7 +112,7 @@ fn wait_as<F: Future>(
                 Role::Follows => {
                     stay.follows = true;
                     crew.follow(parker, earlier(deadline, again));
-                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    if deadline.is_some_and(|deadline| clock::system() >= deadline) {
                         session.look_at_clock();
                     }
                 }
@@ -150,7 +151,7 @@ impl Crew {
     pub(crate) fn run(self: &Arc<Self>, session: &Session, end: Option<Instant>) -> Option<CloseReason> {
         let ended = poll_fn(|cx| match self.poll_ended(cx.waker()) {
             Poll::Ready(reason) => Poll::Ready(Some(reason)),
-            Poll::Pending if end.is_some_and(|end| Instant::now() >= end) => Poll::Ready(None),
+            Poll::Pending if end.is_some_and(|end| clock::system() >= end) => Poll::Ready(None),
             Poll::Pending => {
                 self.awaits();
                 end.into_iter().for_each(poll_again_at);

@@ -17,7 +17,6 @@ use crate::call_terms::CallTerms;
 use crate::error::CallError;
 use crate::layer::{Call, Ended, Outcome, Stack, Work, not_made};
 use crate::service::MethodInfo;
-use crate::session::Deadline;
 use crate::shape::Shape;
 use crate::timer::within;
 use crate::watch::Watch;
@@ -110,25 +109,21 @@ impl<Req: Send + 'static, Resp: Send + 'static> Layered<Req, Resp> {
             who: Caller::of(self.carrier.peer()),
             method: info.name,
             version: None,
-            deadline: terms.deadline.map(|deadline| deadline.at),
+            deadline: terms.deadline,
             trace: terms.trace.clone(),
         };
         let carrier = self.carrier.clone();
-        let work = async move {
-            // What is left is less where the layers have held the call up.
-            let deadline = terms.deadline.map(|deadline| Deadline::of(deadline.at, Instant::now()));
-            make(carrier, CallTerms { deadline, ..terms }).await
-        };
+        let work = async move { make(carrier, terms).await };
         self.layers.run(Call::to_peer(CallInfo::new(context), Box::pin(work)))
     }
 }
 
 /// Gives a call up when its time is over, wherever the layers have it.
-async fn by(deadline: Option<Deadline>, call: Work) -> Ended {
+async fn by(deadline: Option<Instant>, call: Work) -> Ended {
     match deadline {
         None => call.await,
-        Some(deadline) => {
-            within(deadline.at, call).await.unwrap_or_else(|| Err(Box::new(CallError::DeadlineExceeded)))
+        Some(at) => {
+            within(at, None, call).await.unwrap_or_else(|| Err(Box::new(CallError::DeadlineExceeded)))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use serde::Serialize;
 use tracing::Instrument;
@@ -22,7 +23,7 @@ use crate::limits;
 use crate::link::Received;
 use crate::reconnect::Arguments;
 use crate::service::MethodInfo;
-use crate::session::{CallTarget, Deadline, ROOT_PORT, ReplyBody, parse_reply};
+use crate::session::{CallTarget, ROOT_PORT, ReplyBody, parse_reply};
 use crate::shape::{Shape, Wired};
 use crate::watch::{self, Watch, trace_of};
 
@@ -59,7 +60,7 @@ pub(super) fn make<A, ST, T, SE, E, Req, Resp>(
     info: &'static MethodInfo,
     args: A,
     form: Form<A, ST, T, SE, E, Req, Resp>,
-    deadline: Option<Deadline>,
+    deadline: Option<Instant>,
     watch: Option<Box<Watch>>,
 ) -> impl Future<Output = Result<T, CallError<E>>> + Send + 'static + use<A, ST, T, SE, E, Req, Resp>
 where
@@ -194,7 +195,7 @@ pub(super) fn make_oneway<A, Req, Resp>(
     info: &'static MethodInfo,
     args: A,
     to_request: fn(A) -> Req,
-    deadline: Option<Deadline>,
+    deadline: Option<Instant>,
     watch: Option<Box<Watch>>,
 ) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<A, Req, Resp>
 where

@@ -22,6 +22,7 @@ use self::making::{Form, make, make_oneway, nothing_comes_back};
 use crate::blocking::{BlockingServiceClient, Within, block_on, by_others_too, wait_for};
 use crate::call;
 use crate::call_terms::CallTerms;
+use crate::clock;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
 use crate::layer::{CallLayer, Stack};
@@ -29,7 +30,7 @@ use crate::link::{Link, flush, over_stream};
 use crate::oneway::RecordWriter;
 use crate::reconnect::Reconnecting;
 use crate::service::MethodInfo;
-use crate::session::{CloseReason, Config, Deadline, FLUSH, ServiceInfo, Session};
+use crate::session::{CloseReason, Config, FLUSH, ServiceInfo, Session};
 use crate::shape::Shape;
 use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
 use crate::trace::TraceContext;
@@ -192,14 +193,14 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         if timeout.is_none() && inherited.is_none() {
             return CallTerms { deadline: None, trace };
         }
-        let now = Instant::now();
+        let now = clock::now();
         // A timeout past the end of the clock is no timeout.
         let own = timeout.and_then(|timeout| now.checked_add(timeout));
         let at = match (own, inherited) {
             (Some(own), Some(inherited)) => Some(own.min(inherited)),
             (own, inherited) => own.or(inherited),
         };
-        CallTerms { deadline: at.map(|at| Deadline::of(at, now)), trace }
+        CallTerms { deadline: at, trace }
     }
 
     #[inline]
@@ -299,11 +300,11 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
 
     /// Waits on this thread.
     #[inline]
-    fn wait<F: Future>(&self, deadline: Option<Deadline>, future: F) -> Result<F::Output, CallError> {
+    fn wait<F: Future>(&self, deadline: Option<Instant>, future: F) -> Result<F::Output, CallError> {
         let session: Option<&Session> = self.carrier.link().map(|link| &**link);
         match session {
             Some(session) => {
-                let deadline = deadline.map(|deadline| deadline.at);
+                let deadline = deadline.and_then(clock::to_system);
                 let waited = match &self.carrier {
                     // What a layer waits for nobody knows.
                     Carrier::Layered(_) => wait_for(session, deadline, by_others_too(future)),

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use crate::error::CallError;
 use crate::layer::Outcome;
 use crate::link::{Link, PendingCall};
 use crate::service::MethodInfo;
-use crate::session::{CallTarget, Deadline, ROOT_PORT};
+use crate::session::{CallTarget, ROOT_PORT};
 use crate::shape::Shape;
 use crate::stub::Stub;
 use crate::watch::{Watch, trace_of};
@@ -46,7 +47,7 @@ impl<A, ST, T, SE, E> WireCall<A, ST, T, SE, E> {
         link: Arc<Link>,
         info: &'static MethodInfo,
         args: A,
-        deadline: Option<Deadline>,
+        deadline: Option<Instant>,
         watch: Option<Box<Watch>>,
     ) -> Self {
         let (call, args) = (Some(PendingCall::new(link, deadline)), Some(args));
@@ -58,7 +59,7 @@ impl<A, ST, T, SE, E> WireCall<A, ST, T, SE, E> {
         stub: Arc<Stub>,
         info: &'static MethodInfo,
         args: A,
-        deadline: Option<Deadline>,
+        deadline: Option<Instant>,
         watch: Option<Box<Watch>>,
     ) -> Self {
         let call = WireCall::of_root(Arc::clone(&stub.link), info, args, deadline, watch);
@@ -89,7 +90,7 @@ where
                     Some(since) if is_older(call.link(), this.stub.as_deref(), since) => {
                         Err(Box::new(CallError::UnknownMethod))
                     }
-                    _ => ready!(call.poll_start(target, cx.waker(), encode)),
+                    _ => ready!(call.poll_start(target, cx, encode)),
                 }
             }
         };

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use panpipe_transport::Peer;
 
 use crate::client::ServiceClient;
+use crate::clock;
 use crate::connection::Connection;
 use crate::error::CallError;
 use crate::link::Link;
@@ -70,7 +71,7 @@ impl ConnectedClient {
 
     /// It has said hello.
     pub(super) fn has_come(&self) {
-        let _ = self.inner.since.set(SystemTime::now());
+        let _ = self.inner.since.set(clock::date());
     }
 
     /// Whether it has.

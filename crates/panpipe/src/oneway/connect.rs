@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use panpipe_transport::{ConnectError, FifoWriter, NameError, PipeName};
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::OnewayService;
 use super::writer::{AnyWriter, RecordWriter, Sink};
 use crate::client::{Client, ServiceClient};
+use crate::clock;
 use crate::codec::Codec;
 use crate::limits::{CONNECT_PAUSE, CONNECT_PAUSE_MOST};
 
@@ -132,14 +133,14 @@ impl<C: ServiceClient + OnewayService> IntoFuture for Connect<C> {
 
 async fn open(fifo: &mut FifoWriter, wait: Duration) -> Result<(), ConnectError> {
     // A wait past the end of the clock is a wait for ever.
-    let end = Instant::now().checked_add(wait);
+    let end = clock::now().checked_add(wait);
     let mut pause = CONNECT_PAUSE;
     loop {
         let error = match fifo.open() {
             Err(error @ ConnectError::NotFound { .. }) if !wait.is_zero() => error,
             other => return other,
         };
-        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(clock::now()));
         if left.is_zero() {
             let path = fifo.name().path().display().to_string();
             return Err(ConnectError::TimedOut { path, waited: wait, last: Box::new(error) });

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use crate::clock;
 use crate::limits::PASSED_OVER_PAUSE;
 
 /// How much of noise is shown.
@@ -115,7 +116,7 @@ fn warn() -> Hook {
     let mut next: Option<Instant> = None;
     let mut untold = 0_u64;
     Box::new(move |what| {
-        let now = Instant::now();
+        let now = clock::now();
         if next.is_some_and(|next| now < next) {
             untold += 1;
             return;

@@ -10,10 +10,11 @@ use panpipe_transport::{ConnectError, FifoWriter};
 use serde::Serialize;
 use tokio::io::AsyncWrite;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::record::{TooLarge, begin, finish, service_hash};
 use crate::carried;
+use crate::clock;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits::{CONNECT_PAUSE, CONNECT_PAUSE_MOST, RECORD};
@@ -82,8 +83,8 @@ impl RecordWriter {
                 Err(Unwritten::Failed(error)) => return Err(error),
                 Err(Unwritten::NoReader) => {}
             }
-            let end = *end.get_or_insert_with(|| Instant::now().checked_add(self.patience));
-            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            let end = *end.get_or_insert_with(|| clock::now().checked_add(self.patience));
+            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(clock::now()));
             if left.is_zero() {
                 return Err(CallError::Disconnected { sent: false });
             }

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -14,6 +14,7 @@ use super::event::Event;
 use super::instance::{Blueprint, Instance};
 use super::process::Ended;
 use crate::backoff::{Backoff, Tries};
+use crate::clock;
 use crate::guarded::guarded;
 use crate::limits;
 use crate::link::Link;
@@ -82,7 +83,7 @@ impl Supervisor {
     /// Runs one process after the other; gives how the last one ended.
     async fn run_all(&mut self, first: Instance) -> Option<ExitStatus> {
         self.tell(&Event::Started { pid: first.process.pid() });
-        let (mut instance, mut since) = (first, Instant::now());
+        let (mut instance, mut since) = (first, clock::now());
         let (mut tries, mut times) = (None, 0);
         loop {
             let status = match self.look_after(instance).await {
@@ -101,14 +102,14 @@ impl Supervisor {
                     Err((old, end)) => return self.end(old, end).await,
                 },
             };
-            if since.elapsed() > limits::PLUGIN_STABLE {
+            if clock::now() - since > limits::PLUGIN_STABLE {
                 tries = None;
             }
             match self.restart(&mut tries, status).await {
                 Some(next) => instance = next,
                 None => return status,
             }
-            since = Instant::now();
+            since = clock::now();
             times += 1;
             self.is_running(&instance);
             self.tell(&Event::Restarted { pid: instance.process.pid(), times });
@@ -149,8 +150,8 @@ impl Supervisor {
     async fn restart(&mut self, tries: &mut Option<Tries>, status: Option<ExitStatus>) -> Option<Instance> {
         let backoff = self.restart.clone()?;
         loop {
-            let tries = tries.get_or_insert_with(|| backoff.begin(Instant::now()));
-            let Some(pause) = tries.failed(Instant::now()) else {
+            let tries = tries.get_or_insert_with(|| backoff.begin(clock::now()));
+            let Some(pause) = tries.failed(clock::now()) else {
                 self.tell(&Event::GaveUp);
                 return None;
             };

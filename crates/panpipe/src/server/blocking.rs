@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use panpipe_transport::blocking::{Bell, BlockingListener, BlockingStream};
 use panpipe_transport::{BindError, NameError, PipeName};
 
 use super::setup::ClientSetup;
 use super::{ServeError, Server, admission};
+use crate::clock;
 use crate::error::{Refusal, RefusalReason};
 use crate::hub::Hub;
 use crate::limits;
@@ -351,7 +352,7 @@ impl Accept {
         // The name is free from here on, a successor can take it. Who had come to this
         // server, and had not been let in, is told to come again.
         let mut retired = listener.retire();
-        let start = Instant::now();
+        let start = clock::system();
         let connections: Vec<_> = {
             let mut clients = shared.clients();
             clients.is_draining = true;
@@ -366,7 +367,7 @@ impl Accept {
         drop(retired);
         let mut clients = shared.clients();
         while !clients.by_number.is_empty() || shared.refusals.load(Ordering::SeqCst) > 0 {
-            let waited = start.elapsed();
+            let waited = clock::system() - start;
             let Some(left) = grace.checked_sub(waited).filter(|left| !left.is_zero()) else { break };
             // A client that makes no calls says no goodbye, and its thread is in a read.
             let is_silent = waited >= limits::GOODBYE;

@@ -13,6 +13,7 @@ use super::driver::Driver;
 use super::intake::{Intake, Reader, Step};
 use super::outlet::{Inlet, Outlet};
 use super::{CloseReason, Session, State};
+use crate::clock;
 
 /// What a driver waits for that is pending.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,7 +88,7 @@ impl Session {
     /// Ends what is due, where the driver may be waiting for something else.
     pub(crate) fn look_at_clock(&self) {
         self.with(|state| {
-            state.core.on_timeout(Instant::now());
+            state.core.on_timeout(clock::system());
             state.flush();
         });
     }

@@ -119,10 +119,10 @@ impl Driver {
         Driver {
             #[cfg(feature = "metrics")]
             counted,
+            intake: Some(Box::new(Intake::new(inlet, session.clock))),
             session,
             services: Services::default(),
             on_open: None,
-            intake: Some(Box::new(Intake::new(inlet))),
             parked: Waiting::default(),
             oneways: Waiting::default(),
             ended: None,
@@ -388,15 +388,17 @@ impl Driver {
             return false;
         }
         self.timer = None;
-        self.session.with(|state| state.core.on_timeout(Instant::now()));
+        let now = self.session.clock.now();
+        self.session.with(|state| state.core.on_timeout(now));
         true
     }
 
     /// Whether the last words have had their time.
     fn has_lingered(&mut self, cx: &mut Context<'_>) -> bool {
         let Driver { linger, session, .. } = self;
-        let linger = linger
-            .get_or_insert_with(|| Box::new(Timer::of(session.executor(), Instant::now() + limits::LINGER)));
+        let linger = linger.get_or_insert_with(|| {
+            Box::new(Timer::of(session.executor(), session.clock.now() + limits::LINGER))
+        });
         Pin::new(&mut **linger).poll(cx).is_ready()
     }
 
@@ -472,9 +474,10 @@ impl Future for Driver {
         if this.ended.is_some() {
             return this.poll_ended(cx);
         }
-        this.poll_timer(cx);
         this.start_parked();
         let read = this.poll_read(cx);
+        // Behind the read: what has come in time counts, though it is looked at late.
+        this.poll_timer(cx);
         this.write_beside(cx);
         let is_exact = this.is_exact();
         let Driver { session, intake, parked, oneways, written, greeted, timer, wants, .. } = this;
@@ -486,7 +489,7 @@ impl Future for Driver {
             }
             Self::write(state, cx, written);
             let core = &mut state.core;
-            core.watch_goodbye(Instant::now);
+            core.watch_goodbye(|| session.clock.now());
             let next = core.next_timeout();
             if !*greeted && core.is_open() {
                 *greeted = true;

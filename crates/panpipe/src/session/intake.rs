@@ -18,12 +18,14 @@ use super::close::CloseReason;
 use super::core::Core;
 use super::message::{Header, Kind, MAGIC, parse_header, unreadable};
 use super::outlet::Inlet;
+use crate::clock::Clock;
 use crate::limits;
 
 /// The reading side of a connection.
 pub(super) struct Intake {
     pub(super) inlet: Inlet,
     pub(super) inbox: Inbox,
+    clock: Clock,
     /// What has come by the way by which it does not read now.
     elsewhere: Option<Box<Inbox>>,
     magic_seen: bool,
@@ -66,10 +68,10 @@ pub(super) enum Step {
 }
 
 impl Intake {
-    pub(super) fn new(inlet: Inlet) -> Self {
+    pub(super) fn new(inlet: Inlet, clock: Clock) -> Self {
         let (magic_seen, diverted, whole, end, held_up) = (false, None, None, None, false);
         let (inbox, elsewhere) = (Inbox::default(), None);
-        Intake { inlet, inbox, elsewhere, magic_seen, diverted, whole, end, held_up }
+        Intake { inlet, inbox, clock, elsewhere, magic_seen, diverted, whole, end, held_up }
     }
 
     /// Whether a thread that waits reads, before the driver is polled.
@@ -163,7 +165,8 @@ impl Intake {
     #[inline]
     pub(super) fn step(&mut self, core: &mut Core, by: Reader) -> Step {
         let Intake { inlet, inbox, elsewhere, magic_seen, diverted, whole, .. } = self;
-        let mut now = Instant::now;
+        let clock = self.clock;
+        let mut now = || clock.now();
         loop {
             if core.is_over() {
                 inbox.clear();

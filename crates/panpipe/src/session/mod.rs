@@ -30,7 +30,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::Duration;
 
 use panpipe_transport::Peer;
 
@@ -40,8 +40,8 @@ pub(crate) use self::calls::Reply;
 pub use self::close::CloseReason;
 #[cfg(feature = "metrics")]
 pub(crate) use self::core::Role;
-pub(crate) use self::core::{CallTarget, Config, Deadline, Encode, ItemError};
-use self::core::{Core, PortAftermath, Root};
+pub(crate) use self::core::{CallTarget, Config, Encode, ItemError};
+use self::core::{Core, Deadline, PortAftermath, Root};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::handlers::{ReplyTo, Stop};
 pub use self::hello::ServiceInfo;
@@ -53,6 +53,7 @@ pub(crate) use self::outlet::{Inlet, Outlet, of_blocking, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
 pub(crate) use self::stream_end::StreamEnd;
+use crate::clock::{self, Clock};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
 use crate::executor::Executor;
@@ -92,6 +93,8 @@ pub(crate) struct Session {
     hooks: OnceLock<Arc<Hooks>>,
     /// Who runs the tasks of its streams and handlers.
     executor: Executor,
+    /// Counts the times of the connection.
+    clock: Clock,
 }
 
 struct State {
@@ -121,7 +124,8 @@ impl Session {
         #[cfg(feature = "metrics")]
         let counted = OpenConnection::of(config.role);
         let mut core = Core::new(config);
-        core.begin(Instant::now());
+        let clock = executor.clock();
+        core.begin(clock.now());
         let lending = inlet.is_lent().then(Box::default);
         let session = Arc::new(Session {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -131,6 +135,7 @@ impl Session {
             link,
             hooks: OnceLock::new(),
             executor,
+            clock,
         });
         let driver = Driver::new(
             Arc::clone(&session),
@@ -221,15 +226,21 @@ impl Session {
 
     // ---- calls of ours ----
 
-    /// Starts a call. Gives whether the waker will be woken by its reply.
+    /// Starts a call that has this time `left`, if it is limited. Gives whether the waker will
+    /// be woken by its reply. Only on a connection of threads the session ends the call.
     pub(crate) fn poll_call(
         &self,
         key: &mut Option<usize>,
         target: CallTarget<'_>,
-        deadline: Option<Deadline>,
+        left: Option<Duration>,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<bool, Box<CallError>>> {
+        let deadline = left.map(|left| {
+            let is_ended_here = self.executor.crew().is_some();
+            let at = if is_ended_here { clock::system().checked_add(left) } else { None };
+            Deadline { left, at }
+        });
         let (polled, behind) = self.with(|state| {
             let before = state.core.outbox().pending_len();
             let polled = state.core.poll_call(key, target, deadline, waker, encode);
@@ -243,7 +254,7 @@ impl Session {
                 state.write_or_wake(inline);
                 None
             };
-            if deadline.is_some() {
+            if deadline.is_some_and(|deadline| deadline.at.is_some()) {
                 state.core.check_timer();
             }
             let awaits = !self.lends || is_crowded;

@@ -71,8 +71,8 @@ impl Core {
         };
         let known = *key.get_or_insert_with(|| {
             let known = self.calls.add();
-            if let Some(deadline) = deadline {
-                let ticket = self.deadlines.insert(deadline.at, Due::Call(known));
+            if let Some(at) = deadline.and_then(|deadline| deadline.at) {
+                let ticket = self.deadlines.insert(at, Due::Call(known));
                 self.calls.get_mut(known).deadline = Some(ticket);
             }
             known

@@ -145,17 +145,13 @@ impl CallTarget<'_> {
     }
 }
 
-/// The time that a call has left, and when it is over.
+/// The time that a call has left.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
-    pub(crate) at: Instant,
+    /// Sent with the call.
     pub(crate) left: Duration,
-}
-
-impl Deadline {
-    pub(crate) fn of(at: Instant, now: Instant) -> Self {
-        Deadline { at, left: at.saturating_duration_since(now) }
-    }
+    /// When the core ends the call, by the connection's clock; `None` where its caller does.
+    pub(crate) at: Option<Instant>,
 }
 
 /// Encodes arguments or a reply with the connection's codec.

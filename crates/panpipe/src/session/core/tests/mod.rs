@@ -55,7 +55,7 @@ impl Side {
         left: Option<Duration>,
         body: &[u8],
     ) -> (Option<usize>, Poll<Result<(), CallError>>) {
-        let deadline = left.map(|left| Deadline { at: self.now + left, left });
+        let deadline = left.map(|left| Deadline { at: Some(self.now + left), left });
         let mut key = None;
         let polled =
             self.core.poll_call(&mut key, CallTarget::new(0, 7), deadline, Waker::noop(), &mut |_, out| {
