@@ -97,6 +97,28 @@ async fn a_choice_for_slow_readers() {
 }
 
 #[tokio::test]
+async fn a_stream_of_a_channel_keeps_the_channels_credit() {
+    let (_server, _, studio) = studio(&[]).await;
+    let (readings, ended) = studio.readings(2, 10_000).await.unwrap();
+    // Passed on, there and back: each process keeps to the credit.
+    let (there, ended_there) = studio.readings(2, 10_000).await.unwrap();
+    let far = studio.back(there).await.unwrap();
+    for ended in [ended, ended_there] {
+        assert_eq!(ended.collect::<Vec<_>>().await, []);
+    }
+    for (mut readings, hops) in [(readings, 1), (far, 3)] {
+        let mut all = Vec::new();
+        while let Some(number) = readings.next().await {
+            all.push(number.unwrap());
+        }
+        assert!(all.is_sorted() && all.last() == Some(&9999), "{all:?}");
+        // At each hop: two items on their way, two that wait, and one in between.
+        assert!(all.len() <= 5 * hops, "{hops}: {all:?}");
+    }
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
 async fn the_same_choices_without_another_process() {
     let (sender, heard) = panpipe::channel(2);
     for number in 0..3 {

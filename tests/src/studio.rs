@@ -65,6 +65,9 @@ pub trait Studio {
     /// sender: 0 keep the latest, 1 drop the oldest, 2 fail. Gives how many
     /// could not be sent.
     async fn flood(&self, numbers: u64, choice: u8, to: Sender<u64>) -> u64;
+    /// A stream of channel of such a credit, into which so many numbers are sent without a
+    /// wait: the latest are kept. Gives the stream, and another that ends when all are sent.
+    async fn readings(&self, credit: usize, numbers: u64) -> (Streaming<u64>, Streaming<u64>);
     /// A sender whose numbers are noted.
     async fn sender(&self) -> Sender<u64>;
     /// Waits until nobody reads what the sender sends.
@@ -223,6 +226,20 @@ impl Drop for Maker {
 impl Studio for StudioImpl {
     async fn count(&self, to: u64) -> Streaming<u64> {
         numbers(to)
+    }
+
+    async fn readings(&self, credit: usize, numbers: u64) -> (Streaming<u64>, Streaming<u64>) {
+        let (sender, readings) = panpipe::channel(credit);
+        let (end, ended) = panpipe::channel(1);
+        let sender = sender.when_full(WhenFull::KeepLatest);
+        tokio::spawn(async move {
+            for number in 0..numbers {
+                let _ = sender.send(number).await;
+                tokio::task::yield_now().await;
+            }
+            drop(end);
+        });
+        (readings, ended)
     }
 
     async fn endless(&self) -> Streaming<u64> {

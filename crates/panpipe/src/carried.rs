@@ -21,12 +21,21 @@ use crate::session::{Attached, PortKind};
 
 /// A port that is opened if the message is sent which is being encoded.
 pub(crate) enum Offer {
-    /// This side writes a stream.
-    Stream(Arc<dyn Attach>),
+    /// This side writes a stream. Its writer keeps at most `items` of them unread, if given.
+    Stream { items: Option<u64>, attach: Arc<dyn Attach> },
     /// This side reads a stream, and takes so many items ahead.
     Sender { items: u64, attach: Arc<dyn Attach> },
     /// This side answers calls, and tells which version it speaks if that was asked.
     Service { served: Served, told: Option<u32> },
+}
+
+impl Offer {
+    /// Leaves the stream's credit to its reader: the peer knows no other.
+    pub(crate) fn without_stream_credit(&mut self) {
+        if let Offer::Stream { items, .. } = self {
+            *items = None;
+        }
+    }
 }
 
 /// A block of bytes that is not among those that were appended.
@@ -164,7 +173,9 @@ pub(crate) fn offer<E: serde::ser::Error>(make: impl FnOnce() -> Offer) -> Resul
 pub(crate) fn is_offered(end: &Arc<dyn Attach>) -> bool {
     CARGO.with_borrow(|cargo| {
         cargo.offers.iter().any(|offer| match offer {
-            Offer::Stream(known) | Offer::Sender { attach: known, .. } => Arc::ptr_eq(known, end),
+            Offer::Stream { attach: known, .. } | Offer::Sender { attach: known, .. } => {
+                Arc::ptr_eq(known, end)
+            }
             Offer::Service { .. } => false,
         })
     })
@@ -235,7 +246,8 @@ pub(crate) struct Claimed {
     pub(crate) link: Arc<Link>,
     pub(crate) codec: Codec,
     pub(crate) port: u64,
-    /// How many items a sender may have on their way.
+    /// How many items may be on their way unread: always given for a sender, and for a
+    /// stream if its writer keeps fewer than its reader accepts; else 0.
     pub(crate) items: u64,
     /// Which version of a service is spoken, where that is told.
     pub(crate) version: Option<u32>,

@@ -379,7 +379,7 @@ impl Arguments {
         let carried = (self.encode)(codec, out)?;
         self.were_encoded = true;
         self.carry_stream = carried.as_deref().is_some_and(|cargo| {
-            cargo.offers.iter().any(|offer| matches!(offer, Offer::Stream(_) | Offer::Sender { .. }))
+            cargo.offers.iter().any(|offer| matches!(offer, Offer::Stream { .. } | Offer::Sender { .. }))
         });
         Ok(carried)
     }

@@ -93,6 +93,9 @@ pub(crate) const TAKES_TRACES: u64 = 1;
 /// The feature of a side that makes a bypass when it is asked to.
 pub(crate) const MAKES_BYPASS: u64 = 2;
 
+/// The feature of a side that accepts streams whose writer tells its own credit.
+pub(crate) const TAKES_STREAM_CREDIT: u64 = 4;
+
 /// What one side says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -150,7 +153,7 @@ impl Hello {
         Hello {
             protocol: PROTOCOL_VERSION,
             codec: codec.id(),
-            features: TAKES_TRACES,
+            features: TAKES_TRACES | TAKES_STREAM_CREDIT,
             max_message: limits.max_message as u64,
             max_calls: u64::from(limits.max_calls),
             max_call_bytes: limits.max_call_bytes as u64,

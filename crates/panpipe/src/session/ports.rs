@@ -36,7 +36,7 @@ pub(crate) enum PortKind {
 impl PortKind {
     pub(crate) fn from_byte(byte: u8) -> Option<PortKind> {
         Some(match byte {
-            1 => PortKind::Stream,
+            1 | STREAM_WITH_CREDIT => PortKind::Stream,
             2 => PortKind::Sender,
             3 | SERVICE_OF_VERSION => PortKind::Service,
             _ => return None,
@@ -46,6 +46,9 @@ impl PortKind {
 
 /// The byte of a service that is opened together with the version that is spoken.
 pub(crate) const SERVICE_OF_VERSION: u8 = 4;
+
+/// The byte of a stream whose writer says how many items it sends before the first is read.
+pub(crate) const STREAM_WITH_CREDIT: u8 = 5;
 
 /// A port that a message of the peer's carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +168,8 @@ impl Credit {
 }
 
 impl Reading {
-    /// A reader of a peer that was told of `limits`; of `items` if it was told so.
+    /// A reader that accepts `limits` of the peer before the first item is read, and `items`
+    /// instead of as many as the limits say if the two sides agreed on a number.
     pub(crate) fn new(limits: PortLimits, items: Option<u64>) -> Self {
         let window =
             Credit { items: items.unwrap_or(u64::from(limits.items)), bytes: limits.bytes, large: 0 };

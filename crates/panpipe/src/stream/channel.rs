@@ -1,6 +1,7 @@
 //! A queue between a `Sender` and a `Streaming` of one process.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -11,8 +12,10 @@ use crate::error::StreamError;
 /// Makes a stream and what writes to it. Either may be sent to another process.
 ///
 /// `credit` is how many items may be sent before the first is read; it is at
-/// least 1. If one end is in another process, as many may be on their way there
-/// besides.
+/// least 1. If either end is in another process, as many more may be on their way
+/// there, and so again for each further process that the end is passed on to. An older peer
+/// that reads knows nothing of this credit: it accepts as many items as its
+/// [`Limits::stream_items`](crate::Limits::stream_items) say.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -37,6 +40,7 @@ pub fn channel<T>(credit: usize) -> (Sender<T>, Streaming<T>) {
             is_read: true,
             end: None,
         }),
+        overflows: AtomicU64::new(0),
     });
     let receiver = Receiver { queue: Arc::clone(&queue) };
     (Sender::of_queue(queue), Streaming::of(Source::Channel(receiver)))
@@ -45,6 +49,8 @@ pub fn channel<T>(credit: usize) -> (Sender<T>, Streaming<T>) {
 pub(super) struct Queue<T> {
     credit: usize,
     state: Mutex<State<T>>,
+    /// How often items were dropped for newer ones; written under the lock.
+    overflows: AtomicU64,
 }
 
 struct State<T> {
@@ -86,6 +92,7 @@ impl<T> Queue<T> {
                 WhenFull::KeepLatest => std::mem::swap(&mut dropped, &mut state.items),
                 WhenFull::DropOldest => dropped.extend(state.items.pop_front()),
             }
+            self.overflows.fetch_add(1, Ordering::Relaxed);
         }
         state.items.push_back(item);
         let reader = state.reader.take();
@@ -144,6 +151,15 @@ pub(super) struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
+    pub(super) fn credit(&self) -> u64 {
+        self.queue.credit as u64
+    }
+
+    /// How often items that waited were dropped for newer ones.
+    pub(super) fn overflows(&self) -> u64 {
+        self.queue.overflows.load(Ordering::Relaxed)
+    }
+
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
         let mut state = self.queue.lock();
         if let Some(item) = state.items.pop_front() {

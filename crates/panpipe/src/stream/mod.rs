@@ -146,6 +146,25 @@ impl<T> Source<T> {
     }
 }
 
+impl<T> Source<T> {
+    /// How many items its writer keeps unread at most, if it says so.
+    fn credit(&self) -> Option<u64> {
+        match self {
+            Source::Channel(receiver) => Some(receiver.credit()),
+            Source::Port(reader) => reader.credit(),
+            Source::Made(_) | Source::Lost => None,
+        }
+    }
+
+    /// How often items that waited here were dropped for newer ones.
+    fn overflows(&self) -> u64 {
+        match self {
+            Source::Channel(receiver) => receiver.overflows(),
+            Source::Made(_) | Source::Port(_) | Source::Lost => 0,
+        }
+    }
+}
+
 impl<T> Stream for Streaming<T> {
     type Item = Result<T, StreamError>;
 
@@ -181,6 +200,11 @@ impl<T> Leaving<T> {
     fn has_left(&self) -> bool {
         self.source.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
+
+    /// How many items the stream's writer keeps unread at most, if it says so.
+    fn credit(&self) -> Option<u64> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Source::credit)
+    }
 }
 
 impl<T: Serialize + Send + 'static> Attach for Leaving<T> {
@@ -209,7 +233,8 @@ impl<T: Serialize + Send + 'static> Serialize for Streaming<T> {
         if leaving.has_left() || carried::is_offered(&attach) {
             return Err(S::Error::custom("a stream can be sent once, and this one has been sent"));
         }
-        let index = carried::offer(|| Offer::Stream(attach))?;
+        let items = leaving.credit();
+        let index = carried::offer(|| Offer::Stream { items, attach })?;
         serializer.serialize_u32(index)
     }
 }

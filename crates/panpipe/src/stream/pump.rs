@@ -19,8 +19,16 @@ pub(super) struct Pump<T> {
     port: u64,
     /// Nothing once the stream is over.
     source: Option<Source<T>>,
-    /// The item that waits for credit, and what it needs of that.
-    next: Option<(T, u64)>,
+    next: Option<Next<T>>,
+}
+
+/// An item that waits for credit, or for room in the queue.
+struct Next<T> {
+    item: T,
+    /// How much credit it needs, once that is known.
+    needs: u64,
+    /// How often the source had dropped items for newer ones when this one was taken.
+    overflows: u64,
 }
 
 // No part of it is pinned in place.
@@ -35,9 +43,13 @@ impl<T: Serialize + Send + 'static> Pump<T> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
         let Pump { link, port, source, next } = self;
         let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
+        // The item is older than those that the source has dropped for newer ones since.
+        if let Some(stale) = next.take_if(|next| next.overflows != source.overflows()) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(stale)));
+        }
         let mut turn = 0;
         loop {
-            if let Some((item, needs)) = next {
+            if let Some(Next { item, needs, .. }) = next {
                 // Where another thread writes them out there is always room.
                 if turn >= limits::STREAM_TURN {
                     cx.waker().wake_by_ref();
@@ -56,8 +68,11 @@ impl<T: Serialize + Send + 'static> Pump<T> {
                     Err(_) => return Poll::Ready(StreamEnd::Panicked),
                 }
             }
+            let overflows = source.overflows();
             match catch_unwind(AssertUnwindSafe(|| source.poll_next(cx))) {
-                Ok(Poll::Ready(Some(Ok(item)))) => *next = Some((item, 0)),
+                Ok(Poll::Ready(Some(Ok(item)))) => {
+                    *next = Some(Next { item, needs: 0, overflows });
+                }
                 Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(error.into()),
                 Ok(Poll::Ready(None)) => return Poll::Ready(StreamEnd::Finished),
                 Ok(Poll::Pending) => {

@@ -23,6 +23,8 @@ pub(super) struct PortReader<T> {
     link: Option<Arc<Link>>,
     port: u64,
     codec: Codec,
+    /// How many items the writer keeps unread at most, if it says so.
+    credit: Option<u64>,
     /// Items that have been taken off the session together.
     batch: Batch,
     decode: Decode<T>,
@@ -34,8 +36,10 @@ impl<T> PortReader<T> {
     where
         T: DeserializeOwned + 'static,
     {
-        let Claimed { link, codec, port, .. } = claimed;
-        PortReader::of_port(link, codec, port)
+        let Claimed { link, codec, port, items, .. } = claimed;
+        let mut reader = PortReader::of_port(link, codec, port);
+        reader.credit = (items > 0).then_some(items);
+        reader
     }
 
     pub(super) fn of_port(link: Arc<Link>, codec: Codec, port: u64) -> Self
@@ -46,10 +50,15 @@ impl<T> PortReader<T> {
             link: Some(link),
             port,
             codec,
+            credit: None,
             batch: Batch::default(),
             decode: item::decode::<T>,
             decode_alone: item::decode_alone::<T>,
         }
+    }
+
+    pub(super) fn credit(&self) -> Option<u64> {
+        self.credit
     }
 
     /// The connection, until the stream is over.

@@ -12,7 +12,9 @@ use crate::limits;
 use crate::session::hello::PortLimits;
 use crate::session::large::LargeMessage;
 use crate::session::message::{CARRIES, Header, Kind, begin_message, take_version};
-use crate::session::ports::{Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, Word, Writing};
+use crate::session::ports::{
+    Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, STREAM_WITH_CREDIT, Word, Writing,
+};
 use crate::session::stream_end::StreamEnd;
 
 /// How many bytes the length of a trailer takes.
@@ -92,6 +94,10 @@ impl Core {
                 return Err(PutError::Ports);
             }
             let limits = (PortLimits::from(&*self.limits), self.peer_ports);
+            let mut offers = offers;
+            if !self.peer_stream_credit {
+                offers.iter_mut().for_each(Offer::without_stream_credit);
+            }
             opened = open(self.ports.of(self.role), limits, frame.out(), start, offers);
         }
         match frame.finish(max, apart_len) {
@@ -154,7 +160,16 @@ impl Core {
             let port = varint::take(&mut trailer).ok_or(UNREADABLE)?;
             let (mut items, mut version) = (0, None);
             let end = match kind {
-                PortKind::Stream => End::Reading(Reading::new(self.own_ports(), None)),
+                PortKind::Stream => {
+                    let own = self.own_ports();
+                    let told = if byte == STREAM_WITH_CREDIT {
+                        items = varint::take(&mut trailer).filter(|&items| items > 0).ok_or(UNREADABLE)?;
+                        Some(items.min(u64::from(own.items)))
+                    } else {
+                        None
+                    };
+                    End::Reading(Reading::new(own, told))
+                }
                 PortKind::Sender => {
                     items = varint::take(&mut trailer).ok_or(UNREADABLE)?;
                     End::Writing(Writing::new(self.peer_ports, Some(items)))
@@ -291,7 +306,7 @@ impl Core {
 /// The streams among the ports of a message.
 fn streams_of(opened: Vec<(Offer, u64)>) -> Opened {
     let streams = opened.into_iter().filter_map(|(offer, number)| match offer {
-        Offer::Stream(attach) | Offer::Sender { attach, .. } => Some((attach, number)),
+        Offer::Stream { attach, .. } | Offer::Sender { attach, .. } => Some((attach, number)),
         Offer::Service { .. } => None,
     });
     streams.collect()
@@ -313,7 +328,10 @@ fn open(
         .into_iter()
         .map(|offer| {
             let (kind, end) = match &offer {
-                Offer::Stream(_) => (PortKind::Stream, End::Writing(Writing::new(peers, None))),
+                Offer::Stream { items, .. } => {
+                    let items = items.map(|items| items.min(u64::from(peers.items)));
+                    (PortKind::Stream, End::Writing(Writing::new(peers, items)))
+                }
                 Offer::Sender { items, .. } => {
                     (PortKind::Sender, End::Reading(Reading::new(own, Some(*items))))
                 }
@@ -329,7 +347,11 @@ fn open(
                     out[kind_at] = SERVICE_OF_VERSION;
                     varint::put(out, u64::from(*version));
                 }
-                Offer::Stream(_) | Offer::Service { .. } => {}
+                Offer::Stream { items: Some(items), .. } => {
+                    out[kind_at] = STREAM_WITH_CREDIT;
+                    varint::put(out, *items);
+                }
+                Offer::Stream { items: None, .. } | Offer::Service { .. } => {}
             }
             (offer, number)
         })

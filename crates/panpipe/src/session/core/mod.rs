@@ -208,6 +208,8 @@ pub(crate) struct Core {
     max_message: usize,
     /// Whether the peer takes traces with its calls.
     peer_traces: bool,
+    /// Whether the peer accepts streams whose writer tells its own credit.
+    peer_stream_credit: bool,
     /// By which way what is written goes.
     ways: Ways,
     outbox: Outbox,
@@ -293,6 +295,7 @@ impl Core {
             room: Room { calls: 1, bytes: usize::MAX },
             max_message: limits::FIRST_MESSAGE,
             peer_traces: false,
+            peer_stream_credit: false,
             ways,
             outbox: Outbox::default(),
             outgoing: OnDemand::default(),

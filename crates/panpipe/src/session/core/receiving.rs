@@ -17,7 +17,7 @@ use crate::session::calls::Room;
 use crate::session::close::CloseReason;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
-use crate::session::hello::{Hello, MAKES_BYPASS, TAKES_TRACES, find_service};
+use crate::session::hello::{Hello, MAKES_BYPASS, TAKES_STREAM_CREDIT, TAKES_TRACES, find_service};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str, unreadable};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
 
@@ -78,6 +78,7 @@ impl Core {
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
         self.peer_traces = peer.features & TAKES_TRACES != 0;
+        self.peer_stream_credit = peer.features & TAKES_STREAM_CREDIT != 0;
         if peer.features & MAKES_BYPASS != 0 {
             self.ways.are_possible();
         }

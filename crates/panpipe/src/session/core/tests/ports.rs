@@ -38,7 +38,7 @@ impl Wake for Woken {
 }
 
 fn stream() -> Offer {
-    Offer::Stream(Arc::new(Quiet))
+    Offer::Stream { items: None, attach: Arc::new(Quiet) }
 }
 
 fn service() -> Offer {
@@ -514,6 +514,27 @@ fn credit_of_any_size_adds_up_or_closes_the_connection() {
             }
         }
     }
+}
+
+#[test]
+fn a_stream_whose_writer_tells_its_credit_is_never_further_ahead() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
+    let offer = Offer::Stream { items: Some(3), attach: Arc::new(Quiet) };
+    assert_eq!(ours.carry(vec![offer]), Poll::Ready(Ok(())));
+    theirs.hears(&ours.sends());
+    let mut batch = Batch::default();
+    for _ in 0..10 {
+        let sent = (0..10).filter(|_| ours.item(1, b"item").is_ready()).count();
+        assert_eq!(sent, 3);
+        theirs.hears(&ours.sends());
+        assert_eq!(theirs.reads(1, &mut batch), Poll::Ready(Ok(vec![4; 3])));
+        assert!(theirs.reads(1, &mut batch).is_pending());
+        ours.hears(&theirs.sends());
+    }
+    // A writer that does not keep to what it told breaks the protocol.
+    assert!(ours.item(1, b"item").is_ready());
+    theirs.hears(&ours.sends().repeat(4));
+    assert_eq!(theirs.why(), "an item came for which its stream had no credit");
 }
 
 /// A credit frame as bytes.
