@@ -159,15 +159,19 @@ impl ReadHalf {
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // A short read empties a pipe or a socket, and the event loop reports what comes later.
+        // Two exceptions. A read that receives descriptors ends at their message, with more bytes
+        // behind it. And behind a gate the event loop sees an epoll instance, which cannot report
+        // the end of the stream: if bytes and end arrive together there is one event for both, and
+        // clearing it after the bytes would lose the end.
+        let is_drained_by_short_read = self.bypass.is_none() && self.gate.is_none();
         loop {
             let mut ready = ready!(self.watch.over(&self.fd)?.poll_read_ready(cx))?;
             let space = buf.initialize_unfilled();
             let wanted = space.len();
             match read(&self.fd, self.kind, &mut self.bypass, space) {
                 Ok(n) => {
-                    // A short read has emptied the pipe: the next word comes from the event loop. But
-                    // one that something is passed on with ends there.
-                    if n > 0 && n < wanted && self.bypass.is_none() {
+                    if n > 0 && n < wanted && is_drained_by_short_read {
                         ready.clear_ready();
                     }
                     buf.advance(n);
@@ -394,6 +398,7 @@ pub(super) fn kind(fd: &OwnedFd) -> io::Result<Kind> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::time::Duration;
 
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -455,6 +460,30 @@ mod tests {
             let few = [IoSlice::new(b"few"), IoSlice::new(b"more")];
             assert_eq!(poll_fn(|cx| writer.poll_write_vectored(cx, &few)).await.unwrap(), 7);
             assert!(writer.waiting.is_none());
+        }
+    }
+
+    /// Polls until the half is ready, in a runtime that runs its event loop meanwhile.
+    async fn read_within(half: &mut ReadHalf, time: Duration) -> Option<Vec<u8>> {
+        tokio::time::timeout(time, read(half, 64)).await.ok()
+    }
+
+    /// An epoll instance reports no end of the stream, only that something can be read. So a
+    /// short read behind the readiness mask must not clear the readiness.
+    #[tokio::test]
+    async fn end_that_arrives_with_the_last_bytes_is_read() {
+        for masked in [false, true] {
+            for (mut reader, mut writer) in [pipe(), socket()] {
+                if masked {
+                    let _ = reader.builds_gate();
+                }
+                writer.try_write(b"last words").unwrap();
+                drop(writer);
+                let patience = Duration::from_secs(30);
+                assert_eq!(read_within(&mut reader, patience).await.as_deref(), Some(&b"last words"[..]));
+                let end = read_within(&mut reader, patience).await;
+                assert_eq!(end.as_deref(), Some(&b""[..]), "masked: {masked}");
+            }
         }
     }
 
