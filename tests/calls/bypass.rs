@@ -1,8 +1,7 @@
 //! Connections that go by two pipes beside their socket, where messages are short.
 
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::thread;
@@ -12,10 +11,6 @@ use panpipe::{CallError, CloseReason, ServiceClient};
 use panpipe_tests::raw::{self, Raw, RawListener, kind};
 use panpipe_tests::{PATIENCE, eventually, system};
 use panpipe_transport::limits::{BYPASS_HOLDS, BYPASSES};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 
@@ -172,21 +167,6 @@ async fn a_server_that_is_killed_is_noticed_on_it() {
     assert!(matches!(ended.unwrap(), Err(CallError::Disconnected { sent: true })));
 }
 
-/// Reads the frame that a bypass is made with, and the ends of pipes that come with it.
-fn receive(raw: &Raw) -> (Vec<u8>, Vec<OwnedFd>) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut passed = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [0; 64];
-    let slices = &mut [IoSliceMut::new(&mut bytes)];
-    let read = recvmsg(&raw.socket, slices, &mut passed, RecvFlags::CMSG_CLOEXEC).unwrap().bytes;
-    let passed = passed.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
-        _ => Vec::new(),
-    });
-    let fds = passed.collect();
-    (bytes[..read].to_vec(), fds)
-}
-
 const BYPASS: [u8; 7] = [3, 0, 0, 0, kind::BYPASS, 0, 0];
 const SWITCH: [u8; 7] = [3, 0, 0, 0, kind::SWITCH, 0, 0];
 
@@ -201,7 +181,7 @@ async fn a_client_of_another_kind_goes_by_it_too() {
     let sum = |reply: &[u8]| (reply[4], u64::from_le_bytes(reply[8..].try_into().unwrap()));
     let mut raw = Raw::greeted(&name, "Probe");
     raw.send(&raw::frame(kind::ASK, 0, &[]));
-    let (bytes, fds) = receive(&raw);
+    let (bytes, fds) = raw.receive_with();
     assert_eq!(bytes, BYPASS);
     let [read, write] = <[OwnedFd; 2]>::try_from(fds).expect("two ends come with it");
     // Before it has gone by it itself it is not expected to read from it.
@@ -235,7 +215,7 @@ async fn a_server_has_no_more_than_it_may() {
     let ask = || {
         let mut raw = Raw::greeted(&name, "Probe");
         raw.send(&raw::frame(kind::ASK, 0, &[]));
-        let (bytes, fds) = receive(&raw);
+        let (bytes, fds) = raw.receive_with();
         assert_eq!(bytes, BYPASS);
         (raw, fds)
     };
@@ -294,11 +274,7 @@ fn serve_until_bypassed(raw: &mut Raw) -> (File, File, u64) {
             kind::ASK => {
                 let (read, theirs_written) = pipe_with(PipeFlags::CLOEXEC).unwrap();
                 let (theirs_read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-                let fds = [theirs_read.as_fd(), theirs_written.as_fd()];
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-                let mut passed = SendAncillaryBuffer::new(&mut space);
-                assert!(passed.push(SendAncillaryMessage::ScmRights(&fds)));
-                sendmsg(&raw.socket, &[IoSlice::new(&BYPASS)], &mut passed, SendFlags::empty()).unwrap();
+                raw::send_with(&raw.socket, &BYPASS, &[theirs_read.as_fd(), theirs_written.as_fd()]);
                 pipes = Some((File::from(read), File::from(write)));
             }
             kind::SWITCH => {

@@ -17,6 +17,7 @@ mod deadlines_off_the_wire;
 mod denied_calls;
 mod doors;
 mod dropped_futures;
+mod endings;
 mod few_descriptors;
 mod full_pipes;
 mod impersonation;

@@ -2,6 +2,7 @@
 //! a peer written from PROTOCOL.md alone, and what the system says of a process.
 
 pub mod bare;
+pub mod endings;
 pub mod hall;
 pub mod keeper;
 pub mod layers;

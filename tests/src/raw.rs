@@ -2,11 +2,18 @@
 //! would never send. It shares no code with what it tests.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
 
 /// What each direction begins with.
 pub const MAGIC: &[u8; 8] = b"\x89panpipe";
@@ -153,6 +160,14 @@ pub fn server_hello_with_ports(offers: &str) -> Vec<u8> {
     frame(kind::HELLO, 0, &[&server_hello(offers)[7..], &ports[..]].concat())
 }
 
+/// The hello of a child that calls its parent's service and offers one of the same name.
+pub fn mutual_hello(service: &str) -> Vec<u8> {
+    let mut body = [varint(1), varint(1), varint(0)].concat();
+    body.extend([varint(16 << 20), varint(1024), varint(64 << 20)].concat());
+    body.extend([string(service), varint(1), string(service), varint(1)].concat());
+    frame(kind::HELLO, 0, &body)
+}
+
 /// The hash that addresses a method.
 pub fn method(signature: &str) -> u64 {
     let mut hash: u64 = 14_695_981_039_346_656_037;
@@ -269,6 +284,30 @@ fn take_varint(bytes: &[u8]) -> (u64, &[u8]) {
     panic!("a varint is cut off");
 }
 
+/// Reads a frame from any stream; `None` at the end of the stream.
+pub fn read_frame(read: &mut impl Read) -> io::Result<Option<Frame>> {
+    let mut head = [0; 4];
+    match read.read_exact(&mut head) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let mut body = vec![0; u32::from_le_bytes(head) as usize];
+    read.read_exact(&mut body)?;
+    let (port, rest) = take_varint(&body[1..]);
+    let (id, rest) = take_varint(rest);
+    Ok(Some(Frame { kind: body[0], port, id, body: rest.to_vec() }))
+}
+
+/// Sends bytes, and two descriptors with them.
+pub fn send_with(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>; 2]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut passed = SendAncillaryBuffer::new(&mut space);
+    assert!(passed.push(SendAncillaryMessage::ScmRights(fds)));
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut passed, SendFlags::empty()).expect("the other side reads");
+}
+
 /// Listens under a plain name, which is free again when this is dropped.
 #[derive(Debug)]
 pub struct RawListener {
@@ -352,18 +391,23 @@ impl Raw {
 
     /// Reads a frame; `None` at the end of the stream.
     pub fn try_frame(&mut self) -> io::Result<Option<Frame>> {
-        let mut head = [0; 4];
-        match self.socket.read_exact(&mut head) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let mut body = vec![0; u32::from_le_bytes(head) as usize];
-        self.socket.read_exact(&mut body)?;
-        let (port, rest) = take_varint(&body[1..]);
-        let (id, rest) = take_varint(rest);
-        Ok(Some(Frame { kind: body[0], port, id, body: rest.to_vec() }))
+        read_frame(&mut self.socket)
+    }
+
+    /// Reads once: bytes, and the descriptors that come with them.
+    pub fn receive_with(&self) -> (Vec<u8>, Vec<OwnedFd>) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut passed = RecvAncillaryBuffer::new(&mut space);
+        let mut bytes = [0; 64];
+        let slices = &mut [IoSliceMut::new(&mut bytes)];
+        let read = recvmsg(&self.socket, slices, &mut passed, RecvFlags::CMSG_CLOEXEC);
+        let read = read.expect("a message can be received").bytes;
+        let passed = passed.drain().flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+            _ => Vec::new(),
+        });
+        let fds = passed.collect();
+        (bytes[..read].to_vec(), fds)
     }
 
     /// Reads a frame, which must come.

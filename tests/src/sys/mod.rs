@@ -50,11 +50,20 @@ fn handles(cookie: &str) -> [i32; 2] {
     [(); 2].map(|()| handles.next().expect("there are two"))
 }
 
+/// The pipes from and to the parent, whose handles the environment variable names. To be called
+/// once in a process that is no plugin and no panpipe child.
+pub fn pipes_to_host(cookie: &str) -> [std::fs::File; 2] {
+    // SAFETY: the parent has passed the descriptors to this process, where no other code has taken
+    // them up.
+    handles(cookie).map(|fd| unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
+}
+
 /// The pipe to the host, of a process that is no plugin.
 pub fn pipe_to_host(cookie: &str) -> std::fs::File {
-    // SAFETY: the host has passed the descriptor to this process, where nobody else has
-    // taken it up.
-    unsafe { std::os::fd::FromRawFd::from_raw_fd(handles(cookie)[1]) }
+    let [read, write] = pipes_to_host(cookie);
+    // Another function closes it.
+    std::mem::forget(read);
+    write
 }
 
 /// Closes the pipes to and from the host.
