@@ -82,6 +82,11 @@ pub trait Studio {
     async fn keep(&self, listener: ListenerClient);
     /// Calls the listeners that are kept, and gives how many answered.
     async fn tell(&self, x: u64) -> u64;
+    /// Keeps the listener of this client that `prompt` calls.
+    async fn be_prompted(&self, listener: ListenerClient);
+    /// Calls it, and does not answer.
+    #[oneway]
+    async fn prompt(&self, x: u64);
     /// The listeners that are kept.
     async fn kept(&self) -> Vec<ListenerClient>;
     /// Lets go of them.
@@ -181,6 +186,7 @@ pub async fn sum_of_shelf(shelf: Shelf) -> Result<u64, String> {
 pub struct StudioImpl {
     shared: Arc<Shared>,
     connection: Option<Connection>,
+    prompted: Arc<Mutex<Option<ListenerClient>>>,
 }
 
 /// What all clients share.
@@ -195,7 +201,11 @@ pub struct Shared {
 impl StudioImpl {
     /// For one client.
     pub fn for_client(shared: &Arc<Shared>, connection: &Connection) -> Self {
-        StudioImpl { shared: Arc::clone(shared), connection: Some(connection.clone()) }
+        StudioImpl {
+            shared: Arc::clone(shared),
+            connection: Some(connection.clone()),
+            ..StudioImpl::default()
+        }
     }
 
     fn noted(&self) -> MutexGuard<'_, Vec<u64>> {
@@ -424,6 +434,17 @@ impl Studio for StudioImpl {
         answered
     }
 
+    async fn be_prompted(&self, listener: ListenerClient) {
+        *self.prompted.lock().expect("no holder panics") = Some(listener);
+    }
+
+    async fn prompt(&self, x: u64) {
+        let listener = self.prompted.lock().expect("no holder panics").clone();
+        if let Some(listener) = listener {
+            let _ = listener.hear(x).await;
+        }
+    }
+
     async fn kept(&self) -> Vec<ListenerClient> {
         StudioImpl::kept(self).clone()
     }
@@ -501,5 +522,31 @@ impl Listener for Ear {
 
     async fn caller(&self) -> Option<u32> {
         panpipe::call::peer().pid
+    }
+}
+
+/// Answers no call.
+#[derive(Debug, Clone, Copy)]
+pub struct Mute;
+
+impl Listener for Mute {
+    async fn hear(&self, _: u64) -> u64 {
+        std::future::pending().await
+    }
+
+    async fn overhear(&self, _: u64) {
+        std::future::pending().await
+    }
+
+    async fn object(&self) -> Result<(), String> {
+        std::future::pending().await
+    }
+
+    async fn stream(&self, _: u64) -> Streaming<u64> {
+        std::future::pending().await
+    }
+
+    async fn caller(&self) -> Option<u32> {
+        std::future::pending().await
     }
 }

@@ -87,6 +87,11 @@ pub(crate) fn inherited() -> (Option<Instant>, Option<Arc<TraceContext>>) {
     of_current(|call| (call.deadline, call.trace.clone())).unwrap_or_default()
 }
 
+/// Whether this code runs in a handler that answers a call of this session.
+pub(crate) fn is_answering(session: u64) -> bool {
+    of_current(|call| call.who.client()).flatten() == Some(session)
+}
+
 /// The process that made the call which the current handler answers.
 ///
 /// Outside a handler, and in a task that a handler has spawned, nothing is

@@ -27,6 +27,10 @@ pub struct Limits {
     /// How many bytes of arguments of one peer's running calls are held at
     /// once. Its further calls wait with the peer.
     pub max_call_bytes: usize,
+    /// How many bytes of one peer's one-way calls wait here until fewer than `max_calls` of
+    /// them run; each counts as 96 bytes more than its message has. Further ones wait with
+    /// the peer. At least 64 KiB.
+    pub oneway_bytes: usize,
     /// How many bytes wait to be sent before calls and replies of this side
     /// wait too.
     pub queued_bytes: usize,
@@ -65,6 +69,7 @@ impl Default for Limits {
             max_message: MAX_FRAME,
             max_calls: MAX_CALLS,
             max_call_bytes: MAX_CALL_BYTES,
+            oneway_bytes: ONEWAY_BYTES,
             queued_bytes: QUEUED_BYTES,
             max_ports: MAX_PORTS,
             stream_items: STREAM_ITEMS,
@@ -89,6 +94,7 @@ impl Limits {
         self.max_message = self.max_message.max(FIRST_MESSAGE);
         self.max_calls = self.max_calls.max(1);
         self.max_call_bytes = self.max_call_bytes.max(1);
+        self.oneway_bytes = self.oneway_bytes.max(FIRST_ONEWAYS as usize);
         self.queued_bytes = self.queued_bytes.max(1);
         self.stream_items = self.stream_items.max(1);
         self.stream_bytes = self.stream_bytes.max(STREAM_BYTES_LEAST);

@@ -142,9 +142,16 @@ pub const PASSED_OVER_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many calls of one peer run at once.
 pub const MAX_CALLS: u32 = 1024;
-/// How many bytes of one peer's one-way calls wait until fewer than that run,
-/// before nothing more is read.
-pub const WAITING_ONEWAYS: usize = 1 << 20;
+/// How many bytes of one peer's one-way calls wait until fewer than that run. Further ones
+/// wait with the peer.
+pub const ONEWAY_BYTES: usize = 2 << 20;
+/// The smallest window of one-way calls, which holds until the peer's hello tells another.
+pub const FIRST_ONEWAYS: u64 = 64 << 10;
+/// What a waiting one-way call takes beside its frame.
+pub const ONEWAY_COST: u64 = 96;
+/// How many bytes of one-way calls wait of a peer that does not count them. The connection
+/// ends at one more.
+pub const UNCOUNTED_ONEWAYS: u64 = 4 << 20;
 /// How many bytes of arguments of one peer's running calls are held.
 pub const MAX_CALL_BYTES: usize = 64 << 20;
 /// How many bytes wait to be sent before callers and handlers wait too.

@@ -1,13 +1,15 @@
 //! Serves the studio to many: `studio serve NAME [KEY=VALUE …]`, to a parent:
 //! `studio child [small-pipes]`. Or calls, in a process of its own, the listeners that a studio
-//! keeps: `studio call NAME X`.
+//! keeps: `studio call NAME X`. Or sends one-way calls whose handlers wait for this process
+//! forever, until no more of them can be sent: `studio clog NAME`.
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use panpipe::{Limits, NoService, Server};
-use panpipe_tests::studio::{Shared, Studio, StudioClient, StudioImpl};
+use panpipe_tests::studio::{Listener, ListenerClient, Mute, Shared, Studio, StudioClient, StudioImpl};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -26,6 +28,7 @@ async fn main() -> ExitCode {
             }
         }
         ["call", name, x] => call(name, x.parse().expect("a number")).await,
+        ["clog", name] => clog(name).await,
         other => panic!("{other:?} is nothing to do"),
     }
     ExitCode::SUCCESS
@@ -38,6 +41,7 @@ async fn serve(name: &str, settings: &[&str]) {
         let value: usize = value.parse().expect("a setting is a number");
         match key {
             "max_calls" => limits.max_calls = value as u32,
+            "max_clients" => limits.max_clients = value,
             "max_ports" => limits.max_ports = value as u32,
             "max_message" => limits.max_message = value,
             "stream_items" => limits.stream_items = value as u32,
@@ -73,4 +77,21 @@ async fn call(name: &str, x: u64) {
         listener.overhear(x + 1).await.expect("the listener is there");
         println!("{:?}", listener.hear(x + 2).await);
     }
+}
+
+/// Sends one-way calls whose handlers call this process back, where nobody answers.
+async fn clog(name: &str) {
+    let studio = loop {
+        let studio = StudioClient::connect(name).await.expect("the studio listens");
+        // The studio may still have a client that has gone, and no room for another.
+        if studio.be_prompted(ListenerClient::offer(Mute.serve())).await.is_ok() {
+            break studio;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    while let Ok(sent) = tokio::time::timeout(Duration::from_millis(200), studio.prompt(0)).await {
+        sent.expect("the studio is there");
+    }
+    println!("blocked");
+    std::future::pending().await
 }

@@ -49,9 +49,9 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// What it takes.
-    pub(super) fn bytes(&self) -> usize {
-        size_of::<Parked>() + self.args.len()
+    /// What it takes of the window, if it is one-way.
+    pub(super) fn oneway_cost(&self) -> u64 {
+        self.incoming.oneway_cost()
     }
 
     /// Where its reply goes.
@@ -84,7 +84,7 @@ impl Admitted {
         let has_room = match incoming.reply_to {
             Some(_) => core.has_queue_room(),
             // One-way calls have no reply to wait with.
-            None => core.admits_oneway(size_of::<Parked>() + incoming.args.len()),
+            None => core.admits_oneway(incoming.oneway_cost()),
         };
         Admitted { codec: core.codec(), has_room, incoming }
     }

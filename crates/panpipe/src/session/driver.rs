@@ -170,10 +170,7 @@ impl Driver {
                     continue;
                 }
             }
-            if !self.take_frames() {
-                // One-way calls wait: the end of one that runs wakes the driver.
-                return Poll::Pending;
-            }
+            self.take_frames();
             if self.is_exact() {
                 // It is written behind this, and more is read before the next poll.
                 return Poll::Pending;
@@ -221,10 +218,11 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Deals with every whole frame in the inbox. False: it has to wait.
-    fn take_frames(&mut self) -> bool {
+    /// Deals with every whole frame in the inbox. Reading never stops for calls that wait: a
+    /// running handler may wait for the reply, the item or the end that comes behind them.
+    fn take_frames(&mut self) {
         let Driver { session, services, on_open, intake, parked, oneways, next, .. } = self;
-        let Some(intake) = intake else { return true };
+        let Some(intake) = intake else { return };
         loop {
             // One lock for all that the core deals with alone; a call leaves it.
             let step = session.with(|state| intake.step(&mut state.core, Reader::Driver));
@@ -236,8 +234,8 @@ impl Driver {
                 }
                 Step::Bypass(writer) => session.with(|state| state.take_up(writer)),
                 Step::Wait | Step::Done => {
-                    intake.held_up = matches!(step, Step::Wait);
-                    return !intake.held_up;
+                    intake.held_up = false;
+                    return;
                 }
                 Step::Call(admitted) => {
                     *next = Some(Next::Call);
@@ -260,8 +258,8 @@ impl Driver {
     fn start_parked(&mut self) {
         let mut handed_on = false;
         while let Some(next) = self.oneways.front() {
-            let bytes = next.bytes();
-            if !self.session.with(|state| state.core.starts_waiting_oneway(bytes)) {
+            let cost = next.oneway_cost();
+            if !self.session.with(|state| state.core.starts_waiting_oneway(cost)) {
                 break;
             }
             let Some(parked) = self.oneways.pop_front() else { return };

@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::deadlines::Ticket;
 use super::on_demand::{OnDemand, Part};
+use super::oneway_window::ReceiveWindow;
 use super::reply::Failure;
 use crate::error::CallError;
 
@@ -83,7 +84,7 @@ impl Part for Others {
 }
 
 /// The one-way calls that the peer has made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Oneways {
     /// How many run.
     running: usize,
@@ -91,14 +92,25 @@ struct Oneways {
     /// handlers.
     come: u64,
     handed: u64,
-    /// Those that wait until fewer run, and what they take.
+    /// Those that wait until fewer run.
     waiting: usize,
-    waiting_bytes: usize,
+    window: ReceiveWindow,
+}
+
+impl Oneways {
+    const UNUSED: Oneways =
+        Oneways { running: 0, come: 0, handed: 0, waiting: 0, window: ReceiveWindow::UNUSED };
+}
+
+impl Default for Oneways {
+    fn default() -> Self {
+        Oneways::UNUSED
+    }
 }
 
 impl Part for Oneways {
     fn unused() -> &'static Self {
-        static UNUSED: Oneways = Oneways { running: 0, come: 0, handed: 0, waiting: 0, waiting_bytes: 0 };
+        static UNUSED: Oneways = Oneways::UNUSED;
         &UNUSED
     }
 }
@@ -246,13 +258,28 @@ impl Handlers {
         self.deferred.used()?.0.pop_front()
     }
 
-    pub(crate) fn oneway_started(&mut self) {
+    pub(crate) fn oneway_started(&mut self, cost: u64) {
         self.oneways.running += 1;
+        self.oneways.window.started(cost);
     }
 
-    /// Notes a one-way call that has come.
-    pub(crate) fn oneway_comes(&mut self) {
-        self.oneways.come += 1;
+    /// Notes a one-way call that has come. False if the peer was not to send it, by the
+    /// `window` that it was told.
+    #[must_use]
+    pub(crate) fn oneway_comes(&mut self, cost: u64, window: u64) -> bool {
+        let has_room = self.oneways.window.came(cost, window);
+        self.oneways.come += u64::from(has_room);
+        has_room
+    }
+
+    /// Whether the peer is to be given credit for one-way calls.
+    pub(crate) fn owes_oneway_credit(&self, window: u64) -> bool {
+        self.oneways.seen().is_some_and(|oneways| oneways.window.owes_credit(window))
+    }
+
+    /// Takes the credit for one-way calls that the peer is to be given.
+    pub(crate) fn take_oneway_credit(&mut self) -> u64 {
+        self.oneways.window.take_credit()
     }
 
     /// How many one-way calls have come so far.
@@ -278,14 +305,12 @@ impl Handlers {
         self.oneways.running
     }
 
-    pub(crate) fn oneway_waits(&mut self, bytes: usize) {
+    pub(crate) fn oneway_waits(&mut self) {
         self.oneways.waiting += 1;
-        self.oneways.waiting_bytes += bytes;
     }
 
-    pub(crate) fn oneway_waits_no_more(&mut self, bytes: usize) {
+    pub(crate) fn oneway_waits_no_more(&mut self) {
         self.oneways.waiting -= 1;
-        self.oneways.waiting_bytes -= bytes;
     }
 
     pub(crate) fn waiting_oneways(&self) -> usize {
@@ -296,11 +321,6 @@ impl Handlers {
     pub(crate) fn call_of(&self, id: u32) -> ReplyTo {
         let serial = self.get(id).map_or(0, |handler| handler.serial);
         ReplyTo { id, serial }
-    }
-
-    /// What the one-way calls take that wait.
-    pub(crate) fn waiting_bytes(&self) -> usize {
-        self.oneways.waiting_bytes
     }
 }
 

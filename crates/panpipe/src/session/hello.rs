@@ -115,6 +115,9 @@ pub(crate) struct Hello {
     pub(crate) ports: PortLimits,
     /// The services of which the peer is to choose the one at the root port.
     pub(crate) choice: Vec<ServiceInfo>,
+    /// How many bytes of one-way calls this side holds for its peer; 0 where it does not
+    /// count them.
+    pub(crate) oneway_bytes: u64,
 }
 
 /// How much of ports and streams one side takes. A peer that says nothing of it
@@ -161,6 +164,7 @@ impl Hello {
             offers,
             ports: PortLimits::from(limits),
             choice: Vec::new(),
+            oneway_bytes: limits.oneway_bytes as u64,
         }
     }
 
@@ -206,6 +210,7 @@ impl Hello {
             out.truncate(start);
             varint::put(out, 0);
         }
+        varint::put(out, self.oneway_bytes);
     }
 
     /// Reads a hello. Bytes after the known fields are a later version's and
@@ -223,12 +228,17 @@ impl Hello {
             offers: take_service(rest)?,
             ports: take_ports(rest)?,
             choice: Vec::new(),
+            oneway_bytes: 0,
         };
         // One that ends here comes from a side that speaks one version of each.
         if !rest.is_empty() {
             hello.wants = take_oldest(rest, hello.wants)?;
             hello.offers = take_oldest(rest, hello.offers)?;
             hello.choice = take_choice(rest)?;
+        }
+        // One that ends here comes from a side that does not count one-way calls.
+        if !rest.is_empty() {
+            hello.oneway_bytes = varint::take(rest)?;
         }
         Some(hello)
     }
@@ -343,6 +353,12 @@ mod tests {
         Hello::new(Codec::default(), &Limits::default(), wants.map(info), offers.map(info))
     }
 
+    fn varint_len(value: u64) -> usize {
+        let mut out = Vec::new();
+        varint::put(&mut out, value);
+        out.len()
+    }
+
     #[test]
     fn a_hello_reads_back_as_written_and_bytes_of_a_later_version_are_passed_over() {
         let hello = hello(Some(("Store", 3)), None);
@@ -363,6 +379,7 @@ mod tests {
         };
         hello.encode(&mut bytes);
         let whole = bytes.len();
+        let without_oneways = Hello { oneway_bytes: 0, ..hello.clone() };
         let exact = |service: &Option<ServiceInfo>| {
             service.as_ref().map(|service| ServiceInfo::new(service.name.clone(), service.version))
         };
@@ -370,16 +387,18 @@ mod tests {
             wants: exact(&hello.wants),
             offers: exact(&hello.offers),
             choice: Vec::new(),
-            ..hello.clone()
+            ..without_oneways.clone()
         };
         let without_ports = Hello { ports: PortLimits::default(), ..without_ranges.clone() };
         // Two bytes and one for the oldest versions, and the choice behind them, its
         // length and two services; before them the limits of ports.
-        let ranges_at = whole - 3 - 1 - 6 - 8;
+        let oneways_at = whole - varint_len(hello.oneway_bytes);
+        let ranges_at = oneways_at - 3 - 1 - 6 - 8;
         let ports_at = ranges_at - 11;
         for cut in 0..=whole {
             let expected = match cut {
                 _ if cut == whole => Some(&hello),
+                _ if cut == oneways_at => Some(&without_oneways),
                 _ if cut == ranges_at => Some(&without_ranges),
                 _ if cut == ports_at => Some(&without_ports),
                 _ => None,
@@ -404,7 +423,7 @@ mod tests {
     fn a_range_that_is_reversed_is_malformed() {
         let mut bytes = Vec::new();
         hello(Some(("Store", 3)), None).encode(&mut bytes);
-        let oldest = bytes.len() - 3;
+        let oldest = bytes.len() - 3 - varint_len(limits::ONEWAY_BYTES as u64);
         assert_eq!(bytes[oldest], 3);
         bytes[oldest] = 4;
         assert_eq!(Hello::decode(&bytes), None);

@@ -36,7 +36,7 @@ pub(super) struct Intake {
     whole: Option<Box<(Header, FrameBuf)>>,
     /// What the stream ended or failed with; nothing more is read.
     pub(super) end: Option<Box<CloseReason>>,
-    /// Whether frames that have come had to wait.
+    /// Whether frames that have come were left to the driver.
     pub(super) held_up: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) enum Step {
     Bypass(BypassWriter),
     /// To the end of what has come.
     Done,
-    /// What is next has to wait, or is the driver's to deal with.
+    /// What is next is left to a reader that may deal with it.
     Wait,
 }
 
@@ -171,9 +171,6 @@ impl Intake {
             if core.is_over() {
                 inbox.clear();
                 return Step::Done;
-            }
-            if core.is_full_of_oneways() {
-                return Step::Wait;
             }
             if !*magic_seen {
                 match inbox.strip_prefix(&MAGIC) {

@@ -18,6 +18,7 @@ mod load;
 mod marks;
 mod message;
 mod on_demand;
+mod oneway_window;
 mod outlet;
 mod parts;
 mod ports;
@@ -53,6 +54,7 @@ pub(crate) use self::outlet::{Inlet, Outlet, of_blocking, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
 pub(crate) use self::stream_end::StreamEnd;
+use crate::call;
 use crate::clock::{self, Clock};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
@@ -292,7 +294,8 @@ impl Session {
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
         self.with(|state| {
-            let polled = state.core.poll_oneway(target, waker, encode);
+            let nested = || call::is_answering(self.id);
+            let polled = state.core.poll_oneway(target, nested, waker, encode);
             state.write_or_wake(false);
             polled
         })

@@ -30,6 +30,8 @@ impl Core {
         now: &mut dyn FnMut() -> Instant,
     ) -> Option<Incoming> {
         self.heard = true;
+        // A frame's length is a u32.
+        let len = frame.len() as u32;
         let (frame, body, extras) = if header.carries || header.traced || header.port != ROOT_PORT {
             let (body, extras) = self.take_extras(header, frame)?;
             (&frame[..body.end], body.start, Some(extras))
@@ -43,17 +45,17 @@ impl Core {
             self.violation("the head of a call cannot be read");
             return None;
         };
-        // A frame's length is a u32.
         let args = frame.len().saturating_sub(rest.len()) as u32..frame.len() as u32;
         if header.kind == Kind::Oneway {
             // Its caller cannot be told that it was not run: so it is, also while draining.
-            return Some(Incoming { reply_to: None, method, deadline: None, args, extras });
+            let incoming = Incoming { reply_to: None, method, deadline: None, args, len, extras };
+            return self.receive_oneway(incoming);
         }
         let too_many = header.id >= u64::from(self.limits.max_calls)
             || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes)
             || self.load.as_ref().is_some_and(|load| !load.take());
         if too_many {
-            self.let_go_of(Incoming { reply_to: None, method, deadline: None, args, extras });
+            self.let_go_of(Incoming { reply_to: None, method, deadline: None, args, len, extras });
             self.overloaded(header.id);
             return None;
         }
@@ -67,13 +69,51 @@ impl Core {
             self.violation("a call uses the id of another that still runs");
             return None;
         };
-        let incoming = Incoming { reply_to: Some(reply_to), method, deadline, args, extras };
+        let incoming = Incoming { reply_to: Some(reply_to), method, deadline, args, len, extras };
         if self.draining {
             self.let_go_of(incoming);
             self.fail(reply_to, Failure::NotRun);
             return None;
         }
         Some(incoming)
+    }
+
+    /// Counts a one-way call. `None` if the peer was not to send it.
+    fn receive_oneway(&mut self, incoming: Incoming) -> Option<Incoming> {
+        let (window, why) = match self.peer_counts_oneways {
+            true => (self.own_oneways(), "more one-way calls came than this side holds"),
+            false => (
+                limits::UNCOUNTED_ONEWAYS,
+                "overloaded: one-way calls come faster than they run, and their sender does not wait for credit",
+            ),
+        };
+        if self.handlers.oneway_comes(incoming.oneway_cost(), window) {
+            return Some(incoming);
+        }
+        self.let_go_of(incoming);
+        self.violation(why);
+        None
+    }
+
+    /// The window of one-way calls that this side tells.
+    fn own_oneways(&self) -> u64 {
+        self.limits.oneway_bytes as u64
+    }
+
+    /// Gives the peer credit for one-way calls, once a good part of the window is free.
+    pub(super) fn give_oneway_credit(&mut self) {
+        // A peer that reads nothing gets no more credit.
+        if self.handlers.owes_oneway_credit(self.own_oneways()) && self.is_open() && self.has_room_for_calls()
+        {
+            let bytes = self.handlers.take_oneway_credit();
+            if self.peer_counts_oneways {
+                self.put_frame(Kind::Credit, 0, |out| {
+                    varint::put(out, 0);
+                    varint::put(out, bytes);
+                    varint::put(out, 0);
+                });
+            }
+        }
     }
 
     /// What most calls do not have, and where its body is without that; nothing if
@@ -193,26 +233,27 @@ impl Core {
         self.handlers.contains(call) && !self.is_over()
     }
 
-    /// Whether a one-way call that has come, and takes so many bytes, is to be run
+    /// Whether a one-way call that has come, and takes `cost` of the window, is to be run
     /// now. If not it waits, in its order.
-    pub(crate) fn admits_oneway(&mut self, bytes: usize) -> bool {
-        self.handlers.oneway_comes();
+    pub(crate) fn admits_oneway(&mut self, cost: u64) -> bool {
         if self.handlers.waiting_oneways() == 0 && self.has_room_for_oneway() {
-            self.handlers.oneway_started();
+            self.handlers.oneway_started(cost);
             // It is handed on before anything is read that comes behind it.
             self.handlers.oneways_are_handed_on();
+            self.give_oneway_credit();
             return true;
         }
-        self.handlers.oneway_waits(bytes);
+        self.handlers.oneway_waits();
         false
     }
 
-    /// Whether one that waits, and takes so many bytes, is to be run now.
-    pub(crate) fn starts_waiting_oneway(&mut self, bytes: usize) -> bool {
+    /// Whether one that waits, and takes `cost` of the window, is to be run now.
+    pub(crate) fn starts_waiting_oneway(&mut self, cost: u64) -> bool {
         let starts = self.has_room_for_oneway();
         if starts {
-            self.handlers.oneway_waits_no_more(bytes);
-            self.handlers.oneway_started();
+            self.handlers.oneway_waits_no_more();
+            self.handlers.oneway_started(cost);
+            self.give_oneway_credit();
         }
         starts
     }
@@ -251,10 +292,5 @@ impl Core {
 
     fn has_room_for_oneway(&self) -> bool {
         self.handlers.oneways() < self.limits.max_calls as usize
-    }
-
-    /// Whether so many one-way calls wait that nothing more may be read.
-    pub(crate) fn is_full_of_oneways(&self) -> bool {
-        self.handlers.waiting_bytes() >= limits::WAITING_ONEWAYS
     }
 }

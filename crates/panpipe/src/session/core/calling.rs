@@ -146,23 +146,38 @@ impl Core {
     }
 
     /// Sends a one-way call. `Ready(Ok)` when it is queued; when there is no
-    /// room, `waker` is woken once there is.
+    /// room, `waker` is woken once there is. A call is `nested` if it is made by a handler of
+    /// this connection.
     pub(crate) fn poll_oneway(
         &mut self,
         target: CallTarget<'_>,
+        nested: impl FnOnce() -> bool,
         waker: &Waker,
         encode: &mut Encode<'_>,
     ) -> Poll<Result<(), CallError>> {
         self.open_for_calls(target.port)?;
+        if !self.oneway_window.has_room(nested) {
+            remember_one_more(&mut self.waiters.oneway, waker);
+            return Poll::Pending;
+        }
         // The calls of one port stay in their order.
         if self.has_queue_room() && !self.outgoing.has(Kind::Oneway, target.port) {
             self.say_hello();
-            if self.put_call(Kind::Oneway, 0, target, None, encode)?.is_some() {
+            if let Some(size) = self.put_call(Kind::Oneway, 0, target, None, encode)? {
+                self.oneway_window.sent(size - frame::HEAD);
                 return Poll::Ready(Ok(()));
             }
         }
         remember_one_more(&mut self.waiters.reply, waker);
         Poll::Pending
+    }
+
+    /// The peer takes more one-way calls.
+    pub(super) fn on_oneway_credit(&mut self, bytes: u64) {
+        if !self.oneway_window.granted(bytes) {
+            return self.violation("credit came for more one-way calls than were sent");
+        }
+        self.wake_oneway_waiters();
     }
 
     /// Waits until the one-way calls that have been made so far, as of the first

@@ -277,7 +277,8 @@ impl Core {
                 reading.ended = Some(end);
                 self.aftermath.wakes.extend(reading.waker.take());
             }
-            End::Calling => {}
+            // One-way calls of the port that wait are not to wait for the credit of others.
+            End::Calling => self.wake_all(|waiters| &mut waiters.oneway),
             End::Writing(_) | End::Serving(_) => {
                 return self.violation("a port was ended by the wrong side");
             }

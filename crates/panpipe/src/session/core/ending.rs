@@ -50,6 +50,7 @@ impl Core {
             }
         }
         self.wake_reply_waiters();
+        self.wake_oneway_waiters();
         self.answer_goodbye();
     }
 
@@ -231,9 +232,14 @@ impl Core {
         self.begin_streams(opened);
         self.fail_ports();
         self.wake_reply_waiters();
+        self.wake_oneway_waiters();
     }
 
     pub(super) fn wake_reply_waiters(&mut self) {
         self.wake_all(|waiters| &mut waiters.reply);
+    }
+
+    pub(super) fn wake_oneway_waiters(&mut self) {
+        self.wake_all(|waiters| &mut waiters.oneway);
     }
 }

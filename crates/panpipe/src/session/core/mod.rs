@@ -28,6 +28,7 @@ use super::hello::{Hello, MAKES_BYPASS, PortLimits, ServiceInfo};
 use super::load::Load;
 use super::message::{Kind, ROOT_PORT, begin_message};
 use super::on_demand::OnDemand;
+use super::oneway_window::{self, SendWindow};
 use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
 use super::ports::{Attached, Ports};
 use super::ways::{Turn, Ways};
@@ -111,6 +112,8 @@ pub(crate) struct Incoming {
     pub(crate) deadline: Option<Instant>,
     /// Where the arguments stand in the frame.
     pub(crate) args: Range<u32>,
+    /// The length of the frame.
+    pub(crate) len: u32,
     /// What most calls do not have.
     pub(crate) extras: Option<Box<IncomingExtras>>,
 }
@@ -125,6 +128,11 @@ pub(crate) struct IncomingExtras {
 }
 
 impl Incoming {
+    /// What it takes of the window, if it is one-way.
+    pub(crate) fn oneway_cost(&self) -> u64 {
+        oneway_window::cost(self.len as usize)
+    }
+
     pub(crate) fn args<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         &frame[self.args.start as usize..self.args.end as usize]
     }
@@ -217,6 +225,10 @@ pub(crate) struct Core {
     outgoing: OnDemand<Outgoing>,
     incomplete: Incomplete,
     calls: OnDemand<Calls>,
+    /// What the peer takes of one-way calls.
+    oneway_window: SendWindow,
+    /// Whether the peer counts the one-way calls that it sends.
+    peer_counts_oneways: bool,
     handlers: Handlers,
     load: Option<Arc<Load>>,
     deadlines: Deadlines,
@@ -301,6 +313,8 @@ impl Core {
             outgoing: OnDemand::default(),
             incomplete: Incomplete::default(),
             calls: OnDemand::default(),
+            oneway_window: SendWindow::FIRST,
+            peer_counts_oneways: false,
             handlers: Handlers::default(),
             load: config.load,
             deadlines: Deadlines::default(),
@@ -477,6 +491,7 @@ impl Core {
             self.fail(call, failure);
         }
         self.wake_reply_waiters();
+        self.give_oneway_credit();
         self.grant();
     }
 

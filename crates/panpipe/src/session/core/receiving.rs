@@ -77,6 +77,8 @@ impl Core {
         self.version = own.version_called(&peer);
         self.peer_ports = peer.ports;
         self.peer_offers = peer.offers.map(Box::new);
+        self.oneway_window.set_size(peer.oneway_bytes);
+        self.peer_counts_oneways = peer.oneway_bytes > 0;
         self.peer_traces = peer.features & TAKES_TRACES != 0;
         self.peer_stream_credit = peer.features & TAKES_STREAM_CREDIT != 0;
         if peer.features & MAKES_BYPASS != 0 {
@@ -106,6 +108,7 @@ impl Core {
         self.grant();
         // One-way calls that the peer had to be known for.
         self.wake_reply_waiters();
+        self.wake_oneway_waiters();
     }
 
     /// Turns the peer down, in words.

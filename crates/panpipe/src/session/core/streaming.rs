@@ -12,7 +12,7 @@ use super::carrying::PutError;
 use super::{Core, Encode, remember, remember_one_more};
 use crate::limits;
 use crate::session::batch::Batch;
-use crate::session::message::{Header, Kind};
+use crate::session::message::{Header, Kind, ROOT_PORT};
 use crate::session::ports::{Credit, End, Word};
 use crate::session::stream_end::StreamEnd;
 
@@ -282,6 +282,9 @@ impl Core {
         else {
             return self.violation("a credit cannot be read");
         };
+        if number == ROOT_PORT {
+            return self.on_oneway_credit(bytes);
+        }
         match self.ports.granted(number, Credit { items, bytes, large }) {
             Ok(Some(writing)) => self.aftermath.wakes.append(&mut writing.wakers),
             // It crossed the end of the stream.

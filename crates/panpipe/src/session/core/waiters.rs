@@ -10,6 +10,8 @@ use crate::session::on_demand::Part;
 pub(super) struct Waiters {
     /// Replies and one-way calls, for room in the queue.
     pub(super) reply: Vec<Waker>,
+    /// One-way calls, until the peer takes more of them.
+    pub(super) oneway: Vec<Waker>,
     /// Streams, for room in the queue.
     pub(super) stream: Vec<Waker>,
     /// Streams, until large items have been read.
@@ -20,8 +22,13 @@ pub(super) struct Waiters {
 
 impl Part for Waiters {
     fn unused() -> &'static Self {
-        static UNUSED: Waiters =
-            Waiters { reply: Vec::new(), stream: Vec::new(), large: Vec::new(), flush: BTreeMap::new() };
+        static UNUSED: Waiters = Waiters {
+            reply: Vec::new(),
+            oneway: Vec::new(),
+            stream: Vec::new(),
+            large: Vec::new(),
+            flush: BTreeMap::new(),
+        };
         &UNUSED
     }
 }

@@ -242,7 +242,11 @@ fn who_waits_for_room_is_woken_when_large_calls_are_given_up() {
     let (mut ours, _) = greeted(Limits::default(), Limits::default());
     let large = vec![7; 3 << 20];
     let keys = [ours.started(&large), ours.started(&large)];
-    assert!(ours.core.poll_oneway(CallTarget::new(0, 7), Waker::noop(), &mut |_, _| Ok(None)).is_pending());
+    assert!(
+        ours.core
+            .poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, _| Ok(None))
+            .is_pending()
+    );
     for key in keys {
         ours.core.drop_call(key.unwrap());
     }
@@ -264,6 +268,12 @@ fn a_deadline_takes_nothing_from_a_reply_that_is_here() {
     assert!(ours.sends().is_empty());
 }
 
+/// A one-way call comes. Whether it is run now.
+fn comes(core: &mut Core) -> bool {
+    assert!(core.handlers.oneway_comes(10, 1000));
+    core.admits_oneway(10)
+}
+
 #[test]
 fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
     let (mut ours, mut theirs) = greeted(Limits::default(), calls(1));
@@ -272,10 +282,10 @@ fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
     let barrier = theirs.asked.pop().unwrap().reply_to.unwrap();
     let core = &mut theirs.core;
     // One runs, two wait.
-    assert_eq!([(); 3].map(|()| core.admits_oneway(10)), [true, false, false]);
+    assert_eq!([(); 3].map(|()| comes(core)), [true, false, false]);
     let (mut before, mut behind) = (None, None);
     assert!(core.poll_handed_on(7, &mut before, Waker::noop()).is_pending());
-    assert!(!core.admits_oneway(10));
+    assert!(!comes(core));
     assert!(core.poll_handed_on(barrier.id(), &mut behind, Waker::noop()).is_pending());
     for is_last in [false, true] {
         core.oneway_ended();
@@ -295,7 +305,7 @@ fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
 fn a_barrier_goes_behind_the_last_part_of_a_one_way_call() {
     let (mut ours, _) = greeted(Limits::default(), Limits::default());
     let mut oneway = |size: usize| {
-        ours.core.poll_oneway(CallTarget::new(0, 7), Waker::noop(), &mut |_, out| {
+        ours.core.poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, out| {
             out.resize(out.len() + size, 0);
             Ok(None)
         })
@@ -350,7 +360,7 @@ fn a_trace_goes_with_a_call_and_the_first_one_waits_until_it_is_known_to_be_take
     assert!(theirs.asked[2].extras.is_none());
     // A one-way call has it, and the list of its ports behind it.
     let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
-    assert!(ours.core.poll_oneway(target, Waker::noop(), &mut |_, _| Ok(None)).is_ready());
+    assert!(ours.core.poll_oneway(target, || false, Waker::noop(), &mut |_, _| Ok(None)).is_ready());
     let sent = ours.sends();
     theirs.hears(&sent);
     assert_eq!(asked(&theirs, &sent[frame::HEAD..]), (Some(TRACE), Vec::new()));
@@ -555,4 +565,101 @@ fn who_is_answered_is_not_idle() {
     assert!(ours.core.takes_calls(), "a reply has come meanwhile");
     ours.core.on_timeout(ours.now + Duration::from_secs(3));
     assert!(!ours.core.takes_calls(), "nothing has");
+}
+
+/// Makes small one-way calls until the window is used up; gives how many went.
+fn fill_window(side: &mut Side, nested: bool) -> usize {
+    let mut sent = 0;
+    while side
+        .core
+        .poll_oneway(CallTarget::new(0, 7), || nested, Waker::noop(), &mut |_, out| {
+            out.extend([7; 100]);
+            Ok(None)
+        })
+        .is_ready()
+    {
+        sent += 1;
+    }
+    sent
+}
+
+/// Hands the one-way calls that have come to their handlers, as far as they may run.
+fn admit(side: &mut Side) -> usize {
+    let asked = std::mem::take(&mut side.asked);
+    asked.into_iter().filter(|incoming| side.core.admits_oneway(incoming.oneway_cost())).count()
+}
+
+#[test]
+fn one_way_calls_wait_with_their_caller_and_replies_pass_those_that_have_come() {
+    let limits = || Limits { oneway_bytes: 64 << 10, ..calls(1) };
+    let (mut ours, mut theirs) = greeted(limits(), limits());
+    let sent = fill_window(&mut ours, false);
+    assert!((100..1000).contains(&sent), "{sent}");
+    theirs.hears(&ours.sends());
+    assert_eq!(admit(&mut theirs), 1, "the others wait");
+    // The handler that runs calls back, and has its reply.
+    let mut key = theirs.started(b"back");
+    ours.hears(&theirs.sends());
+    assert_eq!(ours.answer(0, b"here"), Poll::Ready(()));
+    // A handler of the caller's makes one-way calls too.
+    assert!(fill_window(&mut ours, true) > 10);
+    theirs.hears(&ours.sends());
+    assert!(matches!(theirs.reply(&mut key), Poll::Ready(Ok(_))));
+    assert_eq!(admit(&mut theirs), 0);
+    // As they start, in their order, the caller gets room for more.
+    let waiting = theirs.core.handlers.waiting_oneways();
+    for _ in 0..waiting {
+        theirs.core.oneway_ended();
+        assert!(theirs.core.starts_waiting_oneway(200));
+    }
+    ours.hears(&theirs.sends());
+    assert_eq!((ours.core.close_reason(), theirs.core.close_reason()), (None, None));
+    assert!(!ours.core.aftermath().wakes.is_empty(), "the caller is woken");
+    assert!(fill_window(&mut ours, false) >= sent / 2);
+}
+
+#[test]
+fn credit_for_one_way_calls_goes_out_in_quarters_of_the_window() {
+    let limits = Limits { oneway_bytes: 64 << 10, ..Limits::default() };
+    let (mut ours, mut theirs) = greeted(Limits::default(), limits);
+    let mut credits = 0;
+    for _ in 0..1000 {
+        assert!(
+            ours.core
+                .poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, _| Ok(None))
+                .is_ready()
+        );
+        theirs.hears(&ours.sends());
+        assert_eq!(admit(&mut theirs), 1);
+        theirs.core.oneway_ended();
+        let said = theirs.sends();
+        credits += Side::kinds(&said).len();
+        ours.hears(&said);
+    }
+    // 1,000 calls of 107 bytes in quarters of 16 KiB.
+    assert_eq!(credits, 6);
+}
+
+#[test]
+fn peer_that_sends_more_one_way_calls_than_it_may_is_cut_off() {
+    for counts in [true, false] {
+        let (mut ours, mut theirs) = greeted(calls(1), calls(1));
+        theirs.core.peer_counts_oneways = counts;
+        ours.core.oneway_window.set_size(0);
+        let long = vec![7; 100 << 10];
+        let mut sent = 0;
+        while theirs.core.close_reason().is_none() {
+            let call: &mut Encode<'_> = &mut |_, out| {
+                out.extend_from_slice(&long);
+                Ok(None)
+            };
+            assert!(ours.core.poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), call).is_ready());
+            theirs.hears(&ours.sends());
+            admit(&mut theirs);
+            sent += long.len();
+        }
+        let held = if counts { limits::ONEWAY_BYTES } else { limits::UNCOUNTED_ONEWAYS as usize };
+        assert!((held..held + (300 << 10)).contains(&sent), "{sent}");
+        assert!(matches!(theirs.core.close_reason(), Some(CloseReason::Protocol(_))));
+    }
 }

@@ -20,7 +20,7 @@ fn exchange(ours: &mut Side, theirs: &mut Side) -> Vec<Kind> {
 }
 
 fn oneway(side: &mut Side, bytes: usize) -> Poll<Result<(), CallError>> {
-    side.core.poll_oneway(CallTarget::new(0, 7), Waker::noop(), &mut |_, out| {
+    side.core.poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, out| {
         out.resize(out.len() + bytes, 7);
         Ok(None)
     })
@@ -90,10 +90,10 @@ fn one_way_calls_that_are_on_their_way_are_run_large_ones_too() {
     assert!(!theirs.core.is_finished(), "they run");
     theirs.core.oneway_ended();
     // One that waits for its turn counts as well.
-    theirs.core.handlers.oneway_waits(10);
+    theirs.core.handlers.oneway_waits();
     theirs.core.oneway_ended();
     assert!(!theirs.core.is_finished());
-    theirs.core.handlers.oneway_waits_no_more(10);
+    theirs.core.handlers.oneway_waits_no_more();
     assert!(theirs.core.is_finished());
 }
 

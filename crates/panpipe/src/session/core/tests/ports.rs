@@ -254,7 +254,7 @@ fn no_last_word_passes_a_large_message_and_small_calls_do() {
         out.extend_from_slice(&large);
         Ok(None)
     };
-    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), Waker::noop(), oneway).is_ready());
+    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, Waker::noop(), oneway).is_ready());
     ours.core.release(2);
     let sent = ours.sends();
     assert_eq!(Side::kinds(&sent).last(), Some(&Kind::Stop));
@@ -411,7 +411,7 @@ fn the_last_word_waits_for_the_last_of_several_large_messages() {
         out.extend(vec![7; 8 << 20]);
         Ok(None)
     };
-    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), Waker::noop(), long).is_ready());
+    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, Waker::noop(), long).is_ready());
     let mut offers = Cargo::of_ports(vec![stream()]);
     let short: &mut Encode<'_> = &mut |_, out| {
         out.extend(vec![7; 200 << 10]);

@@ -67,14 +67,15 @@ fn a_peer_whose_hello_ends_before_the_ranges_speaks_one_version() {
     let (mut ours, mut theirs) = sides((store(3, 3), vec![]), (ServiceInfo::none(), vec![store(1, 4)]));
     ours.core.say_hello();
     let mut sent = ours.sends();
-    // Three bytes less of the only frame, which begins behind the magic.
-    sent.truncate(sent.len() - 3);
-    sent[MAGIC.len()] -= 3;
+    // The ranges and all behind them, off the only frame, which begins behind the magic.
+    const BEHIND: u8 = 3 + 4;
+    sent.truncate(sent.len() - usize::from(BEHIND));
+    sent[MAGIC.len()] -= BEHIND;
     theirs.hears(&sent);
     assert_eq!(theirs.core.root(), root(0, 3));
     let mut answer = theirs.sends();
-    answer.truncate(answer.len() - 3);
-    answer[MAGIC.len()] -= 3;
+    answer.truncate(answer.len() - usize::from(BEHIND));
+    answer[MAGIC.len()] -= BEHIND;
     ours.hears(&answer);
     // What is offered as version 4 and nothing else is not called as version 3: the
     // other side, which has accepted it, has to decide.
