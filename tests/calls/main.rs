@@ -48,3 +48,4 @@ mod streams;
 mod traces;
 mod values;
 mod versions;
+mod watches;

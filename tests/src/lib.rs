@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod endings;
+pub mod gauge;
 pub mod hall;
 pub mod keeper;
 pub mod layers;

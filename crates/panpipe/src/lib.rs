@@ -250,7 +250,9 @@ pub use server::{
 };
 pub use service::Serve;
 pub use session::{CloseReason, ServiceInfo};
-pub use stream::{Items, SendError, Sender, Streaming, WhenFull, channel};
+pub use stream::{
+    Items, SendError, Sender, Streaming, WatchError, WatchReceiver, WatchSender, WhenFull, channel, watch,
+};
 pub use trace::TraceContext;
 
 /// What generated code is written in. Not for users: it changes with the macro.

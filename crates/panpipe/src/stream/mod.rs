@@ -8,6 +8,7 @@ mod own_waker;
 mod pump;
 mod reader;
 mod sender;
+mod watch_channel;
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use tokio::task::coop;
 pub use self::channel::channel;
 pub use self::items::Items;
 pub use self::sender::{SendError, Sender, WhenFull};
+pub use self::watch_channel::{WatchError, WatchReceiver, WatchSender, watch};
 
 use self::channel::Receiver;
 use self::pump::Pump;
@@ -104,6 +106,8 @@ struct Leaving<T> {
 
 enum Source<T> {
     Made(Pin<Box<dyn Stream<Item = T> + Send>>),
+    /// One whose end may be an error.
+    Fallible(Pin<Box<dyn Stream<Item = Result<T, StreamError>> + Send>>),
     Channel(Receiver<T>),
     Port(PortReader<T>),
     /// It came where ports do not travel.
@@ -139,6 +143,7 @@ impl<T> Source<T> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
         match self {
             Source::Made(items) => items.as_mut().poll_next(cx).map(|item| item.map(Ok)),
+            Source::Fallible(items) => items.as_mut().poll_next(cx),
             Source::Channel(receiver) => receiver.poll_next(cx),
             Source::Port(reader) => reader.poll_next(cx),
             Source::Lost => Poll::Ready(Some(Err(StreamError::Cancelled))),
@@ -152,7 +157,7 @@ impl<T> Source<T> {
         match self {
             Source::Channel(receiver) => Some(receiver.credit()),
             Source::Port(reader) => reader.credit(),
-            Source::Made(_) | Source::Lost => None,
+            Source::Made(_) | Source::Fallible(_) | Source::Lost => None,
         }
     }
 
@@ -160,7 +165,7 @@ impl<T> Source<T> {
     fn overflows(&self) -> u64 {
         match self {
             Source::Channel(receiver) => receiver.overflows(),
-            Source::Made(_) | Source::Port(_) | Source::Lost => 0,
+            Source::Made(_) | Source::Fallible(_) | Source::Port(_) | Source::Lost => 0,
         }
     }
 }
