@@ -238,6 +238,19 @@ pub enum ImpersonateError {
         /// in these.
         wanted: String,
     },
+    /// The caller's user or one of its groups has no number in this process's user namespace,
+    /// so the caller's rights cannot be told from those of others.
+    #[error(
+        "nothing was done as {wanted}: {what} {id} stands for every {what} without a number in this process's user namespace; map the caller's ids into the namespace, or run the server outside of it"
+    )]
+    Unmapped {
+        /// `user` or `group`.
+        what: &'static str,
+        /// The number that the kernel shows for it.
+        id: u32,
+        /// The caller's user, group and groups, in words.
+        wanted: String,
+    },
     /// On this system nothing can be done as the user at the other end.
     #[error(
         "on Windows nothing can be done as the caller: clients let a server know who they are, and no more"

@@ -15,6 +15,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
+use super::id_map::{Kind, may_be_unmapped};
 use crate::error::ImpersonateError;
 
 /// As whom a process may do what it does.
@@ -36,6 +37,23 @@ impl Credentials {
     pub(crate) fn uid(&self) -> u32 {
         self.uid
     }
+
+    /// Refuses ids that have no number in this process's user namespace.
+    ///
+    /// The kernel shows every such id as the same number. With a group of that number, a
+    /// thread would keep a group of this process's that the caller does not have.
+    fn check_mapped(&self) -> Result<(), ImpersonateError> {
+        let unmapped = if may_be_unmapped(Kind::User, self.uid) {
+            Some(("user", self.uid))
+        } else {
+            let mut groups = [self.gid].into_iter().chain(self.groups.iter().copied());
+            groups.find(|&group| may_be_unmapped(Kind::Group, group)).map(|group| ("group", group))
+        };
+        match unmapped {
+            Some((what, id)) => Err(ImpersonateError::Unmapped { what, id, wanted: self.to_string() }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Credentials {
@@ -55,6 +73,7 @@ pub(crate) fn run_as<T>(
     f: impl FnOnce() -> T,
 ) -> Result<thread::Result<T>, ImpersonateError> {
     let system = |what| move |source| ImpersonateError::System { what, source };
+    caller.check_mapped()?;
     let before = Standing::now().map_err(system("what this thread may do cannot be had"))?;
     let wanted = before.as_caller(caller)?;
     let outcome = match before.become_caller(caller) {
@@ -155,10 +174,13 @@ impl Standing {
         // First what is to bring the thread back, which changes nothing now: an id that
         // this user namespace has no number for could be given up, and not be had again.
         set_ids(self.uid.effective, self.gid.effective, Order::GroupFirst)?;
-        // Even the groups that one has may be set only with a capability.
-        if self.groups != caller.groups {
-            set_groups(&self.groups)?;
-            set_groups(&caller.groups)?;
+        // First this thread's own groups, which changes nothing: groups that have no number
+        // here could be given up, and not be had again.
+        match set_groups(&self.groups).and_then(|()| set_groups(&caller.groups)) {
+            // Setting any groups takes a capability. Without it the thread keeps its own if they
+            // are the caller's: equal numbers are equal groups, since every number is one group's.
+            Err(Errno::PERM) if self.groups == caller.groups => {}
+            set => set?,
         }
         set_ids(caller.uid, caller.gid, Order::GroupFirst)?;
         // The kernel drops root's by itself, unless it was told not to, and nobody else's.

@@ -16,6 +16,7 @@ mod fifo;
 mod gate;
 mod half;
 mod held;
+mod id_map;
 mod identity;
 mod impersonate;
 mod listener;
