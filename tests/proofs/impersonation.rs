@@ -4,16 +4,21 @@
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use panpipe_tests::keeper::{Keeper, KeeperClient, KeeperImpl};
 use panpipe_tests::process::Process;
-use panpipe_tests::sys::users::{Ids, leave_capabilities, run_as, run_as_with_some_capabilities};
-use panpipe_tests::users::can_be_somebody_else;
-use panpipe_tests::{PATIENCE, eventually, times};
+use panpipe_tests::sys::leave_open;
+use panpipe_tests::sys::terminal::Terminal;
+use panpipe_tests::sys::users::{
+    Ids, UserNamespace, leave_capabilities, run_as, run_as_with_some_capabilities,
+};
+use panpipe_tests::users::{Open, can_be_somebody_else};
+use panpipe_tests::{PATIENCE, eventually, times, unique_name};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const ROOT: Ids<'static> = Ids { uid: 0, gid: 0, groups: &[] };
@@ -373,6 +378,195 @@ async fn in_one_process_the_caller_is_the_process_itself() {
     let threads = keeper.threads().await.unwrap();
     let own = panpipe_tests::system::Standing::of_this_thread();
     assert_eq!(threads[0], panpipe_tests::system::Standing { capabilities: 0, ..own });
+}
+
+/// How a client is told that nothing was opened, whatever the words.
+#[track_caller]
+fn is_refused(path: &str, answer: &str) {
+    let words = ["procfs", "a device", "a FIFO", "the path is relative"];
+    let is_refusal = answer.starts_with("Err(App(") && words.iter().any(|word| answer.contains(word));
+    // Behind another process's entry in procfs there may be nothing that the caller may see.
+    let is_denied = path.starts_with("/proc/") && answer.contains("ermission denied");
+    assert!(is_refusal || is_denied, "{path}: {answer}");
+}
+
+#[test]
+fn paths_of_a_caller_lead_to_nothing_of_the_servers() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let house = House::new();
+    let private = house.room("private", ROOT, 0o700);
+    fs::write(private.join("secret"), "the secret of root").unwrap();
+    let own = house.file("own", (ANNA.uid, ANNA.gid), 0o600);
+    // The server inherits a private file and a private directory, as if it had opened them.
+    let opened = (fs::File::open(private.join("secret")).unwrap(), fs::File::open(&private).unwrap());
+    let [file, directory] = [opened.0.as_raw_fd(), opened.1.as_raw_fd()];
+    let server = house.serve_by(ROOT, |command| leave_open(run_as(command, ROOT), &[file, directory]));
+    let pid = server.process.id();
+
+    let link = |name: &str, target: &str| {
+        let path = house.path(name);
+        symlink(target, &path).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let paths = [
+        "/proc/self/maps".to_owned(),
+        "/proc/self/environ".to_owned(),
+        "/proc/self/cmdline".to_owned(),
+        "/proc/thread-self/status".to_owned(),
+        format!("/proc/{pid}/maps"),
+        format!("/proc/{pid}/cmdline"),
+        format!("/proc/{pid}/fd/{file}"),
+        format!("/proc/self/fd/{file}"),
+        format!("/proc/self/fd/{directory}/secret"),
+        format!("/proc/self/root{}/secret", private.display()),
+        "/proc/self/cwd/Cargo.toml".to_owned(),
+        "/proc/self/exe".to_owned(),
+        format!("/dev/fd/{file}"),
+        format!("/dev/fd/{directory}/secret"),
+        "/dev/stdin".to_owned(),
+        "/dev/stdout".to_owned(),
+        "/dev/null".to_owned(),
+        "/dev/tty".to_owned(),
+        link("to-maps", "/proc/self/maps"),
+        link("to-fd", &format!("/proc/self/fd/{file}")),
+        format!("{}/secret", link("to-directory", &format!("/dev/fd/{directory}"))),
+        "Cargo.toml".to_owned(),
+    ];
+    let question: Vec<_> = ["open"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+    for user in [ANNA, ROOT] {
+        let answers = server.lines(user, &question);
+        assert_eq!(answers.len(), paths.len());
+        for (path, answer) in paths.iter().zip(&answers) {
+            is_refused(path, answer);
+        }
+    }
+    // The caller's own files open, by links of the file system too.
+    let by_link = link("to-own", &own);
+    assert_eq!(server.lines(ANNA, &["open", &own, &by_link]), ["Ok(\"own\")", "Ok(\"own\")"]);
+    assert!(server.says(BERT, &["open", &by_link]).contains("Permission denied"));
+    let room = house.room("room", ANNA, 0o700);
+    let made = room.join("made");
+    for user in [BERT, ANNA] {
+        let may = server.says(user, &["write", made.to_str().unwrap()]) == "Ok(())";
+        assert_eq!(may, user.uid == ANNA.uid);
+    }
+    assert_eq!(fs::metadata(&made).unwrap().uid(), ANNA.uid);
+    // Without the opener the kernel hands out the server's memory map: the closure of
+    // `impersonate` runs in the server's process.
+    assert!(server.says(ANNA, &["read", "/proc/self/maps"]).starts_with("Ok("));
+    server.is_itself();
+}
+
+#[test]
+fn a_caller_gets_nothing_that_is_typed_at_the_servers_terminal() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let house = House::new();
+    let mut terminal = Terminal::new();
+    let server = house.serve_by(ROOT, |command| terminal.control(run_as(command, ROOT)));
+    terminal.type_in("a password\n");
+    let answer = server.says(ANNA, &["open", "/dev/tty"]);
+    assert!(answer.contains("a device") && !answer.contains("password"), "{answer}");
+    server.is_itself();
+}
+
+#[test]
+fn the_file_server_example_of_root_hands_out_nothing_of_its_own() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let open = Open::with(env!("CARGO_BIN_EXE_file_server"));
+    let name = unique_name("file_server");
+    let mut terminal = Terminal::new();
+    let mut command = Command::new(&open.program);
+    let mut server = Process::start(terminal.control(command.args(["serve", &name])));
+    server.wait_for(&format!("serving {name}, end with ctrl-c"));
+    terminal.type_in("a password\n");
+    let reads = |path: &str| {
+        let mut command = Command::new(&open.program);
+        command.args(["read", "0", &name, path]);
+        Process::start(run_as(&mut command, ANNA)).rest().concat()
+    };
+    for path in
+        ["/etc/shadow", "/proc/self/maps", "/proc/self/environ", "/dev/tty", "/dev/fd/0", "/dev/stdin"]
+    {
+        let answer = reads(path);
+        assert!(answer.contains("may not read"), "{path}: {answer}");
+    }
+    let own = open.path("own");
+    fs::write(&own, "its own text").unwrap();
+    chown(&own, Some(ANNA.uid), Some(ANNA.gid)).unwrap();
+    fs::set_permissions(&own, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(reads(own.to_str().unwrap()), "its own text");
+    server.signal(rustix::process::Signal::INT);
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn a_call_about_the_terminal_does_not_stop_a_server_in_the_background() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let house = House::new();
+    let terminal = Terminal::new();
+    let (keeper, pipe) = house.server_command(ROOT);
+    // A shell with job control gives each background job a process group of its own.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "set -m; exec 3<&0; \"$0\" \"$@\" <&3 & wait"]);
+    shell.arg(keeper.get_program()).args(keeper.get_args());
+    let process = Process::start(terminal.control(&mut shell));
+    let standing = process.line();
+    process.wait_for("ready");
+    let server = Server { house: &house, process, pipe, standing };
+    let client = server.client(ANNA, &["open", "/dev/tty"]);
+    // A stopped server answers nobody.
+    let answer = std::thread::spawn(move || client.rest());
+    eventually("the server answers", PATIENCE, async || answer.is_finished()).await;
+    is_refused("/dev/tty", &answer.join().unwrap().concat());
+    server.is_itself();
+}
+
+#[test]
+fn callers_with_ids_that_the_namespace_lacks_are_refused() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    const UNMAPPED: u32 = 70_000;
+    let Some(namespace) = UserNamespace::with(&[(0, 65_000)], &[(0, 65_000)]) else { return };
+    let house = House::new();
+    let own = house.file("own", (ANNA.uid, ANNA.gid), 0o600);
+    // A group of the server's. The caller has another one, which has the same number inside.
+    let servers = house.file("servers", (0, UNMAPPED), 0o640);
+    let server =
+        house.serve_by(ROOT, |command| namespace.enter(run_as(command, Ids { groups: &[UNMAPPED], ..ROOT })));
+    const OTHER: Ids<'static> = Ids { groups: &[UNMAPPED + 1], ..ANNA };
+    for (user, words) in [
+        (OTHER, "group 65534"),
+        (Ids { gid: UNMAPPED, groups: &[], ..ANNA }, "group 65534"),
+        (Ids { uid: UNMAPPED, ..ANNA }, "user 65534"),
+    ] {
+        for path in [&servers, &own] {
+            let answer = server.says(user, &["read", path]);
+            assert!(answer.contains("nothing was done as") && answer.contains(words), "{answer}");
+        }
+    }
+    server.is_itself();
+    drop(server);
+
+    // A server without groups of its own acts as callers whose ids the namespace has.
+    let house = House::new();
+    let own = house.file("own", (ANNA.uid, ANNA.gid), 0o600);
+    let by_group = house.file("group", (0, ANNA.groups[0]), 0o640);
+    let server = house.serve_by(ROOT, |command| namespace.enter(run_as(command, ROOT)));
+    for path in [&own, &by_group] {
+        assert!(server.says(ANNA, &["read", path]).starts_with("Ok("), "{path}");
+        assert_eq!(server.says(BERT, &["read", path]), DENIED);
+        assert!(server.says(OTHER, &["read", path]).contains("group 65534"));
+    }
+    server.is_itself();
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! A service that does things as its caller.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use panpipe::{Peer, call};
+use panpipe::{PathOpener, Peer, call};
 use serde::{Deserialize, Serialize};
 
 use crate::PATIENCE;
@@ -17,6 +17,10 @@ use crate::system::Standing;
 pub trait Keeper {
     /// Reads a file as the caller.
     async fn read(&self, path: PathBuf) -> Result<String, String>;
+    /// Opens a file as the caller, by a path of the caller's, and reads up to a KiB.
+    async fn open(&self, path: PathBuf) -> Result<String, String>;
+    /// Opens a file as the caller for writing, creates it if it is missing, and writes to it.
+    async fn write(&self, path: PathBuf) -> Result<(), String>;
     /// Makes a file as the caller.
     async fn make(&self, path: PathBuf) -> Result<(), String>;
     /// How the threads of the server stand while one acts as the caller: that one first.
@@ -78,6 +82,19 @@ async fn gone(caller: Peer) {
 impl Keeper for KeeperImpl {
     async fn read(&self, path: PathBuf) -> Result<String, String> {
         as_caller(move || fs::read_to_string(path)).await?.map_err(|error| error.to_string())
+    }
+
+    async fn open(&self, path: PathBuf) -> Result<String, String> {
+        let file = call::open(path).await.map_err(|error| error.to_string())?;
+        let mut text = String::new();
+        file.take(1024).read_to_string(&mut text).map_err(|error| error.to_string())?;
+        Ok(text)
+    }
+
+    async fn write(&self, path: PathBuf) -> Result<(), String> {
+        let writing = PathOpener::new().read(false).write(true).create(true);
+        let file = call::open_with(path, writing).await;
+        file.map_err(|error| error.to_string())?.write_all(b"written").map_err(|error| error.to_string())
     }
 
     async fn make(&self, path: PathBuf) -> Result<(), String> {

@@ -1,11 +1,13 @@
 //! What a handler can ask about the call that it answers.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use panpipe_transport::{ImpersonateError, Peer};
+use panpipe_transport::{ImpersonateError, OpenError, PathOpener, Peer};
 
 use crate::hub::ClientId;
 use crate::session::Session;
@@ -125,8 +127,11 @@ pub fn client() -> Option<ClientId> {
 ///
 /// `f` runs on a thread of its own, of which alone the *effective* ids are changed,
 /// verified, and put back, so it may block. **It must not start programs or threads.**
-/// See [`Peer::impersonate`], which this does with [`peer()`], for all that it may rely
-/// on: the current directory and the umask stay the server's, for one.
+///
+/// **`f` still runs in the server's process**, whose open files, memory and terminal it
+/// reaches through `/proc/self`, `/dev/fd` and `/dev/tty`. Open a path that the caller has
+/// named by [`open`], or by a [`PathOpener`] inside of `f`. See [`Peer::impersonate`], which
+/// this does with [`peer()`], for everything else that `f` may and may not rely on.
 ///
 /// The server has to be root, or have CAP_SETUID and CAP_SETGID, unless the caller has
 /// the very user, group and groups that the server has.
@@ -137,7 +142,11 @@ pub fn client() -> Option<ClientId> {
 /// # struct Disk;
 /// # impl Files for Disk {
 /// async fn read(&self, path: std::path::PathBuf) -> Result<String, String> {
-///     let read = panpipe::call::impersonate(move || std::fs::read_to_string(path));
+///     let read = panpipe::call::impersonate(move || {
+///         // Not `std::fs::read_to_string(path)`: the path may lead into `/proc/self`.
+///         let file = panpipe::PathOpener::new().open(path)?;
+///         std::io::read_to_string(file)
+///     });
 ///     match read.await {
 ///         Ok(Ok(text)) => Ok(text),
 ///         Ok(Err(error)) => Err(format!("you may not, or there is no such file: {error}")),
@@ -163,8 +172,8 @@ pub fn client() -> Option<ClientId> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future, as when the caller gives up, does not stop an `f` that has
-/// begun.
+/// Dropping the future, as when the caller gives up, does not stop an `f` that has begun. An
+/// `f` that has not begun by then does not run.
 pub fn impersonate<T, F>(f: F) -> impl Future<Output = Result<T, ImpersonateError>> + Send
 where
     F: FnOnce() -> T + Send + 'static,
@@ -173,6 +182,64 @@ where
     // Now, in the handler, wherever this is polled.
     let caller = peer();
     async move { caller.impersonate(f).await }
+}
+
+/// Opens a file for reading by an absolute path that the caller has named, with the rights of
+/// the process that made the call which the current handler answers.
+///
+/// Use this for paths that come from a caller, and [`open_with`] where the file is written,
+/// created or a directory. [`std::fs`] inside of [`impersonate`] would open `/proc/self/maps`,
+/// `/dev/stdin` or `/dev/tty` of the server. See [`PathOpener`] for what is refused.
+///
+/// ```
+/// # #[panpipe::service]
+/// # pub trait Files { async fn read(&self, path: std::path::PathBuf) -> Result<String, String>; }
+/// # struct Disk;
+/// # impl Files for Disk {
+/// async fn read(&self, path: std::path::PathBuf) -> Result<String, String> {
+///     let file = panpipe::call::open(path).await.map_err(|error| error.to_string())?;
+///     std::io::read_to_string(file).map_err(|error| error.to_string())
+/// }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let files = FilesClient::local(Disk);
+/// # if cfg!(unix) {
+/// # let refused = files.read("/proc/self/maps".into()).await.unwrap_err().to_string();
+/// # assert!(refused.contains("procfs"), "{refused}");
+/// # files.read("/etc/passwd".into()).await?;
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// See [`OpenError`].
+///
+/// # Cancel safety
+///
+/// As [`impersonate`]. A file that was opened meanwhile is closed.
+pub fn open(path: impl Into<PathBuf>) -> impl Future<Output = Result<File, OpenError>> + Send {
+    open_with(path, PathOpener::new())
+}
+
+/// The same as [`open`], in the way that `opener` is set to.
+///
+/// # Errors
+///
+/// See [`OpenError`].
+///
+/// # Cancel safety
+///
+/// As [`impersonate`]. A file that was opened meanwhile is closed.
+pub fn open_with(
+    path: impl Into<PathBuf>,
+    opener: PathOpener,
+) -> impl Future<Output = Result<File, OpenError>> + Send {
+    // Looked up in the handler, wherever the future is polled.
+    let (caller, path) = (peer(), path.into());
+    async move { caller.open(path, opener).await }
 }
 
 /// When the call which the current handler answers has to be over, if its

@@ -226,7 +226,8 @@ pub mod oneway;
 /// ```
 pub use panpipe_macros::service;
 pub use panpipe_transport::{
-    Access, AccessDenied, BindError, ConnectError, ImpersonateError, Latency, NameError, Peer, PipeName,
+    Access, AccessDenied, BindError, ConnectError, ImpersonateError, Latency, NameError, OpenError,
+    PathOpener, Peer, PipeName,
 };
 
 pub use backoff::Backoff;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
@@ -25,7 +26,14 @@ impl Peer {
     /// the peer's already needs no right for that, any other CAP_SETUID and CAP_SETGID,
     /// which root has.
     ///
-    /// What you must know of `f`:
+    /// **`f` still runs in this process.** The peer's user decides only what `f` may do to
+    /// files and sockets of others. What belongs to this process is open to `f` and looks like
+    /// a file: `/proc/self/maps`, `/proc/self/fd/N`, `/dev/fd/N`, `/dev/stdin`, `/dev/tty`. So
+    /// open a path that the peer has named by [`open`](Self::open), or inside of `f` by a
+    /// [`PathOpener`](crate::PathOpener), and not by [`std::fs`]. SECURITY.md lists what the
+    /// kernel does not separate.
+    ///
+    /// What else you must know of `f`:
     /// - It should open files, make or remove them, connect to sockets, and hand back
     ///   what it opened. **It must not start programs or threads**, nor have a runtime
     ///   do so, as by tokio's `spawn_blocking`: a thread would be the peer's for good,
@@ -49,8 +57,8 @@ impl Peer {
     ///
     /// # Cancel safety
     ///
-    /// Before `f` has begun nothing happens. Later it runs to its end, and what it gives
-    /// is dropped.
+    /// If the future is dropped before `f` has begun, `f` does not run. Otherwise `f` runs to
+    /// its end and its result is dropped.
     pub async fn impersonate<T, F>(&self, f: F) -> Result<T, ImpersonateError>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -59,8 +67,10 @@ impl Peer {
         let caller = self.connected.credentials()?;
         let turn = turn_of(caller.uid()).await;
         let (send, outcome) = oneshot::channel();
+        let (claim, cancel) = claim();
         let work = move || {
-            let outcome = sys::run_as(&caller, f);
+            // The last step before `f`: whoever gave up before this point has its word.
+            let outcome = sys::run_as(&caller, || claim.take().then(f));
             drop(turn);
             // Nobody waits if the future was dropped.
             let _ = send.send(outcome);
@@ -68,7 +78,37 @@ impl Peer {
         let started = thread::Builder::new().name("impersonate".to_owned()).spawn(work);
         started.map_err(|source| ImpersonateError::System { what: "no thread could be had", source })?;
         let outcome = outcome.await.expect("the thread hands over what came of it, or aborts the process");
-        outcome?.or_else(|panic| resume_unwind(panic))
+        drop(cancel);
+        match outcome? {
+            Ok(given) => Ok(given.expect("`f` is left out only where this future was dropped")),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// Decides between the thread that begins a closure and the future that waits for it, and may
+/// be dropped first.
+fn claim() -> (Claim, CancelOnDrop) {
+    let is_taken = Arc::new(AtomicBool::new(false));
+    (Claim(Arc::clone(&is_taken)), CancelOnDrop(is_taken))
+}
+
+/// The thread's half.
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether the closure may begin. If so, the future has not been dropped yet.
+    fn take(self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// The future's half. Once it has been dropped the closure does not begin any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -89,4 +129,22 @@ fn turns_of(uid: u32) -> Arc<Semaphore> {
     let turns = Arc::new(Semaphore::new(IMPERSONATIONS));
     all.insert(uid, Arc::downgrade(&turns));
     turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closure_does_not_begin_after_its_future_was_dropped() {
+        let (claim, cancel) = claim();
+        drop(cancel);
+        assert!(!claim.take());
+    }
+
+    #[test]
+    fn closure_begins_while_its_future_waits() {
+        let (claim, _cancel) = claim();
+        assert!(claim.take());
+    }
 }

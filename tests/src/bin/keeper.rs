@@ -50,6 +50,13 @@ async fn call(path: &str, what: &[&str]) {
     let keeper = connect.await.expect("the keeper listens");
     match what {
         ["read", path] => println!("{:?}", keeper.read(path.into()).await),
+        // Each path on a line of its own, in the order that they are given in.
+        ["open", paths @ ..] => {
+            for path in paths {
+                println!("{:?}", keeper.open(path.into()).await);
+            }
+        }
+        ["write", path] => println!("{:?}", keeper.write(path.into()).await),
         ["read-many", path, count] => {
             let calls = (0..count.parse().expect("a number")).map(|_| keeper.read(path.into()));
             let mut all = join_all(calls).await;

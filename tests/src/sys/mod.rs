@@ -2,6 +2,7 @@
 
 pub mod counting;
 pub mod seccomp;
+pub mod terminal;
 pub mod users;
 
 use std::os::unix::process::CommandExt;
@@ -14,6 +15,20 @@ pub fn leak_pipes_to_host<'a>(command: &'a mut Command, cookie: &str) -> &'a mut
     unsafe {
         command.pre_exec(move || {
             for fd in handles {
+                libc::fcntl(fd, libc::F_SETFD, 0);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Lets the process that a command starts inherit these descriptors.
+pub fn leave_open<'a>(command: &'a mut Command, fds: &[i32]) -> &'a mut Command {
+    let fds = fds.to_vec();
+    // SAFETY: between fork and exec the closure makes system calls and no more.
+    unsafe {
+        command.pre_exec(move || {
+            for &fd in &fds {
                 libc::fcntl(fd, libc::F_SETFD, 0);
             }
             Ok(())

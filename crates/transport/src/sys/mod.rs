@@ -21,7 +21,8 @@
 //! - `take_stdio()`: the process's standard streams;
 //! - `this_process()`, `this_user()`, `child_process(pid)`, and `Connected`: what can be
 //!   asked of a connected peer; `user_name(uid)`;
-//! - `Credentials`, as which a peer may do what it does, and `run_as`.
+//! - `Credentials`, as which a peer may do what it does, and `run_as`; `open_path`: a file
+//!   by a path that a peer has named.
 
 #[cfg(unix)]
 mod unix;

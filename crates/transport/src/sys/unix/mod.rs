@@ -21,6 +21,7 @@ mod identity;
 mod impersonate;
 mod listener;
 mod lock;
+mod open_path;
 mod place;
 mod processor;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
@@ -39,6 +40,7 @@ pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, this_process, this_user, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
 pub(crate) use listener::{NamedListener, RetiredListener, connect, connect_blocking};
+pub(crate) use open_path::open_path;
 pub(crate) use place::Place;
 pub(crate) use processor::{is_single, let_others_run};
 pub(crate) use stdio::{take_stdio, take_stdio_blocking};

@@ -14,6 +14,7 @@ mod fifo;
 mod half;
 mod identity;
 mod listener;
+mod open_path;
 mod pipe;
 mod place;
 mod security;
@@ -31,6 +32,7 @@ pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use identity::{Connected, child_process, run_as, this_process, this_user, user_name};
 pub(crate) use listener::{NamedListener, RetiredListener, connect};
+pub(crate) use open_path::open_path;
 pub(crate) use pipe::pipe;
 pub(crate) use place::Place;
 
