@@ -86,13 +86,13 @@ fn so_do_clients_and_servers() {
 
 #[test]
 fn those_without_a_common_version_hear_both_ranges_and_who_is_older() {
-    let old = "the service test.formatter versions 3 to 4 was asked for, but this side offers versions 5 to 6: \
+    let old = "the service test.formatter versions 3 to 4 was asked for, but the side that was asked offers versions 5 to 6: \
                the side that asks is the older one, update it";
     for lines in [output(V4, ["host", V6]), over_a_named_pipe(V6, V4)] {
         assert!(lines[2].starts_with("format: Err(Refused(") && lines[2].contains(old), "{lines:?}");
         assert!(lines[2].contains("ServiceVersion") && lines[3] == "version: None", "{lines:?}");
     }
-    let new = "the service test.formatter versions 5 to 6 was asked for, but this side offers version 3: \
+    let new = "the service test.formatter versions 5 to 6 was asked for, but the side that was asked offers version 3: \
                the side that offers is the older one, update it";
     for lines in [output(V6, ["host", V3]), over_a_named_pipe(V3, V6)] {
         assert!(lines[1].contains(new), "{lines:?}");

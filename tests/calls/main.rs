@@ -37,6 +37,7 @@ mod oneway_pipes;
 mod other_carriers;
 mod plugins;
 mod protocol_text;
+mod reaped;
 mod reconnecting;
 mod refusals;
 mod retiring;

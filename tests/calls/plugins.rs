@@ -1,5 +1,6 @@
 //! Plugins: started, called, crashed, restarted, ended.
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use panpipe::{
 use panpipe_tests::plug::{Adder, COOKIE, Host, Log, PlugClient};
 use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::process::Process;
+use panpipe_tests::sys::processes;
+use panpipe_tests::sys::terminal::Terminal;
+use panpipe_tests::users::can_be_somebody_else;
 use panpipe_tests::{PATIENCE, eventually, system};
 use tokio::time::timeout;
 
@@ -34,11 +38,13 @@ async fn restarted(backoff: Backoff) -> (Plugin<PlugClient>, Log) {
     let restarting = builder("good").restart(backoff).on_event(move |event| {
         told.push(match event {
             PluginEvent::Started { .. } => "started".to_owned(),
-            PluginEvent::Exited { status, stderr_tail, .. } => format!("exited: {status}: {stderr_tail}"),
+            PluginEvent::Exited { status, stderr_tail, .. } => {
+                format!("exited: {}: {stderr_tail}", status.expect("nobody else reaps it"))
+            }
             PluginEvent::Restarted { times, .. } => format!("restarted {times}"),
             PluginEvent::Unhealthy { .. } => "unhealthy".to_owned(),
-            PluginEvent::StartFailed { error } => format!("failed: {error}"),
-            PluginEvent::GaveUp => "gave up".to_owned(),
+            PluginEvent::StartFailed { error, .. } => format!("failed: {error}"),
+            PluginEvent::GaveUp { .. } => "gave up".to_owned(),
             other => format!("{other:?}"),
         });
     });
@@ -59,7 +65,10 @@ async fn a_plugin_is_called_calls_its_host_and_ends_in_order() {
 #[tokio::test]
 async fn what_is_no_plugin_is_told_apart_with_the_last_of_its_words() {
     let error = builder("exit").start::<PlugClient>().await.unwrap_err();
-    assert!(matches!(&error, PluginError::Exited { status, .. } if status.code() == Some(7)), "{error:?}");
+    assert!(
+        matches!(&error, PluginError::Exited { status, .. } if status.unwrap().code() == Some(7)),
+        "{error:?}"
+    );
     let words = error.to_string();
     assert!(
         words.contains("plugin") && words.contains("no licence to run") && words.contains('7'),
@@ -586,4 +595,137 @@ async fn a_plugin_that_has_ended_is_none_until_its_file_has_changed() {
     let one: PlugClient = plugins.get("one").unwrap();
     assert_eq!(one.add(1, 2).await, Ok(Some(3)));
     plugins.shutdown(PATIENCE).await;
+}
+
+/// Runs a host in a process of its own; all that it prints.
+fn host(what: &str, make: impl FnOnce(&mut Command) -> &mut Command) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
+    Process::start(make(command.args([what, env!("CARGO_BIN_EXE_plugin")]))).rest()
+}
+
+#[test]
+fn plugin_that_reads_from_the_terminal_of_its_host_is_not_stopped() {
+    let terminal = Terminal::new();
+    let lines = host("terminal", |command| terminal.control(command));
+    assert_eq!(lines, ["Err(App(\"No such device or address (os error 6)\"))"]);
+}
+
+#[tokio::test]
+async fn plugin_leads_a_session_whoever_makes_it() {
+    for builder in [builder("good"), processes::with_session(builder("good"))] {
+        let plugin: Plugin<PlugClient> = builder.start().await.unwrap();
+        let [process, group, session] = plugin.client().session().await.unwrap();
+        assert_eq!((group, session), (process, process));
+        assert!(plugin.shutdown(PATIENCE).await.unwrap().success());
+    }
+}
+
+#[test]
+fn missing_null_device_is_not_taken_for_a_missing_program() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let lines = host("start", processes::without_dev);
+    let words = lines.concat();
+    assert!(words.contains("/dev/null") && words.contains("cannot be opened"), "{words}");
+    assert!(!words.contains("could not be run"), "{words}");
+}
+
+#[tokio::test]
+async fn file_that_is_open_for_writing_is_tried_again() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let file = folder.0.path().join("one");
+    std::fs::copy("/bin/true", &file).unwrap();
+    let written = std::fs::File::options().write(true).open(&file).unwrap();
+    let mut plugins = folder.load().await;
+    let busy =
+        |plugins: &Plugins| plugins.bad().all(|(_, error)| error.to_string().contains("Text file busy"));
+    assert!(plugins.bad().count() == 1 && busy(&plugins), "{:?}", plugins.bad().next());
+    let changes = plugins.refresh().await.unwrap();
+    assert!(matches!(&changes[..], [PluginChange::Failed(..)]) && busy(&plugins), "{changes:?}");
+    drop(written);
+    // The file is the same: it is no plugin, which only a start can tell.
+    let changes = plugins.refresh().await.unwrap();
+    let [PluginChange::Failed(_, error)] = &changes[..] else { panic!("{changes:?}") };
+    assert!(matches!(**error, PluginError::Exited { .. }), "{error}");
+    // From here on it is left alone.
+    assert!(plugins.refresh().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn events_of_a_folders_plugins_carry_their_names() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    for file in ["one", "two.py", "two.sh"] {
+        folder.put(file, "good");
+    }
+    let log = Log::default();
+    let told = log.clone();
+    let prepare = move |plugin: PluginBuilder| {
+        let told = told.clone();
+        let plugin = plugin.cookie(COOKIE).offer(Adder.serve()).stderr(Output::lines(|_| {}));
+        plugin.on_event(move |event| told.push(event.plugin()))
+    };
+    let plugins = Plugins::load(folder.0.path(), prepare).await.unwrap();
+    let names: Vec<_> = plugins.names().map(str::to_owned).collect();
+    assert_eq!(names, ["one", "two", "two.sh"]);
+    eventually("all have started", PATIENCE, async || log.all().len() == 3).await;
+    let mut told = log.all();
+    told.sort_unstable();
+    assert_eq!(told, names);
+    plugins.shutdown(PATIENCE).await;
+}
+
+#[tokio::test]
+async fn rule_decides_before_a_folders_program_runs() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let ran = folder.0.path().join("ran");
+    folder.put("known", "good");
+    folder.put("unknown", &format!("exit; touch {}", ran.display()));
+    let prepare = |plugin: PluginBuilder| {
+        let plugin = plugin.cookie(COOKIE).offer(Adder.serve()).stderr(Output::lines(|_| {}));
+        plugin.verify(|path, mut file| {
+            let mut text = String::new();
+            file.read_to_string(&mut text).map_err(|error| error.to_string())?;
+            assert!(!path.ends_with("panics"), "a rule of a test");
+            if text.ends_with(" good\n") { Ok(()) } else { Err("unknown contents".to_owned()) }
+        })
+    };
+    let mut plugins = Plugins::load(folder.0.path(), prepare).await.unwrap();
+    assert_eq!(plugins.names().collect::<Vec<_>>(), ["known"]);
+    let bad: Vec<_> = plugins.bad().map(|(_, error)| error.to_string()).collect();
+    assert!(bad.len() == 1 && bad[0].ends_with("unknown was not started: unknown contents"), "{bad:?}");
+    // A changed file is asked about before it takes the place of the one that runs.
+    let known = plugins.pid("known").unwrap();
+    folder.put("known", "good, or so it says");
+    folder.put("panics", "good");
+    let changes = plugins.refresh().await.unwrap();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    for change in &changes {
+        let PluginChange::Failed(_, error) = change else { panic!("{change:?}") };
+        assert!(matches!(**error, PluginError::Rejected { .. }), "{error}");
+    }
+    assert_eq!(plugins.pid("known"), Some(known));
+    assert!(!ran.exists());
+    plugins.shutdown(PATIENCE).await;
+    // By a name that is looked up in PATH it is not known which file the rule should see.
+    let anywhere = Plugin::spawn(Command::new("true")).verify(|_, _| Ok(()));
+    let error = anywhere.start::<PlugClient>().await.unwrap_err();
+    assert!(error.to_string().contains("by a path"), "{error}");
+}
+
+#[tokio::test]
+async fn program_that_changes_behind_the_rule_is_not_talked_to() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    folder.put("one", "good");
+    let file = folder.0.path().join("one");
+    let changing =
+        Plugin::spawn(Command::new(&file)).cookie(COOKIE).offer(Adder.serve()).verify(|path, _| {
+            // As somebody does who can write into the folder.
+            let copy = path.with_extension("new");
+            std::fs::copy(path, &copy)
+                .and_then(|_| std::fs::rename(&copy, path))
+                .map_err(|error| error.to_string())
+        });
+    let error = changing.start::<PlugClient>().await.unwrap_err();
+    assert!(error.to_string().contains("has changed"), "{error}");
 }

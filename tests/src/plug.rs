@@ -1,5 +1,6 @@
 //! A plugin that does what it is told, well or badly, and its host.
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,6 +43,10 @@ pub trait Plug {
     async fn read_stdin(&self) -> usize;
     /// Closes its standard output.
     async fn close_stdout(&self);
+    /// Reads from its controlling terminal.
+    async fn read_terminal(&self) -> Result<u8, String>;
+    /// Its process, its process group and its session.
+    async fn session(&self) -> [i32; 3];
     /// The numbers of its open descriptors, and what they are.
     async fn descriptors(&self) -> Vec<String>;
     /// Soft limits: address space, processor seconds, descriptors.
@@ -128,6 +133,21 @@ impl Plug for Plugged {
 
     async fn close_stdout(&self) {
         crate::sys::close_stdout();
+    }
+
+    async fn read_terminal(&self) -> Result<u8, String> {
+        let read = || {
+            let mut byte = [0];
+            std::fs::File::open("/dev/tty")?.read_exact(&mut byte)?;
+            Ok(byte[0])
+        };
+        read().map_err(|error: std::io::Error| error.to_string())
+    }
+
+    async fn session(&self) -> [i32; 3] {
+        use rustix::process::{getpgrp, getpid, getsid};
+        let session = getsid(None).expect("every process has a session");
+        [getpid(), getpgrp(), session].map(|id| id.as_raw_nonzero().get())
     }
 
     async fn descriptors(&self) -> Vec<String> {

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use panpipe_transport::{Latency, Peer, PipeStream, anonymous};
 use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::client::{Client, ServiceClient};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::link::{Link, over_pipe};
 use crate::offers::{Offers, Services};
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
+use crate::sys::{ChildEnd, WatchedChild};
 
 /// The environment variable that tells a child the handles of its pipes, unless host
 /// and child have agreed upon another.
@@ -87,21 +90,40 @@ impl Spawn {
         let (stream, ends) = anonymous::for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
         let passed = ends.pass_to(&mut command).map_err(SpawnError::Pipe)?;
-        let mut command = tokio::process::Command::from(command);
         let process =
-            command.kill_on_drop(true).spawn().map_err(|source| SpawnError::Program { program, source })?;
+            WatchedChild::start(command).map_err(|source| SpawnError::Program { program, source })?;
         // With our copies of the child's ends closed, its end is seen.
         drop(passed);
         // Nobody has waited for it yet: the pid is its own.
-        let peer = process.id().map_or_else(Peer::unknown, Peer::child);
+        let peer = Peer::child(process.id());
         let config =
             Config { limits: Arc::new(limits), latency, offers: offers.infos(), ..Config::dialer(C::info()) };
-        let connection = over_pipe(stream.with_peer(peer), config).with_offers(offers).start();
+        let prepared = over_pipe(stream.with_peer(peer), config).with_offers(offers);
+        let (connection, driver) = prepared.into_parts();
         // The child may want to call first, and cannot before it has our hello.
         connection.say_hello();
+        tokio::spawn(end_with_child(process.end(), tokio::spawn(driver)));
         let client = C::from_inner(Client::of_link(Arc::clone(&connection)));
-        Ok(Child { client, connection, process })
+        Ok(Child { client, connection, process: Some(process) })
     }
+}
+
+/// Ends a connection once the child has ended, whoever else holds the child's pipes: a process
+/// that the child has started and left behind may.
+async fn end_with_child(end: ChildEnd, mut connection: JoinHandle<CloseReason>) {
+    /// A driver that had no turn for long has several to read what the child has left.
+    const STEPS: u32 = 20;
+    tokio::select! {
+        _ = &mut connection => return,
+        () = end.reached() => {}
+    }
+    for _ in 0..STEPS {
+        if timeout(limits::PLUGIN_LAST_WORDS / STEPS, &mut connection).await.is_ok() {
+            return;
+        }
+    }
+    // Not by the driver: what it has left to write may fit into no pipe that is read.
+    connection.abort();
 }
 
 /// Why a child was not started.
@@ -123,11 +145,15 @@ pub enum SpawnError {
 }
 
 /// A running child and the connection to it. Dropping it kills the child.
+///
+/// The connection ends with the child's process, also if a process that the child has started
+/// still holds the pipes.
 #[derive(Debug)]
 pub struct Child<C> {
     client: C,
     connection: Arc<Link>,
-    process: tokio::process::Child,
+    /// `None` once it has been waited for.
+    process: Option<WatchedChild>,
 }
 
 impl<C: ServiceClient> Child<C> {
@@ -140,7 +166,7 @@ impl<C: ServiceClient> Child<C> {
     /// The child's process id, until it has been waited for.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
-        self.process.id()
+        self.process.as_ref().map(WatchedChild::id)
     }
 
     /// Why the connection ended, once it has.
@@ -153,9 +179,13 @@ impl<C: ServiceClient> Child<C> {
     ///
     /// # Errors
     ///
-    /// When the system cannot say how it ended.
+    /// When the system cannot say how it ended: it has been waited for already, or other code
+    /// of this process has reaped it.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.process.wait().await
+        let waited = || io::Error::new(io::ErrorKind::NotFound, "the child has been waited for already");
+        let status = self.process.as_mut().ok_or_else(waited)?.wait().await;
+        self.process = None;
+        status
     }
 
     /// Lets running calls finish and closes the connection, which ends a child
@@ -163,17 +193,17 @@ impl<C: ServiceClient> Child<C> {
     ///
     /// # Errors
     ///
-    /// When the system can neither kill the child nor say how it ended.
-    pub async fn shutdown(self, grace: Duration) -> io::Result<ExitStatus> {
-        let Child { client, connection, mut process } = self;
-        drop(client);
+    /// When the system cannot say how it ended, as for [`wait`](Self::wait).
+    pub async fn shutdown(mut self, grace: Duration) -> io::Result<ExitStatus> {
         // Other clones of the client may live on; the child is told to end all the same.
-        connection.drain();
-        if let Ok(status) = tokio::time::timeout(grace, process.wait()).await {
+        self.connection.drain();
+        if let Ok(status) = timeout(grace, self.wait()).await {
             return status;
         }
-        process.start_kill()?;
-        process.wait().await
+        if let Some(process) = &self.process {
+            process.kill();
+        }
+        self.wait().await
     }
 }
 

@@ -259,5 +259,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 pub const ACCEPT_PAUSE_MOST: Duration = Duration::from_millis(250);
 /// How often it is looked whether a child has ended, where the system does not tell.
 pub const EXIT_PAUSE: Duration = Duration::from_millis(5);
+
+/// How often a plugin whose file is open for writing is tried again, [`EXIT_PAUSE`] apart.
+pub const BUSY_FILE_TRIES: u32 = 40;
 /// How long a client may take to open a service of its own for a broadcast.
 pub const BROADCAST_OPEN: Duration = Duration::from_secs(1);

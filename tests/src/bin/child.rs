@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use panpipe::NoService;
+use panpipe_tests::plug::{HostClient, Plug, Plugged};
 use panpipe_tests::probe::{Probe, ProbeClient, Prober};
 use panpipe_tests::system;
 use panpipe_tests::worker::{Worker, WorkerImpl};
@@ -17,6 +18,7 @@ async fn main() -> ExitCode {
             system::shrink_pipes();
             panpipe::serve_parent(|host: ProbeClient| WorkerImpl { host }.serve()).await
         }
+        "plugged" => panpipe::serve_parent(|host: HostClient| Plugged { host }.serve()).await,
         "fds" => {
             println!("{:?}", system::own_fds());
             return ExitCode::SUCCESS;

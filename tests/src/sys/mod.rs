@@ -1,6 +1,7 @@
 //! What the tests need of the system that only unsafe code can do.
 
 pub mod counting;
+pub mod processes;
 pub mod seccomp;
 pub mod terminal;
 pub mod users;
@@ -60,7 +61,9 @@ pub fn close_stdout() {
 }
 
 fn handles(cookie: &str) -> [i32; 2] {
-    let handles = std::env::var(cookie).expect("a host has started this process");
+    // A child of `panpipe::spawn` has no cookie of its own.
+    let handles = std::env::var(cookie).or_else(|_| std::env::var("PANPIPE_HANDLES"));
+    let handles = handles.expect("a host has started this process");
     let mut handles = handles.split(',').map(|handle| handle.parse().expect("a handle is a number"));
     [(); 2].map(|()| handles.next().expect("there are two"))
 }

@@ -1,7 +1,7 @@
 //! A child process, and the child's own end, without a runtime.
 
 use std::io;
-use std::process::{self, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::link::{Link, over_blocking};
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
-use crate::sys;
+use crate::sys::ChildProcess;
 
 impl Spawn {
     /// Starts the child without a runtime: the methods of its client wait on the thread
@@ -49,7 +49,8 @@ impl Spawn {
         let (stream, ends) = anonymous::blocking_for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
         let passed = ends.pass_to(&mut command).map_err(SpawnError::Pipe)?;
-        let process = command.spawn().map_err(|source| SpawnError::Program { program, source })?;
+        let process =
+            ChildProcess::start(&mut command).map_err(|source| SpawnError::Program { program, source })?;
         // With our copies of the child's ends closed, its end is seen.
         drop(passed);
         // Nobody has waited for it yet: the pid is its own.
@@ -63,7 +64,7 @@ impl Spawn {
             connection.keep();
         }
         let client = C::Blocking::of_async(C::from_inner(Client::of_link(Arc::clone(&connection))));
-        Ok(BlockingChild { client, connection, process: Reaped(process) })
+        Ok(BlockingChild { client, connection, process })
     }
 }
 
@@ -73,20 +74,14 @@ impl Spawn {
 pub struct BlockingChild<C: ServiceClient> {
     client: C::Blocking,
     connection: Arc<Link>,
-    process: Reaped,
+    process: ChildProcess,
 }
 
-/// A process that is no zombie, however it goes.
-#[derive(Debug)]
-struct Reaped(process::Child);
-
-impl Drop for Reaped {
+impl<C: ServiceClient> Drop for BlockingChild<C> {
     fn drop(&mut self) {
-        // One that has been waited for is not killed: its number may be another's.
-        if !matches!(self.0.try_wait(), Ok(Some(_))) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
+        self.process.kill();
+        // An error: it has been reaped by other code, or in `shutdown`.
+        let _ = self.process.wait();
     }
 }
 
@@ -100,7 +95,7 @@ impl<C: ServiceClient> BlockingChild<C> {
     /// The child's process id.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.process.0.id()
+        self.process.id()
     }
 
     /// Why the connection ended, once a call has noticed that.
@@ -113,9 +108,9 @@ impl<C: ServiceClient> BlockingChild<C> {
     ///
     /// # Errors
     ///
-    /// When the system cannot say how it ended.
+    /// When the system cannot say how it ended: other code of this process has reaped it.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.process.0.wait()
+        self.process.wait()
     }
 
     /// Lets running calls finish and closes the connection, which ends a child
@@ -123,22 +118,19 @@ impl<C: ServiceClient> BlockingChild<C> {
     ///
     /// # Errors
     ///
-    /// When the system can neither kill the child nor say how it ended.
-    pub fn shutdown(self, grace: Duration) -> io::Result<ExitStatus> {
-        let BlockingChild { client, connection, mut process } = self;
+    /// When the system cannot say how it ended: other code of this process has reaped it.
+    pub fn shutdown(mut self, grace: Duration) -> io::Result<ExitStatus> {
         let start = clock::system();
-        drop(client);
         // Other clones of the client may live on; the child is told to end all the same.
-        connection.drain();
+        self.connection.drain();
         // A grace past the end of the clock is all the time there is.
-        connection.run_until(start.checked_add(grace));
-        drop(connection);
+        self.connection.run_until(start.checked_add(grace));
         let left = grace.saturating_sub(clock::system() - start);
-        if let Some(status) = sys::exits_within(&mut process.0, left)? {
+        if let Some(status) = self.process.wait_within(left)? {
             return Ok(status);
         }
-        process.0.kill()?;
-        process.0.wait()
+        self.process.kill();
+        self.process.wait()
     }
 }
 

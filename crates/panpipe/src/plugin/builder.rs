@@ -1,6 +1,8 @@
 //! A plugin to be started: what it is given, what it may, what is done when it fails.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,18 +51,19 @@ impl PluginBuilder {
             name: None,
             command,
             over_stdio: false,
-            stdin: Stdio::null(),
+            stdin: None,
             cookie: HANDLES.to_owned(),
             offers: Offers::default(),
             config: Config::dialer(ServiceInfo::none()),
             handshake_timeout: limits::PLUGIN_HANDSHAKE,
             outputs: Outputs { stdout: Output::Inherit, stderr: Output::Copy },
             confinement: Confinement::default(),
+            rule: None,
         };
         PluginBuilder { settings, restart: None, health: None, on_event: None }
     }
 
-    /// What the plugin is called in logs; its program's name, if not given.
+    /// What the plugin is called in logs and events; its program's name, if not given.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = Some(name.into());
         self
@@ -111,10 +114,10 @@ impl PluginBuilder {
         self
     }
 
-    /// What it reads on its standard input: nothing, if not given. A terminal would stop
-    /// it: it is in a group of its own.
+    /// What it reads on its standard input: nothing, if not given. Reading from the host's
+    /// terminal fails: the plugin is in a session of its own.
     pub fn stdin(mut self, input: impl Into<Stdio>) -> Self {
-        self.settings.stdin = input.into();
+        self.settings.stdin = Some(input.into());
         self
     }
 
@@ -163,6 +166,40 @@ impl PluginBuilder {
     /// Calls `hook` whenever something happens to it. The hook must not block.
     pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.on_event = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `rule` with the plugin's program before each start, restarts and reloads included.
+    /// The program runs if the rule returns `Ok`; an error's text becomes
+    /// [`PluginError::Rejected`].
+    ///
+    /// The rule gets the path and the opened file, to compare a checksum or a signature, or to
+    /// look at the owner. It runs on a thread where it may block. The command has to name the
+    /// program by a path. For a script the rule sees the script and not its interpreter.
+    ///
+    /// When the file has changed between the rule and the start, the process is killed before
+    /// anything is said to it. A user who can write to the file or its folder at that moment can
+    /// still have code of their own run for an instant: keep both writable by their owner alone.
+    ///
+    /// ```no_run
+    /// # fn sha256(_: &std::fs::File) -> std::io::Result<[u8; 32]> { unimplemented!() }
+    /// # const KNOWN: &[[u8; 32]] = &[];
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let plugins = panpipe::Plugins::load("/usr/lib/acme/plugins", |plugin| {
+    ///     plugin.cookie("ACME_PLUGIN").verify(|_path, file| {
+    ///         let checksum = sha256(file).map_err(|error| error.to_string())?;
+    ///         if KNOWN.contains(&checksum) { Ok(()) } else { Err("unknown checksum".to_owned()) }
+    ///     })
+    /// })
+    /// .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn verify(
+        mut self,
+        rule: impl Fn(&Path, &File) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.rule = Some(Arc::new(rule));
         self
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::error::Refusal;
+use crate::sys::StatusUnknown;
 
 /// Why a plugin was not started. Nothing of it is left.
 #[derive(Debug, Error)]
@@ -30,16 +31,27 @@ pub enum PluginError {
         #[source]
         source: io::Error,
     },
+    /// The rule of [`PluginBuilder::verify`](super::PluginBuilder::verify) does not let the
+    /// program run.
+    #[error("{program} was not started: {why}")]
+    Rejected {
+        /// The program.
+        program: String,
+        /// What the rule says of it.
+        why: String,
+    },
     /// The process ended before it had said hello.
     #[error(
-        "{program} ended before it had said hello ({status}); is it a plugin of this host?{}",
+        "{program} ended before it had said hello ({}); is it a plugin of this host?{}",
+        ending(*status),
         tail(stderr_tail)
     )]
     Exited {
         /// The program.
         program: String,
-        /// How it ended.
-        status: ExitStatus,
+        /// How it ended. `None` where other code of the host has reaped it, as a host does that
+        /// ignores SIGCHLD or calls `waitpid(-1)`.
+        status: Option<ExitStatus>,
         /// The last lines that it printed to its standard error.
         stderr_tail: String,
     },
@@ -74,6 +86,34 @@ pub enum PluginError {
         /// The last lines that it printed to its standard error.
         stderr_tail: String,
     },
+}
+
+impl PluginError {
+    /// Whether the same program may start at another time: the system was what failed.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            PluginError::System { .. } => true,
+            PluginError::Program { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::ExecutableFileBusy
+                    | io::ErrorKind::ResourceBusy
+                    | io::ErrorKind::OutOfMemory
+                    | io::ErrorKind::WouldBlock
+                    | io::ErrorKind::Interrupted
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether the program's file is open for writing.
+    pub(super) fn is_file_busy(&self) -> bool {
+        matches!(self, PluginError::Program { source, .. } if source.kind() == io::ErrorKind::ExecutableFileBusy)
+    }
+}
+
+/// How a process has ended, in words.
+pub(super) fn ending(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| StatusUnknown.to_string(), |status| status.to_string())
 }
 
 /// What is said of a standard error, if anything was printed to it.

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::builder::PluginBuilder;
 use super::error::PluginError;
-use super::supervisor::{End, Replace, State};
+use super::supervisor::{End, Replace, State, status_or_error};
 use crate::backoff::Backoff;
 use crate::client::{Client, ServiceClient};
 use crate::error::CallError;
@@ -44,8 +44,8 @@ use crate::reconnect::{NextLink, Reconnecting, Source};
 /// ```
 ///
 /// The process has two anonymous pipes of its own, its standard streams, and no other
-/// handle of the host's. It leads a process group: when it ends, what is left of that
-/// is killed. Neither it nor its group outlives its host, however the host ends; a
+/// handle of the host's. It leads a session of its own, so it has no terminal: `/dev/tty`
+/// does not open there. When it ends, what is left of its process group is killed. Neither it nor its group outlives its host, however the host ends; a
 /// process that has left the group, as a daemon does, is on its own. On Windows it is
 /// put into a job object to the same end.
 ///
@@ -195,8 +195,8 @@ impl Handle {
             return result;
         }
         match &*self.state.borrow() {
-            State::Over(Some(status)) => Ok(*status),
-            _ => Err(io::Error::other("nothing is known of the plugin's end")),
+            State::Over(status) => status_or_error(*status),
+            _ => status_or_error(None),
         }
     }
 }

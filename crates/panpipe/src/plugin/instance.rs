@@ -1,8 +1,9 @@
 //! A plugin's process that has said hello, and what it is started from.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,21 +22,26 @@ use crate::limits;
 use crate::link::{Link, over_pipe, over_stream};
 use crate::offers::Offers;
 use crate::session::{CloseReason, Config};
-use crate::sys::Confinement;
+use crate::sys::{self, Confinement};
 
 /// What a host says of a plugin before it is started.
 pub(crate) struct Settings {
     pub(super) name: Option<String>,
     pub(super) command: Command,
     pub(super) over_stdio: bool,
-    pub(super) stdin: Stdio,
+    /// Nothing is read if none is given.
+    pub(super) stdin: Option<Stdio>,
     pub(super) cookie: String,
     pub(super) offers: Offers,
     pub(super) config: Config,
     pub(super) handshake_timeout: Duration,
     pub(super) outputs: Outputs,
     pub(crate) confinement: Confinement,
+    pub(super) rule: Option<Arc<Rule>>,
 }
+
+/// Whether a program may be run, by its path and its opened file; if not, why.
+pub(super) type Rule = dyn Fn(&Path, &File) -> Result<(), String> + Send + Sync;
 
 /// What a plugin's processes are started from, one after the other.
 pub(super) struct Blueprint {
@@ -49,6 +55,9 @@ pub(super) struct Blueprint {
     config: Config,
     handshake_timeout: Duration,
     outputs: Outputs,
+    /// A standard stream of it is the null device.
+    needs_null: bool,
+    rule: Option<Arc<Rule>>,
 }
 
 /// A process that is called.
@@ -85,13 +94,16 @@ impl Blueprint {
         let Settings { mut command, offers, outputs, .. } = settings;
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let name = settings.name.unwrap_or_else(|| stem(command.as_std().get_program()));
-        command.kill_on_drop(true).stderr(outputs.stderr.stdio());
+        command.stderr(outputs.stderr.stdio());
         settings.confinement.confine(command.as_std_mut());
-        let inheritance = if settings.over_stdio {
+        let over_stdio = settings.over_stdio;
+        let needs_null = outputs.stderr.is_null()
+            || (!over_stdio && (settings.stdin.is_none() || outputs.stdout.is_null()));
+        let inheritance = if over_stdio {
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             None
         } else {
-            command.stdin(settings.stdin).stdout(outputs.stdout.stdio());
+            command.stdin(settings.stdin.unwrap_or_else(Stdio::null)).stdout(outputs.stdout.stdio());
             Some(anonymous::Inheritance::of(command.as_std_mut()))
         };
         Blueprint {
@@ -104,23 +116,23 @@ impl Blueprint {
             offers,
             handshake_timeout: settings.handshake_timeout,
             outputs,
+            needs_null,
+            rule: settings.rule,
         }
     }
 
     /// Starts a process and waits until it has said hello. Dropping the future kills it.
     pub(super) async fn start(&mut self) -> Result<Instance, PluginError> {
-        let (mut process, pipes) = self.run().await?;
+        let (mut process, pipes) = self.run_verified().await?;
         let peer = Peer::child(process.pid());
         let prepared = match pipes {
             Some(stream) => over_pipe(stream.with_peer(peer), self.config.clone()),
             None => {
-                let stream = process.take_stdio().ok_or_else(|| {
-                    self.system(io::Error::other("its standard input and output are no pipes"))
-                })?;
+                let stream = process.take_stdio().map_err(|error| self.system(error))?;
                 over_stream(stream, self.config.clone())
             }
         };
-        process.read_outputs(&self.name, &self.outputs);
+        process.read_outputs(&self.name, &self.outputs).map_err(|error| self.system(error))?;
         let (open, opened) = oneshot::channel();
         let (link, driver) = prepared
             .with_offers(self.offers.clone())
@@ -150,8 +162,53 @@ impl Blueprint {
         })
     }
 
+    /// Runs the command if the rule lets it, and again for some time while its file is open for
+    /// writing: a fork of another thread may hold a file that was just written.
+    async fn run_verified(&mut self) -> Result<(Process, Option<PipeStream>), PluginError> {
+        let mut tries = limits::BUSY_FILE_TRIES;
+        loop {
+            let verified = self.verify().await?;
+            match self.run().await {
+                Err(error) if error.is_file_busy() && tries > 0 => {
+                    tries -= 1;
+                    sleep(limits::EXIT_PAUSE).await;
+                }
+                Ok(_) if verified.is_some_and(|file| !file.is_unchanged()) => {
+                    return Err(self.rejected("its file has changed while it was started".to_owned()));
+                }
+                ran => return ran,
+            }
+        }
+    }
+
+    /// Asks the rule, if there is one.
+    async fn verify(&self) -> Result<Option<Verified>, PluginError> {
+        let Some(rule) = &self.rule else { return Ok(None) };
+        let (path, rule) = (PathBuf::from(self.command.as_std().get_program()), Arc::clone(rule));
+        if path.components().count() < 2 {
+            return Err(self.rejected("a rule takes a command that names its program by a path".to_owned()));
+        }
+        let verdict = tokio::task::spawn_blocking(move || {
+            let file = File::open(&path)?;
+            let identity = sys::file_identity(&file.metadata()?);
+            Ok(rule(&path, &file).map(|()| Verified { path, identity }))
+        });
+        match verdict.await {
+            Ok(Ok(verdict)) => verdict.map(Some).map_err(|why| self.rejected(why)),
+            Ok(Err(source)) => Err(PluginError::Program { program: self.program.clone(), source }),
+            Err(_) => Err(self.rejected("its rule has panicked".to_owned())),
+        }
+    }
+
+    fn rejected(&self, why: String) -> PluginError {
+        PluginError::Rejected { program: self.program.clone(), why }
+    }
+
     /// Runs the command, with pipes of its own unless its standard streams are used.
     async fn run(&mut self) -> Result<(Process, Option<PipeStream>), PluginError> {
+        if self.needs_null {
+            sys::check_null_device().map_err(|error| self.system(error))?;
+        }
         let pipes = match &self.inheritance {
             None => {
                 self.command.env(&self.cookie, STDIO);
@@ -204,6 +261,19 @@ impl Blueprint {
             }
             Some(other) => PluginError::NotAPlugin { program, why: other.to_string(), stderr_tail },
         }
+    }
+}
+
+/// A program that a rule lets run.
+struct Verified {
+    path: PathBuf,
+    identity: sys::FileIdentity,
+}
+
+impl Verified {
+    /// Whether the path still leads to the file that the rule has seen, with its contents.
+    fn is_unchanged(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|metadata| sys::file_identity(&metadata) == self.identity)
     }
 }
 

@@ -36,6 +36,10 @@ impl Output {
         Output::Lines(Arc::new(f))
     }
 
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Output::Null)
+    }
+
     pub(super) fn stdio(&self) -> Stdio {
         match self {
             Output::Inherit => Stdio::inherit(),

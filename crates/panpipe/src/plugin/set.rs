@@ -1,6 +1,6 @@
 //! All plugins of a folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,8 @@ struct Loaded {
 }
 
 struct Bad {
-    version: Version,
+    /// `None` where the next refresh tries the file again although it has not changed.
+    version: Option<Version>,
     error: Arc<PluginError>,
 }
 
@@ -95,6 +96,9 @@ impl std::fmt::Debug for Plugins {
 impl Plugins {
     /// Starts every executable file of a folder, all at once. `prepare` says how, as of
     /// one that is started alone. Those that do not start are [`bad`](Self::bad).
+    ///
+    /// Whoever can write into the folder runs code in the name of this process's user. To
+    /// start known programs alone, give each a rule by [`PluginBuilder::verify`].
     ///
     /// # Errors
     ///
@@ -157,7 +161,8 @@ impl Plugins {
     }
 
     /// Looks at the folder again: starts what is new, reloads what has changed, ends
-    /// what has gone. Bad ones are tried again when they have changed.
+    /// what has gone. Bad ones are tried again when they have changed, or when the system was
+    /// what failed, as for a file that is still open for writing.
     ///
     /// # Errors
     ///
@@ -168,37 +173,42 @@ impl Plugins {
         // One that is over has no process that could be replaced: it is a new one.
         self.good
             .retain(|_, plugin| !plugin.handle.is_over() || files.get(&plugin.file) == Some(&plugin.version));
-        let mut starting = JoinSet::new();
+        let (mut starting, mut names) = (JoinSet::new(), BTreeSet::new());
         for (file, version) in files {
-            if self.bad.get(&file).is_some_and(|bad| bad.version == version) {
+            if self.bad.get(&file).is_some_and(|bad| bad.version == Some(version)) {
                 continue;
             }
             self.bad.remove(&file);
             match self.good.iter_mut().find(|(_, plugin)| plugin.file == file) {
                 Some((_, plugin)) if plugin.version == version => {}
                 Some((name, plugin)) => {
-                    plugin.version = version;
-                    changes.push(match plugin.handle.reload().await {
+                    let reloaded = plugin.handle.reload().await;
+                    if reloaded.as_ref().map_or_else(|error| !error.may_pass(), |()| true) {
+                        plugin.version = version;
+                    }
+                    changes.push(match reloaded {
                         Ok(()) => PluginChange::Reloaded(name.clone()),
                         Err(error) => PluginChange::Failed(file, Arc::new(error)),
                     });
                 }
                 None => {
-                    let plugin = (self.prepare)(Plugin::spawn(Command::new(&file)));
-                    starting.spawn(async move { (file, version, plugin.start_any().await) });
+                    let name = free_name(&file, |name| self.good.contains_key(name) || names.contains(name));
+                    names.insert(name.clone());
+                    let plugin = (self.prepare)(Plugin::spawn(Command::new(&file)).name(&*name));
+                    starting.spawn(async move { (file, version, name, plugin.start_any().await) });
                 }
             }
         }
         // A task that panics, in a hook of the user's, starts nothing.
         while let Some(started) = starting.join_next().await {
-            let Ok((file, version, started)) = started else { continue };
+            let Ok((file, version, name, started)) = started else { continue };
             changes.push(match started {
                 Ok((handle, _)) => {
-                    let name = self.free_name(&file);
                     self.good.insert(name.clone(), Loaded { file, version, handle });
                     PluginChange::Added(name)
                 }
                 Err(error) => {
+                    let version = (!error.may_pass()).then_some(version);
                     let error = Arc::new(error);
                     self.bad.insert(file.clone(), Bad { version, error: Arc::clone(&error) });
                     PluginChange::Failed(file, error)
@@ -223,14 +233,15 @@ impl Plugins {
         end_all(gone.into_values(), limits::DRAIN).await;
         names
     }
+}
 
-    fn free_name(&self, file: &Path) -> String {
-        let stem = instance::stem(file.as_os_str());
-        let whole = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-        let numbered = (2..).map(|number| format!("{stem} ({number})"));
-        let mut names = [stem.clone(), whole].into_iter().chain(numbered);
-        names.find(|name| !self.good.contains_key(name)).unwrap_or(stem)
-    }
+/// A name for the plugin of a file: the file's without its ending, as far as no other has it.
+fn free_name(file: &Path, is_taken: impl Fn(&str) -> bool) -> String {
+    let stem = instance::stem(file.as_os_str());
+    let whole = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+    let numbered = (2..).map(|number| format!("{stem} ({number})"));
+    let mut names = [stem.clone(), whole].into_iter().chain(numbered);
+    names.find(|name| !is_taken(name)).unwrap_or(stem)
 }
 
 async fn end_all(plugins: impl Iterator<Item = Loaded>, grace: Duration) {

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::guarded::guarded;
 use crate::limits;
 use crate::link::Link;
+use crate::sys::StatusUnknown;
 
 /// The host's wish that a plugin ends, in order at first.
 pub(super) struct End {
@@ -41,8 +42,11 @@ pub(super) enum State {
         link: Arc<Link>,
     },
     /// It will not run again.
-    Over(Option<ExitStatus>),
+    Over(Option<LastStatus>),
 }
+
+/// How the last process of a plugin has ended, as far as that could be found out.
+pub(super) type LastStatus = Result<ExitStatus, StatusUnknown>;
 
 /// How a plugin's health is looked after.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +85,8 @@ impl Supervisor {
     }
 
     /// Runs one process after the other; gives how the last one ended.
-    async fn run_all(&mut self, first: Instance) -> Option<ExitStatus> {
-        self.tell(&Event::Started { pid: first.process.pid() });
+    async fn run_all(&mut self, first: Instance) -> Option<LastStatus> {
+        self.tell(|plugin| Event::Started { plugin, pid: first.process.pid() });
         let (mut instance, mut since) = (first, clock::now());
         let (mut tries, mut times) = (None, 0);
         loop {
@@ -91,7 +95,7 @@ impl Supervisor {
                     // Calls are to wait for the next one.
                     self.state.send_replace(State::Restarting { link: Arc::clone(&failed.link) });
                     let pid = failed.process.pid();
-                    self.report(pid, end_now(failed).await).ok()
+                    last_status(&self.report(pid, end_now(failed).await))
                 }
                 Parting::Ends(last, end) => return self.end(last, end).await,
                 Parting::Replaced(old, wish) => match self.replace(old, wish).await {
@@ -112,7 +116,7 @@ impl Supervisor {
             since = clock::now();
             times += 1;
             self.is_running(&instance);
-            self.tell(&Event::Restarted { pid: instance.process.pid(), times });
+            self.tell(|plugin| Event::Restarted { plugin, pid: instance.process.pid(), times });
         }
     }
 
@@ -136,7 +140,7 @@ impl Supervisor {
                     return Parting::Failed(instance);
                 }
                 () = &mut unhealthy => {
-                    self.tell(&Event::Unhealthy { pid: instance.process.pid() });
+                    self.tell(|plugin| Event::Unhealthy { plugin, pid: instance.process.pid() });
                     return Parting::Failed(instance);
                 }
                 Some(end) = self.ends.recv() => return Parting::Ends(instance, end),
@@ -147,22 +151,20 @@ impl Supervisor {
     }
 
     /// Tries to start a process until it is time to give up, or nobody wants it.
-    async fn restart(&mut self, tries: &mut Option<Tries>, status: Option<ExitStatus>) -> Option<Instance> {
+    async fn restart(&mut self, tries: &mut Option<Tries>, status: Option<LastStatus>) -> Option<Instance> {
         let backoff = self.restart.clone()?;
         loop {
             let tries = tries.get_or_insert_with(|| backoff.begin(clock::now()));
             let Some(pause) = tries.failed(clock::now()) else {
-                self.tell(&Event::GaveUp);
+                self.tell(|plugin| Event::GaveUp { plugin });
                 return None;
             };
             match self.start_after(pause).await {
                 Ok(Ok(instance)) => return Some(instance),
-                Ok(Err(error)) => self.tell(&Event::StartFailed { error: error.to_string() }),
+                Ok(Err(error)) => self.tell(|plugin| Event::StartFailed { plugin, error: error.to_string() }),
                 Err(End { grace, done }) => {
                     self.let_go(grace).await;
-                    let ended =
-                        status.ok_or_else(|| io::Error::other("nothing is known of the plugin's end"));
-                    let _ = done.send(ended);
+                    let _ = done.send(status_or_error(status));
                     return None;
                 }
             }
@@ -200,26 +202,26 @@ impl Supervisor {
         let next = match started {
             Ok(next) => next,
             Err(error) => {
-                self.tell(&Event::StartFailed { error: error.to_string() });
+                self.tell(|plugin| Event::StartFailed { plugin, error: error.to_string() });
                 let _ = done.send(Err(error));
                 return Ok(old);
             }
         };
         self.is_running(&next);
         let _ = done.send(Ok(()));
-        self.tell(&Event::Started { pid: next.process.pid() });
+        self.tell(|plugin| Event::Started { plugin, pid: next.process.pid() });
         let pid = old.process.pid();
         self.leaving.spawn(async move { (pid, end_in_order(old, limits::DRAIN).await) });
         Ok(next)
     }
 
     /// Ends the last process, as is wished.
-    async fn end(&mut self, last: Instance, End { grace, done }: End) -> Option<ExitStatus> {
+    async fn end(&mut self, last: Instance, End { grace, done }: End) -> Option<LastStatus> {
         self.state.send_replace(State::Over(None));
         let pid = last.process.pid();
         let (ended, ()) = tokio::join!(end_in_order(last, grace), self.let_go(grace));
         let ended = self.report(pid, ended);
-        let status = ended.as_ref().ok().copied();
+        let status = last_status(&ended);
         // Who has wished it may not wait any more.
         let _ = done.send(ended);
         status
@@ -251,12 +253,13 @@ impl Supervisor {
         let Ended { status, stderr_tail } = ended.inspect_err(|error| {
             tracing::warn!(plugin = %self.blueprint.name, pid, "nothing is known of a plugin's end: {error}");
         })?;
-        self.tell(&Event::Exited { pid, status, stderr_tail });
-        Ok(status)
+        self.tell(|plugin| Event::Exited { plugin, pid, status, stderr_tail });
+        Ok(status.ok_or(StatusUnknown)?)
     }
 
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: impl FnOnce(Arc<str>) -> Event) {
         let name = &self.blueprint.name;
+        let event = &event(Arc::clone(name));
         match event {
             Event::Started { .. } | Event::Restarted { .. } => tracing::debug!(plugin = %name, "{event}"),
             _ => tracing::warn!(plugin = %name, "{event}"),
@@ -265,6 +268,20 @@ impl Supervisor {
             guarded("on_event", || on_event(event));
         }
     }
+}
+
+fn last_status(ended: &io::Result<ExitStatus>) -> Option<LastStatus> {
+    match ended {
+        Ok(status) => Some(Ok(*status)),
+        Err(error) if StatusUnknown::is_in(error) => Some(Err(StatusUnknown)),
+        Err(_) => None,
+    }
+}
+
+/// What a host is told that ends a plugin.
+pub(super) fn status_or_error(status: Option<LastStatus>) -> io::Result<ExitStatus> {
+    let status = status.ok_or_else(|| io::Error::other("nothing is known of the plugin's end"))?;
+    Ok(status?)
 }
 
 /// Ready when a plugin does not answer in time.

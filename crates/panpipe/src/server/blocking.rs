@@ -45,15 +45,7 @@ pub fn serve_blocking<I: ServiceImpl>(
     name: impl TryInto<PipeName, Error: Into<NameError>>,
     service: Serve<I>,
 ) -> Result<(), ServeError> {
-    let server = Server::bind(name).service(service);
-    // From before the first client is let in.
-    let (server, signals) = server.launch(|ends| {
-        let ends = Arc::clone(ends);
-        sys::on_told_to_end(move || ends.stop())
-    })?;
-    let waited = server.wait();
-    drop(signals);
-    waited
+    Server::bind(name).service(service).serve_blocking()
 }
 
 impl Server {
@@ -90,6 +82,34 @@ impl Server {
     /// When the name cannot be had or nothing is to be served; always on Windows.
     pub fn start_blocking(self) -> Result<RunningBlockingServer, ServeError> {
         self.launch(|_| ()).map(|(server, ())| server)
+    }
+
+    /// Serves on threads, without a runtime, until the process is told to end by SIGINT or
+    /// SIGTERM, or what was given to [`until`](Self::until) is ready. Then it drains. Otherwise
+    /// as [`start_blocking`](Self::start_blocking).
+    ///
+    /// ```no_run
+    /// # #[panpipe::service]
+    /// # pub trait Clock { async fn now(&self) -> u64; }
+    /// # struct Wall;
+    /// # impl Clock for Wall { async fn now(&self) -> u64 { 7 } }
+    /// fn main() -> Result<(), panpipe::ServeError> {
+    ///     panpipe::Server::bind("acme.clock").service(Wall.serve()).serve_blocking()
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be had or nothing is to be served; always on Windows.
+    pub fn serve_blocking(self) -> Result<(), ServeError> {
+        // From before the first client is let in.
+        let (server, signals) = self.launch(|ends| {
+            let ends = Arc::clone(ends);
+            sys::on_told_to_end(move || ends.stop())
+        })?;
+        let waited = server.wait();
+        drop(signals);
+        waited
     }
 
     /// Starts it, and does something before anybody is let in.

@@ -284,7 +284,7 @@ pub(crate) fn find_service(offers: &[ServiceInfo], wanted: &ServiceInfo) -> Resu
         let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
         return refuse(
             RefusalReason::Service,
-            format!("the service {wanted} was asked for, but this side offers {offered}"),
+            format!("the service {wanted} was asked for, but the side that was asked offers {offered}"),
         );
     }
     let offered: Vec<_> = others.iter().map(|other| other.versions()).collect();
@@ -298,7 +298,7 @@ pub(crate) fn find_service(offers: &[ServiceInfo], wanted: &ServiceInfo) -> Resu
     refuse(
         RefusalReason::ServiceVersion,
         format!(
-            "the service {wanted} was asked for, but this side offers {}: {advice}",
+            "the service {wanted} was asked for, but the side that was asked offers {}: {advice}",
             offered.join(" and ")
         ),
     )
@@ -464,12 +464,12 @@ mod tests {
         };
         assert_eq!(
             words(&[store(5, 6)], store(3, 4)),
-            "the service Store versions 3 to 4 was asked for, but this side offers versions 5 to 6: \
+            "the service Store versions 3 to 4 was asked for, but the side that was asked offers versions 5 to 6: \
              the side that asks is the older one, update it"
         );
         assert_eq!(
             words(&[store(1, 1), store(2, 3)], store(4, 4)),
-            "the service Store version 4 was asked for, but this side offers version 1 and versions 2 to 3: \
+            "the service Store version 4 was asked for, but the side that was asked offers version 1 and versions 2 to 3: \
              the side that offers is the older one, update it"
         );
         let between = words(&[store(1, 1), store(5, 5)], store(3, 3));

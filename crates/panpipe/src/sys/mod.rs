@@ -5,10 +5,11 @@
 //! - `told_to_end()`: ready when the process is told to end; `ready()` and
 //!   `stopping()`: what the service manager is told, if there is one;
 //! - `Confinement`: what a plugin's process is held to; `spawn(…)`: starts it where it
-//!   dies with this process; `Family`: it and its own children, which can be waited
-//!   for, told to end, and killed;
-//! - `on_told_to_end(…)`, `exits_within(…)`: the same, and a child's end, without a runtime;
-//! - `is_executable(…)`.
+//!   dies with this process;
+//! - `WatchedChild`: a child, which can be waited for, told to end, and killed, a plugin's with
+//!   its own children; `ChildProcess`: a child without a runtime;
+//! - `on_told_to_end(…)`: the same as `told_to_end()` without a runtime;
+//! - `is_executable(…)`, `file_identity(…)`, `check_null_device()`.
 
 #[cfg(unix)]
 mod unix;
@@ -19,3 +20,23 @@ pub(crate) use unix::*;
 mod windows;
 #[cfg(windows)]
 pub(crate) use windows::*;
+
+/// The status of a child is lost: other code of this process has reaped it.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error(
+    "exit status unknown: other code of this process reaped the child; do not ignore SIGCHLD, and wait for your own children by their pids instead of waitpid(-1)"
+)]
+pub(crate) struct StatusUnknown;
+
+impl StatusUnknown {
+    /// Whether this is why a child could not be waited for.
+    pub(crate) fn is_in(error: &std::io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<StatusUnknown>())
+    }
+}
+
+impl From<StatusUnknown> for std::io::Error {
+    fn from(unknown: StatusUnknown) -> Self {
+        std::io::Error::other(unknown)
+    }
+}

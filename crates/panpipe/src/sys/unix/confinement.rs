@@ -41,9 +41,12 @@ impl PluginBuilder {
         self
     }
 
-    /// Runs `hook` in each process of the plugin, as the last thing before its program
-    /// but for one `fcntl` for each of its pipes: to give up rights, enter namespaces,
-    /// set a seccomp filter. An error of the hook's is one of the start. Unix only.
+    /// Runs `hook` in each process of the plugin, between fork and exec: to give up rights,
+    /// enter namespaces, set a seccomp filter. An error of the hook's is one of the start. Unix
+    /// only.
+    ///
+    /// After the hook come `setsid`, one `fcntl` for each of the plugin's pipes, and the program:
+    /// a filter has to let these through. `setsid` may be left to the hook.
     ///
     /// # Safety
     ///
@@ -57,14 +60,16 @@ impl PluginBuilder {
 }
 
 impl Confinement {
-    /// Has each process that `command` starts lead a group of its own, inherit nothing
+    /// Has each process that `command` starts lead a session of its own, inherit nothing
     /// but its standard streams and what is passed to it after this, and die with the
     /// thread that started it.
+    ///
+    /// The session has no terminal. In a group of the host's session, a plugin that reads from
+    /// `/dev/tty`, or writes to a terminal under `stty tostop`, would be stopped.
     ///
     /// The hook is run in the child of a fork: whoever gave it has promised that it is
     /// fit for that.
     pub(crate) fn confine(self, command: &mut std::process::Command) {
-        command.process_group(0);
         let host = rustix::process::getpid();
         let confine = move || {
             // A copy of the host's own descriptors would hold its connections open.
@@ -85,13 +90,28 @@ impl Confinement {
                     setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
                 }
             }
-            self.hook.as_ref().map_or(Ok(()), |hook| hook())
+            self.hook.as_ref().map_or(Ok(()), |hook| hook())?;
+            lead_session()
         };
         // SAFETY: between fork and exec the closure makes system calls and no more, but
         // for the hook, whose giver has promised the same of it.
         unsafe {
             command.pre_exec(confine);
         }
+    }
+}
+
+/// Has this process lead a session, and so a group; safe between fork and exec. A hook that has
+/// done so already, or has made it the leader of a group, is left to it.
+fn lead_session() -> io::Result<()> {
+    // SAFETY: the calls take a process out of its session and its group, touch no memory, and
+    // are safe in a signal handler.
+    unsafe {
+        if libc::setsid() >= 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if libc::getpgrp() == libc::getpid() { Ok(()) } else { Err(error) }
     }
 }
 

@@ -10,14 +10,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{SendFlags, send};
 use rustix::process::Pid;
 
+use super::child_process::ChildProcess;
 use super::confinement::close_on_exec_from;
+use super::per_process::PerProcess;
+use super::program::check_null_device;
 
 /// Keeps a list of groups, and kills them at the end of its input.
 const SCRIPT: &str = r#"
@@ -38,7 +41,8 @@ done
 const PATIENCE: Duration = Duration::from_millis(200);
 
 struct Guardian {
-    shell: Child,
+    /// Killed when dropped.
+    _shell: ChildProcess,
     /// No pipe: writing to one that nobody reads may end this process by SIGPIPE.
     socket: UnixStream,
 }
@@ -51,7 +55,9 @@ struct Watch {
     is_given_up: bool,
 }
 
-static WATCH: Mutex<Option<Watch>> = Mutex::new(None);
+/// A process that was forked without exec has a shell of its own: the parent's goes by the end
+/// of the parent.
+static WATCH: PerProcess<Mutex<Watch>> = PerProcess::new();
 
 /// A group that is killed if this process dies while this lives.
 #[derive(Debug)]
@@ -64,7 +70,6 @@ impl Guarded {
     pub(super) fn new(group: Pid) -> Option<Guarded> {
         let group = group.as_raw_nonzero().get();
         let mut watch = lock();
-        let watch = watch.get_or_insert_default();
         watch.groups.insert(group);
         if watch.tell('+', group) {
             return Some(Guarded { group });
@@ -76,15 +81,16 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if let Some(watch) = &mut *lock() {
-            watch.groups.remove(&self.group);
+        let mut watch = lock();
+        // A group of the process that this one was forked from is not here.
+        if watch.groups.remove(&self.group) {
             watch.tell('-', self.group);
         }
     }
 }
 
-fn lock() -> MutexGuard<'static, Option<Watch>> {
-    WATCH.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, Watch> {
+    WATCH.get(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watch {
@@ -94,8 +100,6 @@ impl Watch {
             if guardian.tell(what, group).is_ok() {
                 return true;
             }
-            let _ = guardian.shell.kill();
-            let _ = guardian.shell.wait();
             self.guardian = None;
         }
         if self.is_given_up || self.groups.is_empty() {
@@ -120,6 +124,7 @@ impl Watch {
 
 impl Guardian {
     fn start() -> io::Result<Guardian> {
+        check_null_device()?;
         let (socket, input) = UnixStream::pair()?;
         // A shell that somebody has stopped is given up, rather than waited for.
         socket.set_write_timeout(Some(PATIENCE))?;
@@ -136,7 +141,7 @@ impl Guardian {
         unsafe {
             command.pre_exec(|| close_on_exec_from(3));
         }
-        Ok(Guardian { shell: command.spawn()?, socket })
+        Ok(Guardian { _shell: ChildProcess::start(&mut command)?, socket })
     }
 
     fn tell(&mut self, what: char, group: i32) -> io::Result<()> {
