@@ -10,6 +10,7 @@ mod access;
 mod activation;
 mod authorize;
 mod blocking;
+mod blocking_handlers;
 mod blocking_servers;
 mod builds;
 mod bypass;

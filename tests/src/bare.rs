@@ -23,6 +23,8 @@ pub trait Bare {
     async fn reads_and_writes(&self) -> (u64, u64);
     /// The sum, as the host has it, asked for so often.
     async fn ask_host(&self, times: u64) -> u64;
+    /// The same by the host's [`add_later`](crate::probe::Probe::add_later).
+    async fn ask_host_later(&self, times: u64) -> u64;
     /// The same by a client that waits, in place; gives the error in words.
     async fn ask_host_and_wait(&self) -> String;
     /// Ends the process without a word.
@@ -60,7 +62,7 @@ async fn after_others() {
 }
 
 /// Ready when another thread has run.
-async fn another_thread() {
+pub async fn another_thread() {
     #[derive(Default)]
     struct Shared {
         has_run: bool,
@@ -110,6 +112,14 @@ impl Bare for BareImpl<ProbeClient> {
         let mut sum = 0;
         for x in 0..times {
             sum = self.host.add(sum, x).await.expect("the host answers");
+        }
+        sum
+    }
+
+    async fn ask_host_later(&self, times: u64) -> u64 {
+        let mut sum = 0;
+        for x in 0..times {
+            sum = self.host.add_later(sum, x).await.expect("the host answers");
         }
         sum
     }

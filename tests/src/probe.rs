@@ -17,6 +17,8 @@ pub trait Probe {
     async fn first(&self, bytes: Bytes, count: usize) -> Option<Bytes>;
     /// The sum.
     async fn add(&self, a: u64, b: u64) -> u64;
+    /// The sum, when another thread has run.
+    async fn add_later(&self, a: u64, b: u64) -> u64;
     /// Fails with an error of its own, unless `why` is empty.
     async fn fail(&self, why: String) -> Result<u64, ProbeError>;
     /// The same behind an alias.
@@ -207,6 +209,11 @@ impl Probe for Prober {
     }
 
     async fn add(&self, a: u64, b: u64) -> u64 {
+        a.wrapping_add(b)
+    }
+
+    async fn add_later(&self, a: u64, b: u64) -> u64 {
+        crate::bare::another_thread().await;
         a.wrapping_add(b)
     }
 

@@ -326,7 +326,8 @@ impl IncomingCall<'_> {
         mut work: Work,
     ) -> Dispatched {
         let mut context = Some(context);
-        // The spawned task polls again before it waits, so nobody needs waking yet.
+        // Nobody can answer this waker. So a handler that is still pending is polled a second time
+        // in any case, by the task that is spawned for it.
         match poll_caught(&mut work, &mut context, &watch, &mut Context::from_waker(Waker::noop())) {
             Poll::Pending => {
                 let (work, session, reply_to) = (Some(work), Arc::clone(self.session), self.reply_to);

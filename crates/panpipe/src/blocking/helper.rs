@@ -92,7 +92,9 @@ impl Crew {
             place.insert(Arc::clone(&task));
             tasks.ready.push_back(task);
         }
-        self.start_helper();
+        // Also if the helper itself is the caller: it polls the driver, which polls handlers, and
+        // then waits for bytes. Unless it is woken it never runs a task that a handler has left.
+        self.start_or_wake_helper(|_| true);
     }
 
     pub(super) fn wake_helper(&self) {
@@ -100,8 +102,14 @@ impl Crew {
         helper.into_iter().for_each(|helper| helper.wake_thread());
     }
 
-    /// Starts the helper, or wakes it.
+    /// Starts the helper, or wakes it unless it is the calling thread: the helper looks for a
+    /// change of what it keeps before it waits. If it woke itself while the outgoing pipe is full
+    /// it would run in circles until the peer reads.
     pub(super) fn start_helper(self: &Arc<Self>) {
+        self.start_or_wake_helper(|helper| !helper.is_own());
+    }
+
+    fn start_or_wake_helper(self: &Arc<Self>, wakes: impl FnOnce(&Parker) -> bool) {
         {
             let mut state = self.lock();
             match &state.helper {
@@ -109,8 +117,7 @@ impl Crew {
                 Helper::Running(parker) => {
                     let parker = Arc::clone(parker);
                     drop(state);
-                    // It looks by itself before it waits.
-                    if !parker.is_own() {
+                    if wakes(&parker) {
                         parker.wake_thread();
                     }
                     return;
