@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use panpipe::{CallError, CloseReason, ServiceClient};
+use panpipe_tests::process::Process;
 use panpipe_tests::raw::{self, Raw, RawListener, kind};
 use panpipe_tests::{PATIENCE, eventually, system};
 use panpipe_transport::limits::{BYPASS_HOLDS, BYPASSES};
@@ -289,6 +290,29 @@ fn serve_until_bypassed(raw: &mut Raw) -> (File, File, u64) {
             other => panic!("{other}"),
         }
     }
+}
+
+/// The flag is shared by all who have the same open file description, the server included.
+#[test]
+fn server_cannot_make_a_client_block_in_its_bypass() {
+    let name = panpipe_tests::unique_name("bypass");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_misbehave"));
+    let server = Process::start(command.args([&name, "unblock"])).serving(&name);
+    server.wait_for("ready");
+    let (done, ended) = std::sync::mpsc::channel();
+    let calling = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = client(&name).await.with_timeout(Duration::from_millis(200));
+            // The runtime has to go on: the timeout ends the call that the server leaves.
+            while client.add(1, 0).await == Ok(9) {}
+            assert_eq!(client.add(1, 0).await, Err(CallError::DeadlineExceeded));
+        });
+        let _ = done.send(());
+    });
+    server.wait_for("silent");
+    assert_eq!(ended.recv_timeout(PATIENCE), Ok(()), "the client's runtime blocks in a read");
+    calling.join().unwrap();
 }
 
 /// Who reads for himself does not take the end of the socket for the end of all.

@@ -1,13 +1,15 @@
 //! The pipes of a bypass: making them, passing the other side's ends on, taking those up.
 //!
-//! Whoever makes them keeps ends of its own that nobody else has: that they do not block is
-//! said of an end, and who had it too could say otherwise.
+//! `O_NONBLOCK` is a flag of an open file description, which every process that has the descriptor
+//! shares. A peer that clears the flag would make a read block, and with it the runtime. So each
+//! side reads and writes by descriptions of its own: the maker keeps ends that it passes to no
+//! process, and the asker opens the passed ends anew.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, recvmsg,
     sendmsg,
@@ -100,12 +102,22 @@ impl Taken {
                 ));
             }
         }
+        let read = reopened(&read, OFlags::RDONLY)?;
+        let write = reopened(&write, OFlags::WRONLY)?;
         Ok((ReadHalf::new(read)?, WriteHalf::new(write)?))
     }
 }
 
+/// Opens a pipe's end anew: by an open file description that no other process has. Fails without
+/// `/proc`; then the connection stays on its socket.
+fn reopened(end: &OwnedFd, access: OFlags) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", end.as_raw_fd());
+    Ok(open(path, access | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 #[cfg(test)]
 mod tests {
+    use rustix::fs::fcntl_getfl;
     use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 
     use super::*;
@@ -137,6 +149,32 @@ mod tests {
         for passed in [&[][..], &[&read], &[&read, &write, &read], &[&read; 9], &[&read, &socket]] {
             assert_eq!(taken(passed).unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
+    }
+
+    /// The maker of a bypass keeps copies of the ends that it has passed.
+    #[tokio::test]
+    async fn maker_cannot_make_the_passed_ends_block() {
+        let (kept_read, their_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let (their_read, kept_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let (mut read, mut write) = taken(&[&kept_read, &kept_write]).unwrap();
+        for kept in [&kept_read, &kept_write] {
+            rustix::io::ioctl_fionbio(kept, false).unwrap();
+        }
+        // Where the flag is shared both would wait for ever.
+        assert!(is_nonblocking(read.descriptor()) && is_nonblocking(write.descriptor().unwrap()));
+        assert_eq!(read.try_read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        while write.try_write(&[0; 4096]).is_ok() {}
+        // Each end is still that of its pipe, and the end of the stream is seen.
+        rustix::io::write(&their_write, b"news").unwrap();
+        assert_eq!(read.try_read(&mut [0; 8]).unwrap(), 4);
+        drop(their_write);
+        assert_eq!(read.try_read(&mut [0; 8]).unwrap(), 0);
+        drop((kept_read, their_read, kept_write));
+        assert_eq!(write.try_write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    fn is_nonblocking(fd: &OwnedFd) -> bool {
+        fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK)
     }
 
     #[tokio::test]

@@ -88,6 +88,11 @@ impl ReadHalf {
         Ok(ReadHalf { fd, kind, watch, gate: None, bypass: None })
     }
 
+    #[cfg(test)]
+    pub(super) fn descriptor(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
     /// Whether the event loop tells of what comes. It does from the first poll on that finds
     /// nothing.
     #[inline]
