@@ -30,6 +30,7 @@ mod never_reads;
 mod panics;
 mod passed_descriptors;
 mod plugins;
+mod reentry;
 mod rolling_restart;
 mod sigpipe;
 mod slow_hellos;

@@ -61,6 +61,11 @@ impl Cargo {
         Some(Box::new(Cargo { offers, apart: Vec::new() }))
     }
 
+    /// Whether it holds a stream or a sender, of which there is but one.
+    pub(crate) fn has_stream(&self) -> bool {
+        self.offers.iter().any(|offer| matches!(offer, Offer::Stream { .. } | Offer::Sender { .. }))
+    }
+
     /// How many bytes stand apart.
     pub(crate) fn apart_len(&self) -> usize {
         self.apart.iter().map(|apart| apart.block.len()).sum()
@@ -122,10 +127,28 @@ pub(crate) fn encode<T: Serialize>(codec: Codec, value: &T, out: &mut Vec<u8>) -
             }
         }
     }
+    if ENCODING.get() != Encoding::Nothing {
+        return encode_within(codec, value, out);
+    }
     ENCODING.set(Encoding::Message);
     let _scope = Scope;
     codec.encode(value, out)?;
     Ok(if ENCODING.get() == Encoding::Message { None } else { take_cargo() })
+}
+
+/// Encodes a message while another one is being encoded: a `Serialize` has sent it.
+#[cold]
+fn encode_within<T: Serialize>(codec: Codec, value: &T, out: &mut Vec<u8>) -> Result<Carried, String> {
+    /// Restores what the outer message carries.
+    struct Outer(Encoding, Cargo);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            ENCODING.set(self.0);
+            CARGO.set(std::mem::take(&mut self.1));
+        }
+    }
+    let _outer = Outer(ENCODING.replace(Encoding::Nothing), CARGO.take());
+    encode(codec, value, out)
 }
 
 #[cold]
@@ -160,12 +183,15 @@ pub(crate) fn offer<E: serde::ser::Error>(make: impl FnOnce() -> Offer) -> Resul
         Encoding::Nothing => Err(E::custom(
             "a stream, sender or client can only be encoded as part of a call, a reply or a stream's item of panpipe's own",
         )),
-        Encoding::Message | Encoding::MessageWithCargo => CARGO.with_borrow_mut(|cargo| {
-            let index = u32::try_from(cargo.offers.len()).map_err(E::custom)?;
-            cargo.offers.push(make());
-            ENCODING.set(Encoding::MessageWithCargo);
-            Ok(index)
-        }),
+        Encoding::Message | Encoding::MessageWithCargo => {
+            let offer = make();
+            CARGO.with_borrow_mut(|cargo| {
+                let index = u32::try_from(cargo.offers.len()).map_err(E::custom)?;
+                cargo.offers.push(offer);
+                ENCODING.set(Encoding::MessageWithCargo);
+                Ok(index)
+            })
+        }
     }
 }
 
@@ -328,6 +354,25 @@ mod tests {
         let mut alone = Vec::new();
         Codec::Bincode.encode(&wired, &mut alone).unwrap();
         assert!(alone == out[6..]);
+    }
+
+    #[test]
+    fn a_message_sent_by_a_serialize_leaves_the_outer_one_its_blocks() {
+        struct Sends(Bytes);
+        impl Serialize for Sends {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let inner = Wired::<Block, Bytes>::new(Bytes::from(vec![3; LARGE_MESSAGE]));
+                let carried = encode(Codec::Bincode, &inner, &mut Vec::new()).unwrap().unwrap();
+                assert_eq!(carried.apart_len(), LARGE_MESSAGE);
+                assert!(encode(Codec::Bincode, &5u8, &mut Vec::new()).unwrap().is_none());
+                share(&self.0, || serializer.serialize_bytes(&self.0))
+            }
+        }
+        let block = Bytes::from(vec![7; LARGE_MESSAGE]);
+        let value = (Sends(block.clone()), Sends(block.clone()));
+        let carried = encode(Codec::Bincode, &value, &mut Vec::new()).unwrap().unwrap();
+        assert!(carried.apart.iter().map(|apart| &apart.block).eq([&block, &block]));
+        assert_eq!(ENCODING.get(), Encoding::Nothing);
     }
 
     #[test]

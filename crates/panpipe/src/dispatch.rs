@@ -13,13 +13,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::call::{CallContext, Caller};
 use crate::call_info::CallInfo;
-use crate::carried::{self, Claims};
+use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
 use crate::layer::{Call, Outcome, Work};
 use crate::running::{Running, conclude, poll_caught};
 use crate::service::{MethodInfo, Served};
-use crate::session::{FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
+use crate::session::{Draft, FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
 use crate::trace::TraceContext;
@@ -180,7 +180,8 @@ impl IncomingCall<'_> {
                 put_status(out, true);
                 Ok(None)
             };
-            poll_fn(|cx| session.poll_answer(reply_to, cx.waker(), &mut { nothing })).await;
+            let mut draft = Draft::default();
+            poll_fn(|cx| poll_answer(&session, reply_to, cx, &mut draft, nothing)).await;
             Ok(Outcome::Value)
         };
         let Dispatched(()) = self.run(&INFO, Box::pin(work));
@@ -350,8 +351,9 @@ fn answer<T: Serialize, E: Serialize>(
     reply_to: ReplyTo,
     result: Result<T, E>,
 ) -> impl Future<Output = Outcome> {
+    let mut draft = Draft::default();
     poll_fn(move |cx| {
-        let answered = session.poll_answer(reply_to, cx.waker(), &mut |codec, out| {
+        let answered = poll_answer(&session, reply_to, cx, &mut draft, |codec, out| {
             put_status(out, result.is_ok());
             match &result {
                 Ok(value) => carried::encode(codec, value, out),
@@ -360,6 +362,30 @@ fn answer<T: Serialize, E: Serialize>(
         });
         answered.map(|()| if result.is_ok() { Outcome::Value } else { Outcome::Error })
     })
+}
+
+/// Encodes a reply, outside of the connection's lock, and queues it as soon as there is room.
+#[inline]
+fn poll_answer(
+    session: &Session,
+    reply_to: ReplyTo,
+    cx: &mut Context<'_>,
+    draft: &mut Draft,
+    encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
+) -> Poll<()> {
+    match draft.take_or(session.codec(), encode) {
+        Ok(mut message) => {
+            let answered = session.poll_answer(reply_to, cx.waker(), &mut message);
+            if answered.is_pending() {
+                draft.keep(message);
+            }
+            answered
+        }
+        Err(why) => {
+            session.fail(reply_to, Failure::Malformed(format!("the reply cannot be encoded: {why}")));
+            Poll::Ready(())
+        }
+    }
 }
 
 /// Hands a call to the service. A panic in decoding is the call's own.

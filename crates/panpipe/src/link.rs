@@ -23,7 +23,7 @@ use crate::error::CallError;
 use crate::executor::Executor;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    CallTarget, CloseReason, Config, Driver, Encode, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody,
+    CallTarget, CloseReason, Config, Draft, Driver, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody,
     ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
@@ -159,23 +159,26 @@ pub(crate) struct PendingCall {
     /// Ends the call at its deadline; armed when the call first waits.
     timer: Option<Timer>,
     key: Option<usize>,
+    /// What is sent, while there is no room for it.
+    draft: Draft,
     /// Whether the poll that started it is to be woken by its reply already.
     is_awaited: bool,
 }
 
 impl PendingCall {
     pub(crate) fn new(link: Arc<Link>, deadline: Option<Instant>) -> Self {
-        PendingCall { link, deadline, timer: None, key: None, is_awaited: false }
+        let draft = Draft::default();
+        PendingCall { link, deadline, timer: None, key: None, draft, is_awaited: false }
     }
 
     /// Starts a call of a port's method. Its [reply](Self::reply) is to be polled in the
-    /// same poll.
+    /// same poll. `encode` runs user code, outside of the connection's lock.
     #[inline]
     pub(crate) fn poll_start(
         &mut self,
         target: CallTarget<'_>,
         cx: &mut Context<'_>,
-        encode: &mut Encode<'_>,
+        encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
     ) -> Poll<Result<(), Box<CallError>>> {
         let left = match self.deadline {
             None => None,
@@ -184,9 +187,14 @@ impl PendingCall {
                 left => Some(left),
             },
         };
-        match self.link.poll_call(&mut self.key, target, left, cx.waker(), encode) {
+        let encoded = self.link.known_codec().map(|codec| self.draft.take_or(codec, encode));
+        let mut message = encoded.transpose().map_err(|why| Box::new(CallError::Malformed(why)))?;
+        match self.link.poll_call(&mut self.key, target, left, cx.waker(), message.as_mut()) {
             Poll::Ready(started) => Poll::Ready(started.map(|is_awaited| self.is_awaited = is_awaited)),
-            Poll::Pending => self.poll_deadline(cx).map(|late| Err(Box::new(late))),
+            Poll::Pending => {
+                message.into_iter().for_each(|message| self.draft.keep(message));
+                self.poll_deadline(cx).map(|late| Err(Box::new(late)))
+            }
         }
     }
 
@@ -269,6 +277,25 @@ impl PendingCall {
     pub(crate) async fn reply(&mut self) -> Result<Received, CallError> {
         poll_fn(|cx| self.poll_reply_as(cx, |received| Ok(std::mem::take(received)))).await
     }
+}
+
+/// Makes a one-way call of a port's method. Ready when it is queued.
+pub(crate) async fn oneway(
+    link: &Link,
+    target: CallTarget<'_>,
+    mut encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String>,
+) -> Result<(), CallError> {
+    let mut draft = Draft::default();
+    poll_fn(|cx| {
+        let encoded = link.known_codec().map(|codec| draft.take_or(codec, &mut encode));
+        let mut message = encoded.transpose().map_err(CallError::Malformed)?;
+        let polled = link.poll_oneway(target, cx.waker(), message.as_mut());
+        if polled.is_pending() {
+            message.into_iter().for_each(|message| draft.keep(message));
+        }
+        polled
+    })
+    .await
 }
 
 /// A reply that is to be decoded.

@@ -15,12 +15,12 @@ use tokio::time::{sleep, timeout_at};
 
 use crate::backoff::{Backoff, Tries};
 use crate::call_terms::CallTerms;
-use crate::carried::{Carried, Offer};
+use crate::carried::{Cargo, Carried};
 use crate::clock;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits;
-use crate::link::{Link, PendingCall, Received, over_pipe};
+use crate::link::{Link, PendingCall, Received, oneway, over_pipe};
 use crate::offers::Offers;
 use crate::service::MethodInfo;
 use crate::session::{CallTarget, CloseReason, Config, ROOT_PORT, ReplyBody, parse_reply};
@@ -153,9 +153,7 @@ impl Reconnecting {
                 }
                 let target = CallTarget { trace: trace.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
                 let was_encoded = args.were_encoded;
-                let queued = poll_fn(|cx| {
-                    link.poll_oneway(target, cx.waker(), &mut |codec, out| args.encode(codec, out))
-                });
+                let queued = oneway(&link, target, |codec, out| args.encode(codec, out));
                 let error = match queued.await {
                     Ok(()) => return Ok(()),
                     Err(error) => past.of_start(error, was_encoded),
@@ -378,9 +376,7 @@ impl Arguments {
     fn encode(&mut self, codec: Codec, out: &mut Vec<u8>) -> Result<Carried, String> {
         let carried = (self.encode)(codec, out)?;
         self.were_encoded = true;
-        self.carry_stream = carried.as_deref().is_some_and(|cargo| {
-            cargo.offers.iter().any(|offer| matches!(offer, Offer::Stream { .. } | Offer::Sender { .. }))
-        });
+        self.carry_stream = carried.as_deref().is_some_and(Cargo::has_stream);
         Ok(carried)
     }
 }

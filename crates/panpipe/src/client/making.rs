@@ -1,6 +1,6 @@
 //! Makes calls: over a connection, as values, inside of layers.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::error::CallError;
 use crate::in_place;
 use crate::layer::Outcome;
 use crate::limits;
-use crate::link::Received;
+use crate::link::{Received, oneway};
 use crate::reconnect::Arguments;
 use crate::service::MethodInfo;
 use crate::session::{CallTarget, ROOT_PORT, ReplyBody, parse_reply};
@@ -236,10 +236,7 @@ where
             }
         };
         let target = CallTarget { port, method: info.id, trace: trace_of(&watch).map(|trace| &**trace) };
-        let sent = poll_fn(move |cx| {
-            link.poll_oneway(target, cx.waker(), &mut |codec, out| carried::encode(codec, &args, out))
-        })
-        .await;
+        let sent = oneway(&link, target, move |codec, out| carried::encode(codec, &args, out)).await;
         told(watch, Outcome::Done, sent)
     }
 }

@@ -85,7 +85,7 @@ where
                 let port = this.stub.as_ref().map_or(ROOT_PORT, |stub| stub.port);
                 let trace = trace_of(&this.watch).map(|trace| &**trace);
                 let target = CallTarget { port, method: this.info.id, trace };
-                let encode = &mut |codec, out: &mut Vec<u8>| carried::encode(codec, args, out);
+                let encode = |codec, out: &mut Vec<u8>| carried::encode(codec, args, out);
                 match this.info.since {
                     Some(since) if is_older(call.link(), this.stub.as_deref(), since) => {
                         Err(Box::new(CallError::UnknownMethod))

@@ -2,7 +2,6 @@
 //! inside this process, whose caps, waiting calls and dispatch are as for any other.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use super::passed_over::{PassedOver, Report};
 use super::record::{Record, service_hash};
 use crate::codec::Codec;
 use crate::limits::{Limits, RECORDS_READ};
-use crate::link::{Link, flush, over_stream};
+use crate::link::{Link, flush, oneway, over_stream};
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CallTarget, CloseReason, Config, ROOT_PORT, ServiceInfo};
@@ -66,11 +65,9 @@ impl Lanes {
         let Lanes { offered, limits, open, drivers } = self;
         let lane =
             open.entry((index, number)).or_insert_with(|| open_lane(&offered[index], codec, limits, drivers));
-        let handed_on = poll_fn(|cx| {
-            lane.calls.poll_oneway(CallTarget::new(ROOT_PORT, method), cx.waker(), &mut |_, out| {
-                out.extend_from_slice(args);
-                Ok(None)
-            })
+        let handed_on = oneway(&lane.calls, CallTarget::new(ROOT_PORT, method), |_, out| {
+            out.extend_from_slice(args);
+            Ok(None)
         });
         handed_on.await.map_err(|error| {
             io::Error::other(format!("the service {} takes no more calls: {error}", offered[index].info))

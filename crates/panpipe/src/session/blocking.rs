@@ -50,9 +50,10 @@ impl Session {
     /// Writes what is queued, as far as there is room. The driver is woken by `waker` as
     /// before.
     pub(crate) fn flush(&self, waker: &Waker) -> Flushed {
+        let mut waker = Some(waker.clone());
         self.with(|state| {
             let flushed = state.flush();
-            state.core.keep_driver(waker);
+            state.core.keep_driver(&mut waker);
             flushed
         })
     }

@@ -250,12 +250,17 @@ impl Calls {
     }
 
     /// Forgets a call that its caller has given up. Gives what had come back, what it waited
-    /// for until when, and its id if the peer is still at it.
-    pub(crate) fn forget(&mut self, key: usize) -> (Reply, Option<Ticket>, Option<u32>) {
+    /// for until when, and its id if the peer is still at it. Its waker joins `spent`.
+    pub(crate) fn forget(
+        &mut self,
+        key: usize,
+        spent: &mut Vec<Waker>,
+    ) -> (Reply, Option<Ticket>, Option<u32>) {
         let id = self.leave(key);
         let call = &mut self.calls[key];
         call.state = CallState::Vacant;
-        (call.waker, call.error) = (None, None);
+        spent.extend(call.waker.take());
+        call.error = None;
         let forgotten = (std::mem::take(&mut call.reply), call.deadline.take(), id);
         self.vacant.push(key);
         forgotten

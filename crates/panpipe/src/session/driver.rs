@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
+use panpipe_transport::buffer::{lend, recycle};
+
 use super::admitted::{Parked, Waiting};
 use super::close::CloseReason;
 use super::intake::{Intake, Reader, Step};
@@ -42,6 +44,8 @@ struct Written {
     is_full: bool,
     /// No more bulk goes out in this poll: callers have their turn first.
     spares_bulk: bool,
+    /// The driver is to be polled again behind the event loop and whatever else is ready.
+    yields: bool,
 }
 
 impl Written {
@@ -63,6 +67,24 @@ impl Written {
         };
         self.end = Some(Box::new(why));
         None
+    }
+
+    /// Takes what has become of a flush.
+    fn is_flushed(&mut self, flushed: Poll<io::Result<()>>) {
+        match flushed {
+            Poll::Ready(Ok(())) => self.unflushed = false,
+            Poll::Ready(Err(error)) => self.end = Some(Box::new(CloseReason::lost(&error))),
+            Poll::Pending => {}
+        }
+    }
+
+    /// Has the driver be polled again, if so much was written that others have their turn.
+    /// The event loop has to look first: a yield comes back behind that.
+    #[inline]
+    fn give_way(&mut self, cx: &mut Context<'_>) {
+        if std::mem::take(&mut self.yields) {
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
     }
 
     /// Whether more can be written.
@@ -101,6 +123,8 @@ pub(crate) struct Driver {
     next: Option<Next>,
     /// Whether both hellos have passed.
     greeted: bool,
+    /// Whether it writes to a stream of the user's own.
+    is_users: bool,
     timer: Option<Box<Armed>>,
     /// How long the last words may take.
     linger: Option<Box<Timer>>,
@@ -119,6 +143,7 @@ impl Driver {
         Driver {
             #[cfg(feature = "metrics")]
             counted,
+            is_users: matches!(inlet, Inlet::Stream(_)),
             intake: Some(Box::new(Intake::new(inlet, session.clock))),
             session,
             services: Services::default(),
@@ -183,6 +208,7 @@ impl Driver {
             // What the batch has answered goes out before the next one.
             self.write_beside(cx);
             self.session.with(|state| Self::write(state, cx, &mut self.written));
+            self.written.give_way(cx);
         }
     }
 
@@ -283,13 +309,62 @@ impl Driver {
         }
     }
 
-    /// Where callers are on other threads: writes what they have queued, and holds none of
-    /// them up meanwhile.
+    /// Writes outside of the lock. In a runtime of many threads this holds up none of the
+    /// callers on other threads; a stream of the user's own is user code.
     #[inline]
     fn write_beside(&mut self, cx: &mut Context<'_>) {
         if self.session.lends && self.written.goes_on() {
             self.write_outside(cx);
         }
+        if self.is_users {
+            self.write_to_users(cx);
+        }
+    }
+
+    /// Writes a copy of what is queued to a stream of the user's own, whose code may use this
+    /// session.
+    fn write_to_users(&mut self, cx: &mut Context<'_>) {
+        let (mut copy, mut turn) = (lend(), 0);
+        let (most, spares_bulk) =
+            self.session.with(|state| (state.core.write_turn(), state.core.spares_bulk()));
+        self.written.spares_bulk |= spares_bulk;
+        while self.written.goes_on() {
+            let written = &mut self.written;
+            let taken = self.session.with(|state| {
+                let State { core, outlet, .. } = state;
+                if !written.spares_bulk {
+                    core.feed();
+                }
+                core.outbox().copy_pending(limits::WRITE_TURN, &mut copy);
+                if copy.is_empty() {
+                    written.yields |= written.spares_bulk && core.has_unsent();
+                    return None;
+                }
+                if turn >= most.min(core.write_turn()) {
+                    written.yields = true;
+                    return None;
+                }
+                Some(std::mem::replace(outlet, Outlet::Away))
+            });
+            let Some(mut outlet) = taken else { break };
+            let n = self.written.take(outlet.poll_write_copy(cx, &copy));
+            self.session.with(|state| {
+                state.outlet = outlet;
+                if let Some(n) = n {
+                    state.core.outbox().advance(n);
+                    state.core.after_write();
+                }
+            });
+            turn += n.unwrap_or(0);
+        }
+        recycle(copy);
+        if self.written.unflushed && self.written.end.is_none() {
+            let mut outlet = self.session.with(|state| std::mem::replace(&mut state.outlet, Outlet::Away));
+            let flushed = outlet.poll_flush(cx);
+            self.session.with(|state| state.outlet = outlet);
+            self.written.is_flushed(flushed);
+        }
+        self.written.give_way(cx);
     }
 
     fn write_outside(&mut self, cx: &mut Context<'_>) {
@@ -311,10 +386,14 @@ impl Driver {
         });
     }
 
-    /// Writes what is queued, as far as it goes.
+    /// Writes what is queued, as far as it goes. A pipe's readiness is all that runs under the
+    /// lock; a stream of the user's own is [written to](Self::write_to_users) outside of it.
     fn write(state: &mut State, cx: &mut Context<'_>, written: &mut Written) {
         state.choose_way();
         let State { core, outlet, .. } = state;
+        if matches!(outlet, Outlet::Stream(_)) {
+            return;
+        }
         let (mut turn, most) = (0, core.write_turn());
         // A thread that reads for itself has its turn when it has left the driver.
         written.spares_bulk |= core.spares_bulk() && !matches!(outlet, Outlet::Blocking(_));
@@ -329,9 +408,8 @@ impl Driver {
             }
             if is_empty || turn >= most.min(core.write_turn()) {
                 // What has come in meanwhile is not to wait for all of it, nor what callers
-                // say to it. The event loop has to look first: a yield comes back behind that.
-                // And bulk that is alone again may go by the other way.
-                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                // say to it. And bulk that is alone again may go by the other way.
+                written.yields = true;
                 break;
             }
             let outbox = core.outbox();
@@ -343,11 +421,7 @@ impl Driver {
         // Callers write for themselves, and do not flush.
         written.unflushed |= written.end.is_none() && core.is_finished();
         if written.unflushed && written.end.is_none() {
-            match outlet.poll_flush(cx) {
-                Poll::Ready(Ok(())) => written.unflushed = false,
-                Poll::Ready(Err(error)) => written.end = Some(Box::new(CloseReason::lost(&error))),
-                Poll::Pending => {}
-            }
+            written.is_flushed(outlet.poll_flush(cx));
         }
     }
 
@@ -410,15 +484,17 @@ impl Driver {
     fn finish(&mut self, cx: &mut Context<'_>, by_peer: bool, reason: CloseReason) -> Poll<CloseReason> {
         // What it reads with closes with the driver, unless one-way calls are still to be run.
         let closes = by_peer && self.oneways.is_empty();
-        let reason = self.session.with(|state| {
+        let (reason, mut outlet) = self.session.with(|state| {
             state.core.ended(reason);
-            if closes && matches!(state.outlet, Outlet::Pipe(_)) {
-                state.outlet = Outlet::Closed;
-            }
-            // The other side sees the end even if it never reads; errors no longer matter.
-            state.outlet.shut_down(cx);
-            state.core.close_reason().cloned().unwrap_or(CloseReason::Local)
+            let reason = state.core.close_reason().cloned().unwrap_or(CloseReason::Local);
+            (reason, std::mem::replace(&mut state.outlet, Outlet::Away))
         });
+        if closes && matches!(outlet, Outlet::Pipe(_)) {
+            outlet = Outlet::Closed;
+        }
+        // The other side sees the end even if it never reads; errors no longer matter.
+        outlet.shut_down(cx);
+        self.session.with(|state| state.outlet = outlet);
         #[cfg(feature = "metrics")]
         if let CloseReason::Refused(refusal) = &reason {
             self.counted.refused(refusal.reason);
@@ -434,8 +510,9 @@ impl Driver {
             if self.oneways.is_empty() {
                 return Poll::Ready(self.ended.take().map_or(CloseReason::Local, |reason| *reason));
             }
+            let mut waker = Some(cx.waker().clone());
             let can_start = self.session.with(|state| {
-                state.core.driver_waits(cx.waker(), None);
+                state.core.driver_waits(&mut waker, None);
                 state.core.can_run_oneways()
             });
             if !can_start {
@@ -453,13 +530,16 @@ impl Future for Driver {
         let this = self.get_mut();
         (this.written.is_full, this.written.spares_bulk) = (false, false);
         let Driver { session, intake, .. } = this;
-        let calls_queued = session.with(|state| {
+        let (calls_queued, is_known) = session.with(|state| {
             state.core.driver_starts();
             if let Some(lending) = &mut state.lending {
                 *intake = lending.take_back().or(intake.take());
             }
-            state.core.has_unsent() && state.core.is_open()
+            let calls_queued = state.core.has_unsent() && state.core.is_open();
+            (calls_queued, state.core.is_drivers(cx.waker()))
         });
+        // Nobody wakes a driver that is at work: the waker that is known is so at the end too.
+        let mut waker = (!is_known).then(|| cx.waker().clone());
         if calls_queued {
             // They go out first: who then waits for what comes waits for their replies too.
             this.write_beside(cx);
@@ -468,6 +548,7 @@ impl Future for Driver {
                 Self::write(state, cx, written);
                 *next = state.core.awaits_replies().then_some(Next::Reply);
             });
+            written.give_way(cx);
         }
         if this.ended.is_some() {
             return this.poll_ended(cx);
@@ -478,7 +559,7 @@ impl Future for Driver {
         this.poll_timer(cx);
         this.write_beside(cx);
         let is_exact = this.is_exact();
-        let Driver { session, intake, parked, oneways, written, greeted, timer, wants, .. } = this;
+        let Driver { session, intake, parked, oneways, written, greeted, timer, wants, is_users, .. } = this;
         let (finished, over, next, can_start) = session.with(|state| {
             if state.core.ways().is_due() {
                 if let Some(intake) = intake {
@@ -510,7 +591,7 @@ impl Future for Driver {
                 (Some(armed), Some(next)) => Some(armed.min(next)),
                 (armed, next) => armed.or(next),
             };
-            core.driver_waits(cx.waker(), armed);
+            core.driver_waits(&mut waker, armed);
             // What has only just been found to pay is asked for in the next poll.
             let asks = core.ways().is_to_ask() && intake.is_some();
             let leaves = read.is_pending() && *greeted && !core.is_over() && !core.is_closing();
@@ -526,9 +607,15 @@ impl Future for Driver {
                 core.is_over() || core.is_closing(),
                 next,
                 // What ends from here on wakes the driver.
-                is_back || asks || (core.has_queue_room() && !parked.is_empty()) || core.can_run_oneways(),
+                is_back
+                    || asks
+                    || (core.has_queue_room() && !parked.is_empty())
+                    || core.can_run_oneways()
+                    // Queued by other threads since it was written to.
+                    || (*is_users && written.goes_on() && core.outbox().pending_len() > 0),
             )
         });
+        this.written.give_way(cx);
         if let Poll::Ready(end) = read {
             return this.finish(cx, true, end);
         }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
 use std::task::Waker;
 
+use super::core::remember;
 use super::deadlines::Ticket;
 use super::on_demand::{OnDemand, Part};
 use super::oneway_window::ReceiveWindow;
@@ -181,9 +182,9 @@ impl Handlers {
     }
 
     /// Forgets a call that has been answered. Hands over its deadline, or
-    /// `None` when it has been answered before.
+    /// `None` when it has been answered before. Its waker joins `spent`.
     #[inline]
-    pub(crate) fn remove(&mut self, call: ReplyTo) -> Option<Option<Ticket>> {
+    pub(crate) fn remove(&mut self, call: ReplyTo, spent: &mut Vec<Waker>) -> Option<Option<Ticket>> {
         if !self.contains(call) {
             return None;
         }
@@ -192,6 +193,7 @@ impl Handlers {
             None => self.remove_other(call.id)?,
         };
         self.bytes -= handler.bytes;
+        spent.extend(handler.waker);
         Some(handler.deadline)
     }
 
@@ -229,16 +231,13 @@ impl Handlers {
 
     /// Whether the handler has to stop; if not, `waker` is woken when it has to. One
     /// that has answered need not: layers may have something left to do.
-    pub(crate) fn stopped(&mut self, call: ReplyTo, waker: &Waker) -> Option<Stop> {
+    pub(crate) fn stopped(&mut self, call: ReplyTo, waker: &mut Option<Waker>) -> Option<Stop> {
         let handler = self.get_mut(call.id)?;
         if handler.serial != call.serial {
             return None;
         }
         if handler.stop.is_none() {
-            match &mut handler.waker {
-                Some(known) => known.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
+            remember(&mut handler.waker, waker);
         }
         handler.stop
     }
@@ -334,8 +333,8 @@ mod tests {
         let call = handlers.add(3, 10, None).unwrap();
         assert_eq!(handlers.add(3, 10, None), None);
         assert_eq!((handlers.active(), handlers.bytes()), (1, 10));
-        assert_eq!(handlers.remove(call), Some(None));
-        assert_eq!(handlers.remove(call), None);
+        assert_eq!(handlers.remove(call, &mut Vec::new()), Some(None));
+        assert_eq!(handlers.remove(call, &mut Vec::new()), None);
         assert_eq!((handlers.active(), handlers.bytes()), (0, 0));
     }
 
@@ -349,7 +348,7 @@ mod tests {
         assert_eq!((handlers.add(u32::MAX, 1, None), handlers.add(50, 1, None)), (None, None));
         assert_eq!(handlers.add(99, 1, None), None);
         assert_eq!(handlers.active(), 101);
-        assert!(others.iter().chain([&high]).all(|call| handlers.remove(*call).is_some()));
+        assert!(others.iter().chain([&high]).all(|call| handlers.remove(*call, &mut Vec::new()).is_some()));
         assert_eq!((handlers.active(), handlers.bytes()), (0, 0));
         assert!(handlers.others.0.capacity() <= IDLE_ROOM);
     }
@@ -358,13 +357,13 @@ mod tests {
     fn a_call_that_was_answered_has_nothing_to_do_with_the_next_of_its_id() {
         let mut handlers = Handlers::default();
         let answered = handlers.add(3, 10, None).unwrap();
-        handlers.remove(answered);
+        handlers.remove(answered, &mut Vec::new());
         let next = handlers.add(3, 10, None).unwrap();
         assert!(handlers.contains(next) && !handlers.contains(answered));
-        assert_eq!(handlers.remove(answered), None);
+        assert_eq!(handlers.remove(answered, &mut Vec::new()), None);
         handlers.stop(3, Stop::Cancelled, &mut Vec::new());
-        assert_eq!(handlers.stopped(answered, Waker::noop()), None);
-        assert_eq!(handlers.stopped(next, Waker::noop()), Some(Stop::Cancelled));
+        assert_eq!(handlers.stopped(answered, &mut Some(Waker::noop().clone())), None);
+        assert_eq!(handlers.stopped(next, &mut Some(Waker::noop().clone())), Some(Stop::Cancelled));
         assert_eq!(handlers.active(), 1);
     }
 
@@ -372,12 +371,12 @@ mod tests {
     fn the_first_reason_to_stop_is_kept() {
         let mut handlers = Handlers::default();
         let call = handlers.add(0, 0, None).unwrap();
-        assert_eq!(handlers.stopped(call, Waker::noop()), None);
+        assert_eq!(handlers.stopped(call, &mut Some(Waker::noop().clone())), None);
         let mut wakes = Vec::new();
         handlers.stop(0, Stop::DeadlineExceeded, &mut wakes);
         handlers.stop(0, Stop::Cancelled, &mut wakes);
         assert_eq!(wakes.len(), 1);
-        assert_eq!(handlers.stopped(call, Waker::noop()), Some(Stop::DeadlineExceeded));
+        assert_eq!(handlers.stopped(call, &mut Some(Waker::noop().clone())), Some(Stop::DeadlineExceeded));
         handlers.stop(u64::MAX, Stop::Cancelled, &mut wakes);
     }
 }

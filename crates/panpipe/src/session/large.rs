@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use panpipe_transport::buffer::{Outbox, recycle};
-use panpipe_transport::frame::HEAD;
 
 use crate::carried::Apart;
 use crate::limits::SHORT_RUN;
@@ -11,7 +10,7 @@ use crate::limits::SHORT_RUN;
 /// A message, and how much of it has been handed out.
 #[derive(Debug)]
 pub(super) struct LargeMessage {
-    /// What is its own, as one frame, its length in front. Empty while it is lent.
+    /// What is its own. Empty while it is lent.
     own: Vec<u8>,
     own_len: usize,
     /// How much of it has been handed out.
@@ -23,9 +22,11 @@ pub(super) struct LargeMessage {
 }
 
 impl LargeMessage {
-    pub(super) fn new(own: Vec<u8>, shared: Vec<Apart>) -> Self {
-        let left = own.len() - HEAD + shared.iter().map(|apart| apart.block.len()).sum::<usize>();
-        LargeMessage { own_len: own.len(), own, at: HEAD, shared: shared.into(), left }
+    /// A message whose own bytes begin at index `start` of `own`. The positions of the shared
+    /// blocks count from the start of `own`.
+    pub(super) fn new(own: Vec<u8>, start: usize, shared: Vec<Apart>) -> Self {
+        let left = own.len() - start + shared.iter().map(|apart| apart.block.len()).sum::<usize>();
+        LargeMessage { own_len: own.len(), own, at: start, shared: shared.into(), left }
     }
 
     /// How many bytes have not been handed out.
@@ -82,6 +83,7 @@ impl Drop for LargeMessage {
 mod tests {
     use bytes::Bytes;
     use panpipe_transport::buffer::Large;
+    use panpipe_transport::frame::HEAD;
 
     use super::*;
 
@@ -97,7 +99,7 @@ mod tests {
                 shared.push(Apart { at: own.len(), block: run.into() });
             }
         }
-        (LargeMessage::new(own, shared), all)
+        (LargeMessage::new(own, HEAD, shared), all)
     }
 
     /// All that goes out in parts of at most so many bytes, and the parts' lengths.
@@ -141,7 +143,7 @@ mod tests {
     fn a_block_between_short_runs_is_one_part_and_no_copy() {
         let block = Bytes::from(vec![7; 100_000]);
         let own = [&[0; HEAD][..], b"before", b"after"].concat();
-        let mut message = LargeMessage::new(own, vec![Apart { at: HEAD + 6, block: block.clone() }]);
+        let mut message = LargeMessage::new(own, HEAD, vec![Apart { at: HEAD + 6, block: block.clone() }]);
         let mut outbox = Outbox::default();
         assert_eq!(message.hand_out(usize::MAX, &mut outbox), 6 + block.len() + 5);
         let [before, shared, after] = outbox.slices();

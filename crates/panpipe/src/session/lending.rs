@@ -136,31 +136,30 @@ impl Session {
         let intake = self.with(|state| {
             let intake = state.borrow_for(*key);
             if intake.is_none() {
-                polled = state.poll_reply(key, waker, reply);
+                polled = state.poll_reply(key, &mut None, reply);
             }
             intake
         });
-        match intake {
-            Some(_) => Loan { session: self, intake }.look(key, waker, reply),
-            None => polled,
+        if intake.is_some() {
+            polled = Loan { session: self, intake }.look(key, reply);
         }
+        if polled.is_ready() {
+            return polled;
+        }
+        let mut waker = Some(waker.clone());
+        self.with(|state| state.poll_reply(key, &mut waker, reply))
     }
 }
 
 impl Loan<'_> {
-    fn look(
-        mut self,
-        key: &mut Option<usize>,
-        waker: &Waker,
-        reply: &mut Reply,
-    ) -> Poll<Result<Codec, Box<CallError>>> {
+    fn look(mut self, key: &mut Option<usize>, reply: &mut Reply) -> Poll<Result<Codec, Box<CallError>>> {
         let (mut reads, mut is_wanted) = (0, false);
         let mut has_read = self.intake.as_mut().is_some_and(|intake| intake.look());
         loop {
             reads += 1;
             let loan = &mut self.intake;
             let look = self.session.with(|state| {
-                let Some(intake) = loan else { return Look::Over(state.poll_reply(key, waker, reply)) };
+                let Some(intake) = loan else { return Look::Over(state.poll_reply(key, &mut None, reply)) };
                 if has_read {
                     intake.take_replies(&mut state.core);
                 }
@@ -182,7 +181,7 @@ impl Loan<'_> {
                 if let Some(intake) = loan.take() {
                     state.give_back(intake, is_enough);
                 }
-                Look::Over(state.poll_reply(key, waker, reply))
+                Look::Over(state.poll_reply(key, &mut None, reply))
             });
             has_read = match (look, &mut self.intake) {
                 (Look::Over(polled), _) => return polled,
@@ -209,7 +208,7 @@ impl State {
     pub(super) fn poll_reply(
         &mut self,
         key: &mut Option<usize>,
-        waker: &Waker,
+        waker: &mut Option<Waker>,
         reply: &mut Reply,
     ) -> Poll<Result<Codec, Box<CallError>>> {
         let codec = self.core.codec();

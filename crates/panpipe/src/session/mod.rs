@@ -9,6 +9,7 @@ mod close;
 mod core;
 mod deadlines;
 mod driver;
+mod encoded;
 mod handlers;
 mod hello;
 mod intake;
@@ -39,11 +40,11 @@ pub(crate) use self::batch::{Batch, RawItem};
 pub(crate) use self::blocking::{Flushed, Wants};
 pub(crate) use self::calls::Reply;
 pub use self::close::CloseReason;
-#[cfg(feature = "metrics")]
 pub(crate) use self::core::Role;
-pub(crate) use self::core::{CallTarget, Config, Encode, ItemError};
+pub(crate) use self::core::{CallTarget, Config, ItemError};
 use self::core::{Core, Deadline, PortAftermath, Root};
 pub(crate) use self::driver::Driver;
+pub(crate) use self::encoded::{Draft, EncodedMessage};
 pub(crate) use self::handlers::{ReplyTo, Stop};
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
@@ -88,6 +89,8 @@ pub(crate) struct Session {
     state: Mutex<State>,
     /// Whether callers read too.
     lends: bool,
+    /// The codec, once it is known: what is sent is encoded outside of the lock.
+    codec: OnceLock<Codec>,
     peer: Peer,
     /// The users' handle of this session, as long as there is any.
     link: Weak<Link>,
@@ -125,6 +128,11 @@ impl Session {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         #[cfg(feature = "metrics")]
         let counted = OpenConnection::of(config.role);
+        let codec = match config.role {
+            Role::Dialer => OnceLock::from(config.codec),
+            // The peer's hello says it.
+            Role::Acceptor => OnceLock::new(),
+        };
         let mut core = Core::new(config);
         let clock = executor.clock();
         core.begin(clock.now());
@@ -132,6 +140,7 @@ impl Session {
         let session = Arc::new(Session {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             lends: lending.is_some(),
+            codec,
             state: Mutex::new(State { core, outlet, lending }),
             peer,
             link,
@@ -173,7 +182,19 @@ impl Session {
     }
 
     pub(crate) fn codec(&self) -> Codec {
-        self.with(|state| state.core.codec())
+        self.known_codec().unwrap_or_else(|| self.with(|state| state.core.codec()))
+    }
+
+    /// The codec, which a side that was connected to learns with the peer's hello.
+    #[inline]
+    pub(crate) fn known_codec(&self) -> Option<Codec> {
+        self.codec.get().copied().or_else(|| self.learn_codec())
+    }
+
+    #[cold]
+    fn learn_codec(&self) -> Option<Codec> {
+        let codec = self.with(|state| state.core.is_open().then(|| state.core.codec()))?;
+        Some(*self.codec.get_or_init(|| codec))
     }
 
     #[inline]
@@ -181,11 +202,10 @@ impl Session {
         &self.executor
     }
 
-    /// Runs `f` on the state, and does outside the lock what is left to do then.
+    /// Runs `f` on the state, and does outside the lock what is left to do then. No user code
+    /// runs in `f`: it could call this very session, or wait for a thread that waits for it.
     #[inline]
     fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
-        // A panic in a user's `Serialize` leaves the core whole: what was half
-        // encoded has been taken back.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = f(&mut state);
         if !state.core.aftermath().is_empty() {
@@ -194,20 +214,40 @@ impl Session {
         result
     }
 
+    /// Polls the state. Only what is pending takes a clone of the waker, which is made outside
+    /// of the lock: `poll` is called once more then, with the clone, and may leave there
+    /// another waker for which this one is kept.
+    #[inline]
+    fn poll_with<R>(
+        &self,
+        waker: &Waker,
+        mut poll: impl FnMut(&mut State, &mut Option<Waker>) -> Poll<R>,
+    ) -> Poll<R> {
+        let polled = self.with(|state| poll(state, &mut None));
+        if polled.is_ready() {
+            return polled;
+        }
+        let mut waker = Some(waker.clone());
+        self.with(|state| poll(state, &mut waker))
+    }
+
     /// Does what is left to do, outside of the lock.
     fn finish_up(&self, mut state: MutexGuard<'_, State>) {
         let aftermath = state.core.aftermath();
-        if let (1, None) = (aftermath.wakes.len(), &aftermath.ports) {
-            // As it is after most calls; the list keeps its memory.
-            let waker = aftermath.wakes.pop();
+        if aftermath.wakes.len() <= 1 && aftermath.spent.len() <= 1 && aftermath.ports.is_none() {
+            // As it is after most calls; the lists keep their memory.
+            let (waker, spent) = (aftermath.wakes.pop(), aftermath.spent.pop());
             drop(state);
-            return waker.into_iter().for_each(Waker::wake);
+            waker.into_iter().for_each(Waker::wake);
+            return drop(spent);
         }
+        let spent = std::mem::take(&mut aftermath.spent);
         let mut wakes = std::mem::replace(&mut aftermath.wakes, take_spare());
         let ports = aftermath.ports.take();
         drop(state);
         wakes.drain(..).for_each(Waker::wake);
         keep_spare(wakes);
+        drop(spent);
         if let Some(ports) = ports {
             self.attach(*ports);
         }
@@ -215,8 +255,8 @@ impl Session {
 
     #[cold]
     fn attach(&self, ports: PortAftermath) {
-        let PortAftermath { services, opened } = ports;
-        drop(services);
+        let PortAftermath { services, closed, opened } = ports;
+        drop((services, closed));
         for (attach, port) in opened {
             match self.link() {
                 Some(link) => attach.attach(link, port),
@@ -236,16 +276,18 @@ impl Session {
         target: CallTarget<'_>,
         left: Option<Duration>,
         waker: &Waker,
-        encode: &mut Encode<'_>,
+        message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<bool, Box<CallError>>> {
         let deadline = left.map(|left| {
             let is_ended_here = self.executor.crew().is_some();
             let at = if is_ended_here { clock::system().checked_add(left) } else { None };
             Deadline { left, at }
         });
+        // Nearly every call that is started keeps it until its reply.
+        let mut waker = Some(waker.clone());
         let (polled, behind) = self.with(|state| {
             let before = state.core.outbox().pending_len();
-            let polled = state.core.poll_call(key, target, deadline, waker, encode);
+            let polled = state.core.poll_call(key, target, deadline, &mut waker, message);
             let is_crowded = state.core.is_crowded();
             let behind = if self.lends && is_crowded {
                 state.send_behind()
@@ -260,7 +302,7 @@ impl Session {
                 state.core.check_timer();
             }
             let awaits = !self.lends || is_crowded;
-            (polled.map_ok(|()| awaits && state.core.await_reply(*key, waker)), behind)
+            (polled.map_ok(|()| awaits && state.core.await_reply(*key, &mut waker)), behind)
         });
         behind.iter().for_each(wake_behind);
         if matches!(polled, Poll::Ready(Ok(true))) {
@@ -280,7 +322,7 @@ impl Session {
         if self.lends {
             return self.poll_reply_looking(key, waker, reply);
         }
-        let polled = self.with(|state| state.poll_reply(key, waker, reply));
+        let polled = self.poll_with(waker, |state, waker| state.poll_reply(key, waker, reply));
         if polled.is_pending() {
             self.executor.awaits();
         }
@@ -291,18 +333,18 @@ impl Session {
         &self,
         target: CallTarget<'_>,
         waker: &Waker,
-        encode: &mut Encode<'_>,
+        mut message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), CallError>> {
-        self.with(|state| {
+        self.poll_with(waker, |state, waker| {
             let nested = || call::is_answering(self.id);
-            let polled = state.core.poll_oneway(target, nested, waker, encode);
+            let polled = state.core.poll_oneway(target, nested, waker, message.as_deref_mut());
             state.write_or_wake(false);
             polled
         })
     }
 
     pub(crate) fn poll_oneways_queued(&self, made: &mut Option<u64>, waker: &Waker) -> Poll<()> {
-        self.with(|state| state.core.poll_oneways_queued(made, waker))
+        self.poll_with(waker, |state, waker| state.core.poll_oneways_queued(made, waker))
     }
 
     pub(crate) fn drop_call(&self, key: usize) {
@@ -314,10 +356,10 @@ impl Session {
 
     // ---- calls of the peer's ----
 
-    pub(crate) fn poll_answer(&self, call: ReplyTo, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
-        self.with(|state| {
+    pub(crate) fn poll_answer(&self, call: ReplyTo, waker: &Waker, message: &mut EncodedMessage) -> Poll<()> {
+        self.poll_with(waker, |state, waker| {
             let before = state.core.outbox().pending_len();
-            let polled = state.core.poll_answer(call, waker, encode);
+            let polled = state.core.poll_answer(call, waker, message);
             let inline = state.core.write_answer_inline(before);
             state.write_or_wake(inline);
             polled
@@ -332,7 +374,8 @@ impl Session {
     }
 
     pub(crate) fn poll_stop(&self, call: ReplyTo, waker: &Waker) -> Option<Stop> {
-        self.with(|state| state.core.poll_stop(call, waker))
+        let mut waker = Some(waker.clone());
+        self.with(|state| state.core.poll_stop(call, &mut waker))
     }
 
     pub(crate) fn is_owed(&self, call: ReplyTo) -> bool {
@@ -340,7 +383,7 @@ impl Session {
     }
 
     pub(crate) fn poll_handed_on(&self, call: ReplyTo, come: &mut Option<u64>, waker: &Waker) -> Poll<()> {
-        self.with(|state| state.core.poll_handed_on(call.id(), come, waker))
+        self.poll_with(waker, |state, waker| state.core.poll_handed_on(call.id(), come, waker))
     }
 
     pub(crate) fn oneway_ended(&self) {
@@ -365,7 +408,7 @@ impl Session {
     }
 
     pub(crate) fn poll_items(&self, port: u64, batch: &mut Batch, waker: &Waker) -> Poll<Option<StreamEnd>> {
-        let polled = self.with(|state| {
+        let polled = self.poll_with(waker, |state, waker| {
             let polled = state.core.poll_items(port, batch, waker);
             state.write_or_wake(false);
             polled
@@ -395,17 +438,23 @@ impl Session {
         port: u64,
         needs: &mut u64,
         waker: &Waker,
-        encode: &mut Encode<'_>,
+        message: &mut EncodedMessage,
     ) -> Poll<Result<usize, ItemError>> {
-        self.with(|state| {
-            let polled = state.core.poll_item(port, needs, waker, encode);
+        self.poll_with(waker, |state, waker| {
+            let polled = state.core.poll_item(port, needs, waker, message);
             state.write_or_wake(false);
             polled
         })
     }
 
+    /// Whether an item of the stream may be sent now, if it is not too large. Also where the
+    /// stream is over, which the item's sender then learns.
+    pub(crate) fn takes_item(&self, port: u64) -> bool {
+        self.with(|state| state.core.takes_item(port))
+    }
+
     pub(crate) fn poll_stopped(&self, port: u64, waker: &Waker) -> Poll<()> {
-        self.with(|state| state.core.poll_stopped(port, waker))
+        self.poll_with(waker, |state, waker| state.core.poll_stopped(port, waker))
     }
 
     pub(crate) fn forget_writer(&self, port: u64, waker: &Waker) {
@@ -449,7 +498,7 @@ impl Session {
 
     /// Waits until both hellos have passed.
     pub(crate) fn poll_greeted(&self, waker: &Waker) -> Poll<Result<(), CloseReason>> {
-        self.with(|state| state.core.poll_greeted(waker))
+        self.poll_with(waker, |state, waker| state.core.poll_greeted(waker))
     }
 
     /// Whether new calls of this side are taken, as far as is known.

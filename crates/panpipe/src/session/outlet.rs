@@ -114,6 +114,14 @@ impl Outlet {
         }
     }
 
+    /// Writes a copy of what is queued. Only to a stream of the user's own.
+    pub(crate) fn poll_write_copy(&mut self, cx: &mut Context<'_>, copy: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Outlet::Stream(writer) => Pin::new(writer).poll_write(cx, copy),
+            _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
     #[inline]
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<usize>> {
         match self {
@@ -122,8 +130,7 @@ impl Outlet {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
                 written => Poll::Ready(written),
             },
-            Outlet::Stream(writer) => write(Pin::new(writer), cx, outbox),
-            Outlet::Away => Poll::Pending,
+            Outlet::Stream(_) | Outlet::Away => Poll::Pending,
             Outlet::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }

@@ -421,7 +421,7 @@ mod tests {
     }
 
     fn message(len: usize, fill: u8) -> LargeMessage {
-        LargeMessage::new([&((len as u32).to_le_bytes())[..], &vec![fill; len]].concat(), Vec::new())
+        LargeMessage::new(vec![fill; len], 0, Vec::new())
     }
 
     /// Everything that goes out, put together again: the small frames and the

@@ -346,6 +346,8 @@ pub(crate) struct Ports {
     pub(crate) passed: Passed,
     /// What the session has said of ports by itself and the peer may not have read.
     pub(crate) words: Words,
+    /// Ports that are closed, and hold services and wakers of the user's.
+    closed: Vec<Port>,
 }
 
 impl Part for Ports {
@@ -373,6 +375,7 @@ impl Ports {
             growth: limits::STREAM_GROWTH_BYTES,
             passed: Passed::NEVER,
             words: Words::NONE,
+            closed: Vec::new(),
             large_in: 0,
             large_out: 0,
             large_freed: false,
@@ -486,12 +489,24 @@ impl Ports {
 
     fn forget_if_done(&mut self, port: u64) {
         if self.get(port).is_some_and(|known| known.said && known.heard && !known.word_waits) {
-            self.forget(port);
+            let closed = self.forget(port);
+            self.closed.extend(closed);
         }
     }
 
+    /// Closes a port whose message was not sent.
+    pub(crate) fn close_unsent(&mut self, port: u64) {
+        let closed = self.forget(port);
+        self.closed.extend(closed);
+    }
+
+    /// Hands over the ports that are closed. They are dropped outside of the lock.
+    pub(crate) fn take_closed(&mut self) -> Option<Vec<Port>> {
+        (!self.closed.is_empty()).then(|| std::mem::take(&mut self.closed))
+    }
+
     /// Forgets a port, whatever has been said of it.
-    pub(crate) fn forget(&mut self, port: u64) -> Option<Port> {
+    fn forget(&mut self, port: u64) -> Option<Port> {
         let index = Self::index(port)?;
         let gone = if self.is_own(port) {
             self.own.try_remove(index)

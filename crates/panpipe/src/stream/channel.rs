@@ -104,26 +104,38 @@ impl<T> Queue<T> {
     /// Remembers who is to be woken when there is room, or no reader. Ready if
     /// that is so already.
     pub(super) fn poll_room(&self, waker: &Waker) -> Poll<()> {
-        let mut state = self.lock();
-        if !state.is_read || state.items.len() < self.credit {
-            return Poll::Ready(());
-        }
-        state.remember(waker);
-        Poll::Pending
+        self.poll_until(waker, |state| !state.is_read || state.items.len() < self.credit)
     }
 
     pub(super) fn poll_closed(&self, waker: &Waker) -> Poll<()> {
-        let mut state = self.lock();
-        if !state.is_read {
-            return Poll::Ready(());
+        self.poll_until(waker, |state| !state.is_read)
+    }
+
+    /// Has `waker` be woken when the reader takes an item or goes, unless what is waited for
+    /// is so already. A waker is user code: it is cloned outside of the lock.
+    fn poll_until(&self, waker: &Waker, is_so: impl Fn(&State<T>) -> bool) -> Poll<()> {
+        let mut new = None;
+        loop {
+            let mut state = self.lock();
+            if is_so(&state) {
+                return Poll::Ready(());
+            }
+            if state.waiting.iter().any(|known| known.will_wake(waker)) {
+                return Poll::Pending;
+            }
+            if new.is_some() {
+                state.waiting.extend(new.take());
+                return Poll::Pending;
+            }
+            drop(state);
+            new = Some(waker.clone());
         }
-        state.remember(waker);
-        Poll::Pending
     }
 
     /// Forgets one of those who wait for room, or for the reader to go.
     pub(super) fn forget_waiter(&self, waker: &Waker) {
-        self.lock().waiting.retain(|known| !known.will_wake(waker));
+        let forgotten = take_waker(&mut self.lock().waiting, waker);
+        drop(forgotten);
     }
 
     /// Nothing more is written.
@@ -137,12 +149,11 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> State<T> {
-    fn remember(&mut self, waker: &Waker) {
-        if !self.waiting.iter().any(|known| known.will_wake(waker)) {
-            self.waiting.push(waker.clone());
-        }
-    }
+/// Takes out a waker that wakes the same task as `waker`. It is dropped outside of any lock:
+/// with it may go the task, and all it holds.
+pub(super) fn take_waker(wakers: &mut Vec<Waker>, waker: &Waker) -> Option<Waker> {
+    let at = wakers.iter().position(|known| known.will_wake(waker))?;
+    Some(wakers.swap_remove(at))
 }
 
 /// The end that is read.
@@ -161,19 +172,27 @@ impl<T> Receiver<T> {
     }
 
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
-        let mut state = self.queue.lock();
-        if let Some(item) = state.items.pop_front() {
-            let waiting = std::mem::take(&mut state.waiting);
-            drop(state);
-            waiting.into_iter().for_each(Waker::wake);
-            return Poll::Ready(Some(Ok(item)));
-        }
-        match &mut state.end {
-            Some(error) => Poll::Ready(error.take().map(Err)),
-            None => {
-                state.reader = Some(cx.waker().clone());
-                Poll::Pending
+        let mut waker = None;
+        loop {
+            let mut state = self.queue.lock();
+            if let Some(item) = state.items.pop_front() {
+                let waiting = std::mem::take(&mut state.waiting);
+                drop(state);
+                waiting.into_iter().for_each(Waker::wake);
+                return Poll::Ready(Some(Ok(item)));
             }
+            if let Some(error) = &mut state.end {
+                return Poll::Ready(error.take().map(Err));
+            }
+            if state.reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            if waker.is_some() {
+                std::mem::swap(&mut state.reader, &mut waker);
+                return Poll::Pending;
+            }
+            drop(state);
+            waker = Some(cx.waker().clone());
         }
     }
 }

@@ -2,6 +2,7 @@
 //! as serde takes it.
 
 use std::any::{Any, TypeId};
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use panpipe_transport::buffer::FrameBuf;
@@ -12,6 +13,8 @@ use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
 use crate::in_place;
 use crate::limits;
+use crate::link::Link;
+use crate::session::{Draft, ItemError, StreamEnd};
 use crate::shape::{Block, Ref, Shape, Wired};
 
 /// Encodes an item. Gives what it carries.
@@ -29,6 +32,41 @@ pub(super) fn encode<T: Serialize + 'static>(
         carried::encode(codec, &Ref::<Block, _>::new(bytes), out)
     } else {
         carried::encode(codec, item, out)
+    }
+}
+
+/// An item that is being sent, and waits for credit or for room in the queue.
+#[derive(Default)]
+pub(super) struct ItemDraft {
+    message: Draft,
+    /// How much credit it needs, once that is known.
+    needs: u64,
+}
+
+impl ItemDraft {
+    /// Whether the item has been encoded.
+    pub(super) fn is_begun(&self) -> bool {
+        self.message.is_kept()
+    }
+
+    /// Encodes the item, outside of the connection's lock, and queues it. Gives its size. Ready
+    /// for the next item then.
+    #[inline]
+    pub(super) fn poll_send(
+        &mut self,
+        link: &Link,
+        port: u64,
+        waker: &Waker,
+        encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
+    ) -> Poll<Result<usize, ItemError>> {
+        let unsendable = |why| ItemError::Unsendable(StreamEnd::Malformed(why));
+        let mut message = self.message.take_or(link.codec(), encode).map_err(unsendable)?;
+        let polled = link.poll_item(port, &mut self.needs, waker, &mut message);
+        match polled {
+            Poll::Ready(_) => self.needs = 0,
+            Poll::Pending => self.message.keep(message),
+        }
+        polled
     }
 }
 

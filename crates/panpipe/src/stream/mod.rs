@@ -221,11 +221,11 @@ impl<T: Serialize + Send + 'static> Attach for Leaving<T> {
     }
 }
 
-impl<T: Serialize + Send + 'static> Serialize for Streaming<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::Error as _;
+impl<T> Streaming<T> {
+    /// Puts its source where the connection takes it from, once the message is sent.
+    fn leave(&self) -> Arc<Leaving<T>> {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let leaving = match &mut *place {
+        match &mut *place {
             Place::Leaving(leaving) => Arc::clone(leaving),
             Place::Here(source) => {
                 let source = Mutex::new(Some(std::mem::replace(source, Source::Lost)));
@@ -233,7 +233,14 @@ impl<T: Serialize + Send + 'static> Serialize for Streaming<T> {
                 *place = Place::Leaving(Arc::clone(&leaving));
                 leaving
             }
-        };
+        }
+    }
+}
+
+impl<T: Serialize + Send + 'static> Serialize for Streaming<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error as _;
+        let leaving = self.leave();
         let attach: Arc<dyn Attach> = leaving.clone();
         if leaving.has_left() || carried::is_offered(&attach) {
             return Err(S::Error::custom("a stream can be sent once, and this one has been sent"));

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use serde::Serialize;
 
-use super::{Source, item};
+use super::Source;
+use super::item::{self, ItemDraft};
 use crate::limits;
 use crate::link::Link;
 use crate::session::{ItemError, StreamEnd};
@@ -20,13 +21,13 @@ pub(super) struct Pump<T> {
     /// Nothing once the stream is over.
     source: Option<Source<T>>,
     next: Option<Next<T>>,
+    /// The same item, while it waits for credit or for room in the queue.
+    draft: ItemDraft,
 }
 
-/// An item that waits for credit, or for room in the queue.
+/// An item that is being sent.
 struct Next<T> {
     item: T,
-    /// How much credit it needs, once that is known.
-    needs: u64,
     /// How often the source had dropped items for newer ones when this one was taken.
     overflows: u64,
 }
@@ -36,27 +37,33 @@ impl<T> Unpin for Pump<T> {}
 
 impl<T: Serialize + Send + 'static> Pump<T> {
     pub(super) fn start(link: Arc<Link>, port: u64, source: Source<T>) {
-        let pump = Pump { link: Arc::clone(&link), port, source: Some(source), next: None };
+        let pump = Pump {
+            link: Arc::clone(&link),
+            port,
+            source: Some(source),
+            next: None,
+            draft: ItemDraft::default(),
+        };
         link.executor().spawn(pump);
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
-        let Pump { link, port, source, next } = self;
+        let Pump { link, port, source, next, draft } = self;
         let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
         // The item is older than those that the source has dropped for newer ones since.
         if let Some(stale) = next.take_if(|next| next.overflows != source.overflows()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(stale)));
+            let _ = catch_unwind(AssertUnwindSafe(|| drop((stale, std::mem::take(draft)))));
         }
         let mut turn = 0;
         loop {
-            if let Some(Next { item, needs, .. }) = next {
+            if let Some(Next { item, .. }) = next {
                 // Where another thread writes them out there is always room.
                 if turn >= limits::STREAM_TURN {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                let mut encode = |codec, out: &mut Vec<u8>| item::encode(codec, &*item, out);
-                let sent = || link.poll_item(*port, needs, cx.waker(), &mut encode);
+                let encode = |codec, out: &mut Vec<u8>| item::encode(codec, &*item, out);
+                let sent = || draft.poll_send(link, *port, cx.waker(), encode);
                 match catch_unwind(AssertUnwindSafe(sent)) {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(Ok(size))) => {
@@ -70,9 +77,7 @@ impl<T: Serialize + Send + 'static> Pump<T> {
             }
             let overflows = source.overflows();
             match catch_unwind(AssertUnwindSafe(|| source.poll_next(cx))) {
-                Ok(Poll::Ready(Some(Ok(item)))) => {
-                    *next = Some(Next { item, needs: 0, overflows });
-                }
+                Ok(Poll::Ready(Some(Ok(item)))) => *next = Some(Next { item, overflows }),
                 Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(error.into()),
                 Ok(Poll::Ready(None)) => return Poll::Ready(StreamEnd::Finished),
                 Ok(Poll::Pending) => {
@@ -97,7 +102,7 @@ impl<T> Pump<T> {
     fn end(&mut self, end: &StreamEnd) {
         // What made the items goes first: the reader may count on that.
         if let Some(source) = self.source.take() {
-            self.next = None;
+            (self.next, self.draft) = (None, ItemDraft::default());
             // A panic of the user's own drop is not the session's.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(source)));
             self.link.end_writing(self.port, end);

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::task::coop;
 
-use super::channel::{Queue, Refused};
-use super::item;
+use super::channel::{Queue, Refused, take_waker};
+use super::item::{self, ItemDraft};
 use super::own_waker::OwnWaker;
 use super::reader::PortReader;
 use crate::carried::{self, Attach, Carried, Claimed, Offer};
@@ -218,8 +218,9 @@ impl<T> Sender<T> {
             Way::Queue(queue) => queue.forget_waiter(waker),
             Way::Port(writer) => {
                 let mut held = writer.held.lock().unwrap_or_else(PoisonError::into_inner);
-                held.waiting.retain(|known| !known.will_wake(waker));
+                let forgotten = take_waker(&mut held.waiting, waker);
                 drop(held);
+                drop(forgotten);
                 writer.link.forget_writer(writer.port, waker);
             }
             Way::Lost => {}
@@ -248,10 +249,11 @@ impl<T: Send + 'static> Sender<T> {
     pub async fn send(&self, item: T) -> Result<(), SendError<T>> {
         // Where another thread reads there is always room.
         coop::consume_budget().await;
-        match self.push(item, self.when_full) {
+        let mut draft = ItemDraft::default();
+        match self.push(item, self.when_full, &mut draft) {
             Err(SendError::Full(item)) if self.when_full == WhenFull::Wait => {
                 let waiting = Waiting { sender: self, own: OwnWaker::default() };
-                Sending { waiting, item: Some(item), needs: 0 }.await
+                Sending { waiting, item: Some(item), draft }.await
             }
             other => other,
         }
@@ -265,16 +267,16 @@ impl<T: Send + 'static> Sender<T> {
     /// [`SendError::Full`] when the reader is slow, [`SendError::Closed`] when
     /// nobody reads the stream any more.
     pub fn try_send(&self, item: T) -> Result<(), SendError<T>> {
-        self.push(item, WhenFull::Fail)
+        self.push(item, WhenFull::Fail, &mut ItemDraft::default())
     }
 
-    fn push(&self, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
+    fn push(&self, item: T, when_full: WhenFull, draft: &mut ItemDraft) -> Result<(), SendError<T>> {
         match &self.shared.way {
             Way::Queue(queue) => queue.push(item, when_full).map_err(|refused| match refused {
                 Refused::Full(item) => SendError::Full(item),
                 Refused::Closed(item) => SendError::Closed(item),
             }),
-            Way::Port(writer) => writer.push(&self.shared, item, when_full),
+            Way::Port(writer) => writer.push(&self.shared, item, when_full, draft),
             Way::Lost => Err(SendError::Closed(item)),
         }
     }
@@ -296,8 +298,7 @@ impl<T> Drop for Waiting<'_, T> {
 struct Sending<'a, T> {
     waiting: Waiting<'a, T>,
     item: Option<T>,
-    /// How much credit it needs, once that is known.
-    needs: u64,
+    draft: ItemDraft,
 }
 
 impl<T> Unpin for Sending<'_, T> {}
@@ -306,18 +307,18 @@ impl<T: Send + 'static> Future for Sending<'_, T> {
     type Output = Result<(), SendError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Sending { waiting: Waiting { sender, own }, item: place, needs } = &mut *self;
+        let Sending { waiting: Waiting { sender, own }, item: place, draft } = &mut *self;
         let waker = own.waking(cx.waker());
         let mut item = place.take().expect("it is polled no more once it was ready");
         loop {
             let polled = match &sender.shared.way {
-                Way::Port(writer) => match writer.poll_send(&item, needs, waker) {
+                Way::Port(writer) => match writer.poll_send(&item, draft, waker) {
                     Poll::Ready(sent) => {
                         return Poll::Ready(sent.map(drop).map_err(|error| error.with(item)));
                     }
                     Poll::Pending => Poll::Pending,
                 },
-                Way::Queue(queue) => match sender.push(item, WhenFull::Wait) {
+                Way::Queue(queue) => match sender.push(item, WhenFull::Wait, draft) {
                     Err(SendError::Full(refused)) => {
                         item = refused;
                         queue.poll_room(waker)
@@ -353,13 +354,15 @@ struct Held<T> {
     most: usize,
     /// Whether a task sees to them.
     is_flushed: bool,
+    /// Whether the last attempt found no room: the next one asks before it encodes its item.
+    was_full: bool,
     /// Those who wait to send behind them.
     waiting: Vec<Waker>,
 }
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Held { items: VecDeque::new(), most: 1, is_flushed: false, waiting: Vec::new() }
+        Held { items: VecDeque::new(), most: 1, is_flushed: false, was_full: false, waiting: Vec::new() }
     }
 }
 
@@ -380,28 +383,54 @@ impl<T: Send + 'static> PortWriter<T> {
     }
 
     /// Sends an item behind those that are held.
-    fn poll_send(&self, item: &T, needs: &mut u64, waker: &Waker) -> Poll<Result<usize, ItemError>> {
-        {
+    fn poll_send(&self, item: &T, draft: &mut ItemDraft, waker: &Waker) -> Poll<Result<usize, ItemError>> {
+        let was_full = {
             let mut held = self.lock();
             if held.is_flushed {
-                if !held.waiting.iter().any(|known| known.will_wake(waker)) {
-                    held.waiting.push(waker.clone());
-                }
+                drop(held);
+                return self.wait_behind_held(waker);
+            }
+            std::mem::take(&mut held.was_full)
+        };
+        if was_full && !draft.is_begun() && !self.link.takes_item(self.port) {
+            self.lock().was_full = true;
+            if waker.will_wake(Waker::noop()) {
                 return Poll::Pending;
             }
         }
-        self.put(item, needs, waker)
+        self.put(item, draft, waker)
+    }
+
+    /// Has `waker` be woken when no items are held any more.
+    fn wait_behind_held(&self, waker: &Waker) -> Poll<Result<usize, ItemError>> {
+        let mut waker = Some(waker.clone());
+        let mut held = self.lock();
+        if !held.is_flushed {
+            // They went while the waker was cloned.
+            drop(held);
+            waker.into_iter().for_each(Waker::wake);
+        } else if !held.waiting.iter().any(|known| waker.as_ref().is_some_and(|new| known.will_wake(new))) {
+            held.waiting.extend(waker.take());
+        }
+        Poll::Pending
     }
 
     /// Not to be called with what is held locked: it may run code of the user's.
-    fn put(&self, item: &T, needs: &mut u64, waker: &Waker) -> Poll<Result<usize, ItemError>> {
-        self.link.poll_item(self.port, needs, waker, &mut |codec, out| (self.encode)(codec, item, out))
+    fn put(&self, item: &T, draft: &mut ItemDraft, waker: &Waker) -> Poll<Result<usize, ItemError>> {
+        draft.poll_send(&self.link, self.port, waker, |codec, out| (self.encode)(codec, item, out))
     }
 
-    fn push(&self, shared: &Arc<Shared<T>>, item: T, when_full: WhenFull) -> Result<(), SendError<T>> {
-        match self.poll_send(&item, &mut 0, Waker::noop()) {
+    fn push(
+        &self,
+        shared: &Arc<Shared<T>>,
+        item: T,
+        when_full: WhenFull,
+        draft: &mut ItemDraft,
+    ) -> Result<(), SendError<T>> {
+        match self.poll_send(&item, draft, Waker::noop()) {
             Poll::Ready(sent) => return sent.map(drop).map_err(|error| error.with(item)),
             Poll::Pending if matches!(when_full, WhenFull::Wait | WhenFull::Fail) => {
+                self.lock().was_full = true;
                 return Err(SendError::Full(item));
             }
             Poll::Pending => {}
@@ -427,13 +456,13 @@ impl<T: Send + 'static> PortWriter<T> {
 
     /// Sends the items that are held, as credit comes. `next` is the one that is
     /// being sent, and what it needs.
-    fn poll_flush(&self, next: &mut Option<(T, u64)>, waker: &Waker) -> Poll<()> {
+    fn poll_flush(&self, next: &mut Option<(T, ItemDraft)>, waker: &Waker) -> Poll<()> {
         loop {
             let item = {
                 let mut held = self.lock();
                 // Newer ones may have come that leave the one that waited no place.
                 let stale = if held.items.len() >= held.most { next.take() } else { None };
-                let item = next.take().or_else(|| Some((held.items.pop_front()?, 0)));
+                let item = next.take().or_else(|| Some((held.items.pop_front()?, ItemDraft::default())));
                 if item.is_none() {
                     held.is_flushed = false;
                     let waiting = std::mem::take(&mut held.waiting);
@@ -446,10 +475,10 @@ impl<T: Send + 'static> PortWriter<T> {
                 drop(stale);
                 item
             };
-            let Some((item, mut needs)) = item else { continue };
-            match catch_unwind(AssertUnwindSafe(|| self.put(&item, &mut needs, waker))) {
+            let Some((item, mut draft)) = item else { continue };
+            match catch_unwind(AssertUnwindSafe(|| self.put(&item, &mut draft, waker))) {
                 Ok(Poll::Pending) => {
-                    *next = Some((item, needs));
+                    *next = Some((item, draft));
                     return Poll::Pending;
                 }
                 Ok(Poll::Ready(Err(ItemError::Closed))) => {

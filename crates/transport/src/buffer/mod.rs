@@ -20,6 +20,13 @@ pub fn recycle(buffer: Vec<u8>) {
     pool::give_back_written(buffer);
 }
 
+/// An empty buffer of this thread's, with room to append to: one that was
+/// [recycled](recycle) if there is one.
+#[must_use]
+pub fn lend() -> Vec<u8> {
+    pool::lend()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

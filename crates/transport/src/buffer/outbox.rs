@@ -198,6 +198,15 @@ impl Outbox {
         }
     }
 
+    /// Copies what is to go out next to `copy`, at most `most` bytes.
+    pub fn copy_pending(&self, most: usize, copy: &mut Vec<u8>) {
+        copy.clear();
+        for slice in self.slices() {
+            let room = most - copy.len();
+            copy.extend_from_slice(&slice[..slice.len().min(room)]);
+        }
+    }
+
     /// Notes that the first `n` bytes of what is to go out have gone.
     ///
     /// # Panics
@@ -323,6 +332,11 @@ mod tests {
     /// All that an outbox says of what is to go out is what the model says.
     fn check(outbox: &Outbox, model: &[u8], written: u64) {
         assert_eq!(outbox.slices().concat(), model);
+        for most in [0, 5, model.len(), usize::MAX] {
+            let mut copy = Vec::new();
+            outbox.copy_pending(most, &mut copy);
+            assert_eq!(copy, &model[..most.min(model.len())]);
+        }
         assert_eq!(outbox.pending_len(), model.len());
         assert_eq!(outbox.appended_len(), model.len() - outbox.slices()[1].len());
         assert_eq!(outbox.pending().is_empty(), model.is_empty());

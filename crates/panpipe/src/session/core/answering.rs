@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use panpipe_transport::varint;
 
 use super::carrying::PutError;
-use super::{Core, Encode, Incoming, IncomingExtras, remember_one_more};
+use super::{Core, EncodedMessage, Incoming, IncomingExtras, remember_one_more};
 use crate::limits;
 use crate::session::deadlines::Due;
 use crate::session::handlers::{ReplyTo, Stop};
@@ -158,10 +158,14 @@ impl Core {
         }
     }
 
-    /// Answers a call with what `encode` appends, status byte included.
-    /// Pending when the outgoing queue is full.
+    /// Answers a call with a message whose first byte is the status. Pending when the outgoing queue is full.
     #[inline]
-    pub(crate) fn poll_answer(&mut self, call: ReplyTo, waker: &Waker, encode: &mut Encode<'_>) -> Poll<()> {
+    pub(crate) fn poll_answer(
+        &mut self,
+        call: ReplyTo,
+        waker: &mut Option<Waker>,
+        message: &mut EncodedMessage,
+    ) -> Poll<()> {
         if !self.handlers.contains(call) || self.is_over() {
             self.settle(call);
             return Poll::Ready(());
@@ -170,7 +174,7 @@ impl Core {
             remember_one_more(&mut self.waiters.reply, waker);
             return Poll::Pending;
         }
-        match self.put_answer(call.id(), encode) {
+        match self.put_answer(call.id(), message) {
             Ok(()) => self.settle(call),
             Err(failure) => self.fail(call, failure),
         }
@@ -178,10 +182,9 @@ impl Core {
     }
 
     #[inline]
-    pub(super) fn put_answer(&mut self, id: u32, encode: &mut Encode<'_>) -> Result<(), Failure> {
-        let put = self.put_message(Kind::Reply, ROOT_PORT, u64::from(id), self.max_message, |_| (), encode);
+    pub(super) fn put_answer(&mut self, id: u32, message: &mut EncodedMessage) -> Result<(), Failure> {
+        let put = self.put_message(Kind::Reply, ROOT_PORT, u64::from(id), self.max_message, |_| (), message);
         put.map(drop).map_err(|error| match error {
-            PutError::Encode(why) => Failure::Malformed(format!("the reply cannot be encoded: {why}")),
             PutError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
             PutError::Ports => Failure::Malformed(
                 "the reply carries more ports than both sides allow; raise `Limits::max_ports` on the side that has the smaller one"
@@ -207,9 +210,9 @@ impl Core {
     #[inline]
     pub(crate) fn settle(&mut self, call: ReplyTo) {
         if let Some(waiters) = self.waiters.used() {
-            waiters.flush.remove(&call.id());
+            self.aftermath.spent.extend(waiters.flush.remove(&call.id()));
         }
-        let Some(ticket) = self.handlers.remove(call) else { return };
+        let Some(ticket) = self.handlers.remove(call, &mut self.aftermath.spent) else { return };
         self.lighten();
         if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);
@@ -224,7 +227,7 @@ impl Core {
     }
 
     /// Whether the handler of a call has to stop.
-    pub(crate) fn poll_stop(&mut self, call: ReplyTo, waker: &Waker) -> Option<Stop> {
+    pub(crate) fn poll_stop(&mut self, call: ReplyTo, waker: &mut Option<Waker>) -> Option<Stop> {
         self.handlers.stopped(call, waker)
     }
 
@@ -268,12 +271,19 @@ impl Core {
 
     /// The call `id` waits until the one-way calls that have come so far, as of its
     /// first poll, have been handed to their handlers.
-    pub(crate) fn poll_handed_on(&mut self, id: u32, come: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_handed_on(
+        &mut self,
+        id: u32,
+        come: &mut Option<u64>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<()> {
         let come = *come.get_or_insert(self.handlers.oneways_come());
         if self.handlers.has_handed_on(come) {
             return Poll::Ready(());
         }
-        self.waiters.flush.insert(id, waker.clone());
+        if let Some(new) = waker.take() {
+            *waker = self.waiters.flush.insert(id, new);
+        }
         Poll::Pending
     }
 

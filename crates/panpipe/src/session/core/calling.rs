@@ -6,7 +6,7 @@ use std::time::Duration;
 use panpipe_transport::{frame, varint};
 
 use super::carrying::PutError;
-use super::{CallTarget, Core, Deadline, Encode, Phase, Role, remember, remember_one_more};
+use super::{CallTarget, Core, Deadline, EncodedMessage, Phase, Role, remember, remember_one_more};
 use crate::error::CallError;
 use crate::limits;
 use crate::session::calls::{CallState, Reply};
@@ -20,14 +20,16 @@ const METHOD: usize = size_of::<u64>();
 impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
     /// wait or its start on; it is `None` when the result is an error.
+    ///
+    /// The message is `None` where the codec was not known when the call was made.
     #[inline]
     pub(crate) fn poll_call(
         &mut self,
         key: &mut Option<usize>,
         target: CallTarget<'_>,
         deadline: Option<Deadline>,
-        waker: &Waker,
-        encode: &mut Encode<'_>,
+        waker: &mut Option<Waker>,
+        message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), Box<CallError>>> {
         let granted = match *key {
             None => {
@@ -52,22 +54,23 @@ impl Core {
             }
         };
         let room = granted || self.calls.has_room(self.room);
-        let started = if room && self.has_room_for_calls() {
-            self.say_hello();
-            let left = deadline.map(|deadline| deadline.left);
-            let id = u64::from(self.calls.next_id());
-            let encoded = self.put_call(Kind::Call, id, target, left, encode);
-            match encoded {
-                Ok(started) => started,
-                Err(error) => {
-                    if let Some(known) = key.take() {
-                        self.forget(known);
+        let is_encoded = message.is_some();
+        let started = match message {
+            Some(message) if room && self.has_room_for_calls() => {
+                self.say_hello();
+                let left = deadline.map(|deadline| deadline.left);
+                let id = u64::from(self.calls.next_id());
+                match self.put_call(Kind::Call, id, target, left, message) {
+                    Ok(started) => started,
+                    Err(error) => {
+                        if let Some(known) = key.take() {
+                            self.forget(known);
+                        }
+                        return Poll::Ready(Err(Box::new(error)));
                     }
-                    return Poll::Ready(Err(Box::new(error)));
                 }
             }
-        } else {
-            None
+            _ => None,
         };
         let known = *key.get_or_insert_with(|| {
             let known = self.calls.add();
@@ -88,6 +91,10 @@ impl Core {
             None => {
                 self.calls.wait(known, granted);
                 remember(&mut self.calls.get_mut(known).waker, waker);
+                if !is_encoded && self.is_open() {
+                    // The hello came since the caller asked for the codec.
+                    self.grant();
+                }
                 Poll::Pending
             }
         }
@@ -95,7 +102,7 @@ impl Core {
 
     /// Has `waker` be woken by the reply to a call that was started. Whether it will be.
     #[inline]
-    pub(crate) fn await_reply(&mut self, key: Option<usize>, waker: &Waker) -> bool {
+    pub(crate) fn await_reply(&mut self, key: Option<usize>, waker: &mut Option<Waker>) -> bool {
         let Some(key) = key else { return false };
         let call = self.calls.get_mut(key);
         let is_sent = matches!(call.state, CallState::Sent { .. });
@@ -110,7 +117,7 @@ impl Core {
     pub(crate) fn poll_reply(
         &mut self,
         key: &mut Option<usize>,
-        waker: &Waker,
+        waker: &mut Option<Waker>,
         reply: &mut Reply,
     ) -> Poll<Result<(), Box<CallError>>> {
         let known = key.expect("a started call keeps its key until its result is taken");
@@ -142,18 +149,20 @@ impl Core {
 
     /// The caller of a call is not to be woken.
     pub(crate) fn forget_waker(&mut self, key: usize) {
-        self.calls.get_mut(key).waker = None;
+        self.aftermath.spent.extend(self.calls.get_mut(key).waker.take());
     }
 
     /// Sends a one-way call. `Ready(Ok)` when it is queued; when there is no
     /// room, `waker` is woken once there is. A call is `nested` if it is made by a handler of
     /// this connection.
+    ///
+    /// The message is `None` where the codec was not known when the call was made.
     pub(crate) fn poll_oneway(
         &mut self,
         target: CallTarget<'_>,
         nested: impl FnOnce() -> bool,
-        waker: &Waker,
-        encode: &mut Encode<'_>,
+        waker: &mut Option<Waker>,
+        message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), CallError>> {
         self.open_for_calls(target.port)?;
         if !self.oneway_window.has_room(nested) {
@@ -161,14 +170,20 @@ impl Core {
             return Poll::Pending;
         }
         // The calls of one port stay in their order.
-        if self.has_queue_room() && !self.outgoing.has(Kind::Oneway, target.port) {
+        let has_room = self.has_queue_room() && !self.outgoing.has(Kind::Oneway, target.port);
+        let is_encoded = message.is_some();
+        if let Some(message) = message.filter(|_| has_room) {
             self.say_hello();
-            if let Some(size) = self.put_call(Kind::Oneway, 0, target, None, encode)? {
+            if let Some(size) = self.put_call(Kind::Oneway, 0, target, None, message)? {
                 self.oneway_window.sent(size - frame::HEAD);
                 return Poll::Ready(Ok(()));
             }
         }
         remember_one_more(&mut self.waiters.reply, waker);
+        if !is_encoded && self.is_open() {
+            // The hello came since the caller asked for the codec.
+            self.wake_reply_waiters();
+        }
         Poll::Pending
     }
 
@@ -182,7 +197,11 @@ impl Core {
 
     /// Waits until the one-way calls that have been made so far, as of the first
     /// poll, are all before whatever is queued next.
-    pub(crate) fn poll_oneways_queued(&mut self, made: &mut Option<u64>, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_oneways_queued(
+        &mut self,
+        made: &mut Option<u64>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<()> {
         let made = *made.get_or_insert(self.outgoing.made());
         if !self.outgoing.has_oneway_among(made) {
             return Poll::Ready(());
@@ -218,7 +237,7 @@ impl Core {
         Ok(())
     }
 
-    /// Encodes a call's frame. `Ok(None)`: it has to wait for the peer's hello.
+    /// Queues a call's frame. `Ok(None)`: it has to wait for the peer's hello.
     #[inline]
     pub(super) fn put_call(
         &mut self,
@@ -226,7 +245,7 @@ impl Core {
         id: u64,
         target: CallTarget<'_>,
         left: Option<Duration>,
-        encode: &mut Encode<'_>,
+        message: &mut EncodedMessage,
     ) -> Result<Option<usize>, CallError> {
         let CallTarget { port, method, trace } = target;
         let open = matches!(self.phase, Phase::Open);
@@ -253,9 +272,8 @@ impl Core {
                 }
             }
         };
-        match self.put_message(kind, port, id, self.max_message, head, encode) {
+        match self.put_message(kind, port, id, self.max_message, head, message) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(PutError::Encode(why)) => Err(CallError::Malformed(why)),
             Err(_) if !open => Ok(None),
             Err(PutError::TooLarge { size, limit }) => Err(CallError::TooLarge { size, limit }),
             Err(PutError::Ports) => Err(CallError::Overloaded),
@@ -265,7 +283,7 @@ impl Core {
     /// Removes a call, with a reply that nobody has taken. Returns its id if the
     /// peer is still at it.
     pub(super) fn forget(&mut self, key: usize) -> Option<u32> {
-        let (reply, ticket, id) = self.calls.forget(key);
+        let (reply, ticket, id) = self.calls.forget(key, &mut self.aftermath.spent);
         if let Some(attached) = reply.attached {
             self.let_go(attached);
         }

@@ -4,10 +4,11 @@
 // Numbers of the peer come in here: no arithmetic on them may wrap or panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+use panpipe_transport::buffer::recycle;
 use panpipe_transport::{frame, varint};
 
-use super::{Content, Core, Encode, FrameInProgress, Opened, Outgoing, Suspended};
-use crate::carried::{Apart, Cargo, Offer};
+use super::{Content, Core, EncodedMessage, Opened, Outgoing};
+use crate::carried::Offer;
 use crate::limits;
 use crate::session::hello::PortLimits;
 use crate::session::large::LargeMessage;
@@ -23,7 +24,6 @@ const TRAILER_LEN: usize = 4;
 /// Why a message was not queued. Nothing of it was kept.
 #[derive(Debug)]
 pub(super) enum PutError {
-    Encode(String),
     TooLarge {
         size: u64,
         limit: u64,
@@ -33,13 +33,17 @@ pub(super) enum PutError {
 }
 
 impl PutError {
-    fn too_large((size, limit): (u64, u64)) -> Self {
-        PutError::TooLarge { size, limit }
+    /// For a frame of `size` bytes.
+    #[cold]
+    fn too_large(size: usize, max: usize) -> Self {
+        let limit = max.min(limits::LARGEST_MESSAGE) as u64;
+        PutError::TooLarge { size: size.saturating_sub(frame::HEAD) as u64, limit }
     }
 }
 
 impl Core {
-    /// Queues a message and opens the ports that it carries. Gives the frame's size.
+    /// Queues a message and opens the ports that it carries. Gives the frame's size. A message
+    /// that was not queued is as it was.
     #[inline]
     pub(super) fn put_message(
         &mut self,
@@ -48,74 +52,117 @@ impl Core {
         id: u64,
         max: usize,
         head: impl FnOnce(&mut Vec<u8>),
-        encode: &mut Encode<'_>,
+        message: &mut EncodedMessage,
     ) -> Result<usize, PutError> {
-        let codec = self.codec;
-        let mut frame = FrameInProgress::begin(&mut self.outbox, kind, port, id);
-        head(frame.out());
-        let cargo = encode(codec, frame.out()).map_err(PutError::Encode)?;
-        let content = Content { kind, port, id, carries: false };
-        match cargo {
-            // As most.
-            None => {
-                let start = frame.start;
-                let size = frame.finish(max, 0).map_err(PutError::too_large)?;
-                if size > limits::LARGE_MESSAGE {
-                    self.send_in_parts(start, Vec::new(), content, Opened::default());
-                }
-                Ok(size)
-            }
-            Some(cargo) => {
-                let suspended = frame.suspend();
-                self.finish_with(*cargo, suspended, max, content)
-            }
+        if message.cargo().is_some() {
+            return self.put_with_cargo(kind, port, id, max, head, message);
         }
+        let body = message.body();
+        let out = self.outbox.append();
+        let start = out.len();
+        let frame = begin_message(out, kind, port, id);
+        head(out);
+        let size = out.len().saturating_sub(start).saturating_add(body.len());
+        if size.saturating_sub(frame::HEAD) > max.min(limits::LARGEST_MESSAGE) {
+            out.truncate(start);
+            return Err(PutError::too_large(size, max));
+        }
+        if size > limits::LARGE_MESSAGE {
+            let content = Content { kind, port, id, carries: false };
+            self.send_in_parts(start, content, message, Opened::default());
+            return Ok(size);
+        }
+        out.extend_from_slice(body);
+        frame::finish(out, frame, max).expect("its size is within the limit");
+        Ok(size)
     }
 
-    /// Ends a frame whose message carries something.
+    /// Queues a message that carries something.
     #[cold]
-    fn finish_with(
+    fn put_with_cargo(
         &mut self,
-        cargo: Cargo,
-        suspended: Suspended,
+        kind: Kind,
+        port: u64,
+        id: u64,
         max: usize,
-        mut content: Content,
+        head: impl FnOnce(&mut Vec<u8>),
+        message: &mut EncodedMessage,
     ) -> Result<usize, PutError> {
-        let (mut frame, start) = (suspended.resume(&mut self.outbox), suspended.start);
-        let apart_len = cargo.apart_len();
-        let Cargo { offers, apart } = cargo;
-        let mut opened = Vec::new();
-        content.carries = !offers.is_empty();
-        if content.carries {
-            // A peer may allow millions: each would take memory of this side.
-            let most = self.peer_ports.ports.min(self.limits.max_ports);
-            let most = usize::try_from(most).unwrap_or(usize::MAX);
-            if self.ports.open_own().saturating_add(offers.len()) > most {
-                return Err(PutError::Ports);
-            }
+        let body_end = message.bytes().len();
+        let opened = self.open_offers(message)?;
+        let carries = !opened.is_empty();
+        let out = self.outbox.append();
+        let start = out.len();
+        let frame = begin_message(out, kind, port, id);
+        if carries {
+            // The kind is the first byte behind the frame's length.
+            out[start..][frame::HEAD] |= CARRIES;
+        }
+        head(out);
+        let apart_len = message.cargo().map_or(0, |cargo| cargo.apart_len());
+        let size =
+            out.len().saturating_sub(start).saturating_add(message.body().len()).saturating_add(apart_len);
+        if size.saturating_sub(frame::HEAD) > max.min(limits::LARGEST_MESSAGE) {
+            out.truncate(start);
+            message.bytes().truncate(body_end);
+            opened.into_iter().for_each(|number| self.ports.close_unsent(number));
+            self.drop_closed_ports();
+            return Err(PutError::too_large(size, max));
+        }
+        let offers = message.cargo().map(|cargo| std::mem::take(&mut cargo.offers)).unwrap_or_default();
+        let streams = streams_of(offers, opened);
+        if size > limits::LARGE_MESSAGE {
+            self.send_in_parts(start, Content { kind, port, id, carries }, message, streams);
+        } else {
+            out.extend_from_slice(message.body());
+            frame::finish(out, frame, max).expect("its size is within the limit");
+            self.begin_streams(streams);
+        }
+        Ok(size)
+    }
+
+    /// Queues a message to go out in parts. What stands in front of its body has been appended
+    /// to the outbox, from index `start` on; it goes into the message's head room.
+    #[cold]
+    fn send_in_parts(
+        &mut self,
+        start: usize,
+        content: Content,
+        message: &mut EncodedMessage,
+        opened: Opened,
+    ) {
+        let taken = self.outbox.take_from(start);
+        let head = &taken[frame::HEAD..];
+        let begin = EncodedMessage::BODY.saturating_sub(head.len());
+        message.bytes()[begin..EncodedMessage::BODY].copy_from_slice(head);
+        recycle(taken);
+        let apart = message.cargo().map(|cargo| std::mem::take(&mut cargo.apart)).unwrap_or_default();
+        self.outgoing.add(content, LargeMessage::new(message.take_bytes(), begin, apart), opened);
+    }
+
+    /// Opens the ports that a message carries, and appends their list to its body. Gives their
+    /// numbers.
+    fn open_offers(&mut self, message: &mut EncodedMessage) -> Result<Vec<u64>, PutError> {
+        let mut offers = message.cargo().map(|cargo| std::mem::take(&mut cargo.offers)).unwrap_or_default();
+        // A peer may allow millions: each would take memory of this side.
+        let most = self.peer_ports.ports.min(self.limits.max_ports);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let opened = if offers.is_empty() {
+            Ok(Vec::new())
+        } else if self.ports.open_own().saturating_add(offers.len()) > most {
+            Err(PutError::Ports)
+        } else {
             let limits = (PortLimits::from(&*self.limits), self.peer_ports);
-            let mut offers = offers;
             if !self.peer_stream_credit {
                 offers.iter_mut().for_each(Offer::without_stream_credit);
             }
-            opened = open(self.ports.of(self.role), limits, frame.out(), start, offers);
+            Ok(open(self.ports.of(self.role), limits, message.bytes(), &offers))
+        };
+        // They stay with the message, which is dropped outside of the lock.
+        if let Some(cargo) = message.cargo() {
+            cargo.offers = offers;
         }
-        match frame.finish(max, apart_len) {
-            Ok(size) if size > limits::LARGE_MESSAGE => {
-                self.send_in_parts(start, apart, content, streams_of(opened));
-                Ok(size)
-            }
-            Ok(size) => {
-                self.begin_streams(streams_of(opened));
-                Ok(size)
-            }
-            Err(too_large) => {
-                for (_, number) in opened {
-                    self.ports.forget(number);
-                }
-                Err(PutError::too_large(too_large))
-            }
-        }
+        opened
     }
 
     /// Has streams begin whose message has been queued, to its last byte.
@@ -123,14 +170,6 @@ impl Core {
         if !opened.is_empty() {
             self.aftermath.ports().opened.append(&mut opened);
         }
-    }
-
-    /// Takes the message that was queued last off the queue, to go out in parts.
-    #[cold]
-    fn send_in_parts(&mut self, start: usize, mut apart: Vec<Apart>, content: Content, opened: Opened) {
-        let own = self.outbox.take_from(start);
-        apart.iter_mut().for_each(|apart| apart.at = apart.at.saturating_sub(start));
-        self.outgoing.add(content, LargeMessage::new(own, apart), opened);
     }
 
     /// Opens the ports that a message of the peer's carries. Gives them, and
@@ -224,6 +263,7 @@ impl Core {
                     self.outgoing.keep_word(port, frame);
                 }
             }
+            self.drop_closed_ports();
             self.wake_large_waiters();
         }
     }
@@ -234,13 +274,20 @@ impl Core {
         for port in spoken {
             self.ports.word_is_out(port);
         }
+        self.drop_closed_ports();
         self.wake_large_waiters();
     }
 
     /// Wakes those that wait to send large items, if there is room again.
     pub(super) fn wake_large_waiters(&mut self) {
-        if self.ports.used().is_some_and(Ports::take_large_freed) {
-            self.wake_all(|waiters| &mut waiters.large);
+        if !self.ports.used().is_some_and(Ports::take_large_freed) {
+            return;
+        }
+        for port in self.waiters.used().map(|waiters| std::mem::take(&mut waiters.large)).unwrap_or_default()
+        {
+            if let Some(writing) = self.ports.get(port).and_then(|port| port.writing()) {
+                self.aftermath.wakes.append(&mut writing.wakers);
+            }
         }
     }
 
@@ -262,6 +309,7 @@ impl Core {
             End::Reading(_) | End::Calling => return self.violation("a port was stopped by the wrong side"),
         }
         self.ports.hear(port);
+        self.drop_closed_ports();
         self.wake_large_waiters();
     }
 
@@ -284,14 +332,13 @@ impl Core {
             }
         }
         self.ports.hear(port);
+        self.drop_closed_ports();
     }
 
     /// Queues what the session itself says about a port.
     pub(super) fn put_control(&mut self, kind: Kind, port: u64, body: impl FnOnce(&mut Vec<u8>)) {
         let before = self.outbox.queued_total();
-        let mut frame = FrameInProgress::begin(&mut self.outbox, kind, port, 0);
-        body(frame.out());
-        let size = frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
+        let size = self.put_own(kind, port, 0, body);
         let after = self.outbox.queued_total();
         self.ports.passed.around_words(before, after);
         if let Some(outgoing) = self.outgoing.used() {
@@ -304,31 +351,28 @@ impl Core {
     }
 }
 
-/// The streams among the ports of a message.
-fn streams_of(opened: Vec<(Offer, u64)>) -> Opened {
-    let streams = opened.into_iter().filter_map(|(offer, number)| match offer {
+/// The streams among the ports of a message, with their numbers.
+fn streams_of(offers: Vec<Offer>, numbers: Vec<u64>) -> Opened {
+    let streams = offers.into_iter().zip(numbers).filter_map(|(offer, number)| match offer {
         Offer::Stream { attach, .. } | Offer::Sender { attach, .. } => Some((attach, number)),
+        // The port holds it too.
         Offer::Service { .. } => None,
     });
     streams.collect()
 }
 
-/// Opens the ports that the frame at `start` of `out` carries, and appends their
-/// list to it.
+/// Opens the ports that a message carries, and appends their list to it.
 fn open(
     ports: &mut Ports,
     (own, peers): (PortLimits, PortLimits),
     out: &mut Vec<u8>,
-    start: usize,
-    offers: Vec<Offer>,
-) -> Vec<(Offer, u64)> {
-    // The kind is the first byte behind the frame's length.
-    out[start..][frame::HEAD] |= CARRIES;
+    offers: &[Offer],
+) -> Vec<u64> {
     let body_end = out.len();
     let opened = offers
-        .into_iter()
+        .iter()
         .map(|offer| {
-            let (kind, end) = match &offer {
+            let (kind, end) = match offer {
                 Offer::Stream { items, .. } => {
                     let items = items.map(|items| items.min(u64::from(peers.items)));
                     (PortKind::Stream, End::Writing(Writing::new(peers, items)))
@@ -342,7 +386,7 @@ fn open(
             let kind_at = out.len();
             out.push(kind as u8);
             varint::put(out, number);
-            match &offer {
+            match offer {
                 Offer::Sender { items, .. } => varint::put(out, *items),
                 Offer::Service { told: Some(version), .. } => {
                     out[kind_at] = SERVICE_OF_VERSION;
@@ -354,7 +398,7 @@ fn open(
                 }
                 Offer::Stream { items: None, .. } | Offer::Service { .. } => {}
             }
-            (offer, number)
+            number
         })
         .collect();
     let trailer = u32::try_from(out.len().saturating_sub(body_end))

@@ -23,6 +23,7 @@ use super::blocking::Wants;
 use super::calls::{Calls, Room};
 use super::close::CloseReason;
 use super::deadlines::{Deadlines, Due};
+use super::encoded::EncodedMessage;
 use super::handlers::{Handlers, ReplyTo, Stop};
 use super::hello::{Hello, MAKES_BYPASS, PortLimits, ServiceInfo};
 use super::load::Load;
@@ -30,9 +31,8 @@ use super::message::{Kind, ROOT_PORT, begin_message};
 use super::on_demand::OnDemand;
 use super::oneway_window::{self, SendWindow};
 use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
-use super::ports::{Attached, Ports};
+use super::ports::{Attached, Port, Ports};
 use super::ways::{Turn, Ways};
-use crate::carried::Carried;
 use crate::codec::Codec;
 use crate::error::CallError;
 use crate::limits::{self, Limits};
@@ -162,16 +162,14 @@ pub(crate) struct Deadline {
     pub(crate) at: Option<Instant>,
 }
 
-/// Encodes arguments or a reply with the connection's codec.
-/// Gives the ports that they carry.
-pub(crate) type Encode<'a> = dyn FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String> + 'a;
-
 /// What is to be done once the core is no longer borrowed: it runs code of the
 /// user's.
 #[derive(Default)]
 pub(crate) struct Aftermath {
     /// Who is to be woken.
     pub(crate) wakes: Vec<Waker>,
+    /// Wakers that nothing waits for any more. To drop one may drop a task, and all it holds.
+    pub(crate) spent: Vec<Waker>,
     pub(crate) ports: Option<Box<PortAftermath>>,
 }
 
@@ -180,6 +178,8 @@ pub(crate) struct Aftermath {
 pub(crate) struct PortAftermath {
     /// Services that nobody can call any more, to be dropped.
     pub(crate) services: Vec<Arc<dyn AnyService>>,
+    /// Ports that are closed, to be dropped with the services and wakers that they hold.
+    pub(crate) closed: Vec<Port>,
     /// Streams that have been opened, with their ports.
     pub(crate) opened: Opened,
 }
@@ -187,7 +187,7 @@ pub(crate) struct PortAftermath {
 impl Aftermath {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.wakes.is_empty() && self.ports.is_none()
+        self.wakes.is_empty() && self.spent.is_empty() && self.ports.is_none()
     }
 
     fn ports(&mut self) -> &mut PortAftermath {
@@ -550,9 +550,23 @@ impl Core {
     }
 
     fn put_frame(&mut self, kind: Kind, id: u64, body: impl FnOnce(&mut Vec<u8>)) {
-        let mut frame = FrameInProgress::begin(&mut self.outbox, kind, ROOT_PORT, id);
-        body(frame.out());
-        frame.finish(limits::LARGEST_MESSAGE, 0).expect("what the session itself says is short");
+        self.put_own(kind, ROOT_PORT, id, body);
+    }
+
+    /// Queues a message of the session's own. Gives the frame's size.
+    fn put_own(&mut self, kind: Kind, port: u64, id: u64, body: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let out = self.outbox.append();
+        let start = out.len();
+        let frame = begin_message(out, kind, port, id);
+        body(out);
+        frame::finish(out, frame, limits::LARGEST_MESSAGE).expect("what the session itself says is short");
+        out.len() - start
+    }
+
+    /// Hands over closed ports, to be dropped outside of the lock.
+    fn drop_closed_ports(&mut self) {
+        let Some(closed) = self.ports.used().and_then(Ports::take_closed) else { return };
+        self.aftermath.ports().closed.extend(closed);
     }
 
     // ---- time ----
@@ -598,8 +612,15 @@ impl Core {
         self.driving = true;
     }
 
-    /// The driver has written what it could and goes to wait.
-    pub(crate) fn driver_waits(&mut self, waker: &Waker, armed: Option<Instant>) {
+    /// Whether `waker` is the one by which the driver is woken.
+    #[inline]
+    pub(crate) fn is_drivers(&self, waker: &Waker) -> bool {
+        self.driver.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
+
+    /// The driver has written what it could and goes to wait. No waker is given where it is
+    /// [known](Self::is_drivers).
+    pub(crate) fn driver_waits(&mut self, waker: &mut Option<Waker>, armed: Option<Instant>) {
         self.driving = false;
         self.armed = armed;
         remember(&mut self.driver, waker);
@@ -624,9 +645,9 @@ impl Core {
     }
 
     /// Has the driver be woken, if it waits and nobody has.
-    pub(crate) fn keep_driver(&mut self, waker: &Waker) {
+    pub(crate) fn keep_driver(&mut self, waker: &mut Option<Waker>) {
         if !self.driving && self.driver.is_none() {
-            self.driver = Some(waker.clone());
+            self.driver = waker.take();
         }
     }
 
@@ -698,78 +719,23 @@ impl Core {
     }
 }
 
-fn remember(place: &mut Option<Waker>, waker: &Waker) {
-    match place {
-        Some(known) => known.clone_from(waker),
-        none => *none = Some(waker.clone()),
+/// Stores a caller's waker in `place`. The one that was there before is left in `waker`: it is
+/// the caller's to drop, outside of the lock. Does nothing where no waker is given.
+#[inline]
+pub(super) fn remember(place: &mut Option<Waker>, waker: &mut Option<Waker>) {
+    if is_another(place.as_ref(), waker) {
+        std::mem::swap(place, waker);
     }
 }
 
-fn remember_one_more(wakers: &mut Vec<Waker>, waker: &Waker) {
-    if !wakers.iter().any(|known| known.will_wake(waker)) {
-        wakers.push(waker.clone());
+/// Adds a caller's waker to `wakers`, unless it is among them.
+fn remember_one_more(wakers: &mut Vec<Waker>, waker: &mut Option<Waker>) {
+    if wakers.iter().all(|known| is_another(Some(known), waker)) {
+        wakers.extend(waker.take());
     }
 }
 
-/// A frame that is being encoded into the outbox, and is taken back out of it
-/// if it does not get finished: by an error, or by a panic in `Serialize`.
-struct FrameInProgress<'a> {
-    outbox: &'a mut Outbox,
-    start: usize,
-    frame: frame::Start,
-    finished: bool,
-}
-
-impl<'a> FrameInProgress<'a> {
-    #[inline(always)]
-    fn begin(outbox: &'a mut Outbox, kind: Kind, port: u64, id: u64) -> Self {
-        let out = outbox.append();
-        let start = out.len();
-        let frame = begin_message(out, kind, port, id);
-        FrameInProgress { outbox, start, frame, finished: false }
-    }
-
-    fn out(&mut self) -> &mut Vec<u8> {
-        self.outbox.append()
-    }
-
-    /// Lets go of the outbox, for a moment in which nothing else may be done with it.
-    fn suspend(mut self) -> Suspended {
-        self.finished = true;
-        Suspended { start: self.start, frame: self.frame }
-    }
-
-    /// The size of the frame, of which so many bytes stand apart; or the size of its body
-    /// and the limit that it is over.
-    #[inline(always)]
-    fn finish(mut self, max: usize, apart: usize) -> Result<usize, (u64, u64)> {
-        let frame = self.frame;
-        let out = self.outbox.append();
-        frame::finish(out, frame, max.saturating_sub(apart)).map_err(|error| {
-            let limit = max.min(limits::LARGEST_MESSAGE);
-            ((error.size + apart) as u64, limit as u64)
-        })?;
-        self.finished = true;
-        Ok(self.outbox.append().len() - self.start + apart)
-    }
-}
-
-/// A frame that is being encoded, without its outbox.
-struct Suspended {
-    start: usize,
-    frame: frame::Start,
-}
-
-impl Suspended {
-    fn resume<'a>(&self, outbox: &'a mut Outbox) -> FrameInProgress<'a> {
-        FrameInProgress { outbox, start: self.start, frame: self.frame, finished: false }
-    }
-}
-
-impl Drop for FrameInProgress<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.outbox.append().truncate(self.start);
-        }
-    }
+#[inline]
+fn is_another(known: Option<&Waker>, waker: &Option<Waker>) -> bool {
+    waker.as_ref().is_some_and(|waker| known.is_none_or(|known| !known.will_wake(waker)))
 }

@@ -35,7 +35,7 @@ impl Core {
     }
 
     /// Ready when both hellos have passed, or when the session is over before that.
-    pub(crate) fn poll_greeted(&mut self, waker: &Waker) -> Poll<Result<(), CloseReason>> {
+    pub(crate) fn poll_greeted(&mut self, waker: &mut Option<Waker>) -> Poll<Result<(), CloseReason>> {
         match &self.phase {
             Phase::Quiet | Phase::Greeted => {
                 remember_one_more(&mut self.waiters.reply, waker);

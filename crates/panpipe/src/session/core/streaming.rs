@@ -9,7 +9,7 @@ use panpipe_transport::buffer::FrameBuf;
 use panpipe_transport::{frame, varint};
 
 use super::carrying::PutError;
-use super::{Core, Encode, remember, remember_one_more};
+use super::{Core, EncodedMessage, remember, remember_one_more};
 use crate::limits;
 use crate::session::batch::Batch;
 use crate::session::message::{Header, Kind, ROOT_PORT};
@@ -87,7 +87,7 @@ impl Core {
         &mut self,
         number: u64,
         batch: &mut Batch,
-        waker: &Waker,
+        waker: &mut Option<Waker>,
     ) -> Poll<Option<StreamEnd>> {
         let Some(port) = self.ports.get(number) else {
             return Poll::Ready(Some(StreamEnd::Disconnected));
@@ -159,7 +159,7 @@ impl Core {
         if let End::Reading(reading) = &mut port.end {
             let unread = reading.queue.attached();
             reading.queue = Batch::default();
-            reading.waker = None;
+            self.aftermath.spent.extend(reading.waker.take());
             self.let_go(unread);
         }
         self.release(number);
@@ -175,8 +175,8 @@ impl Core {
         &mut self,
         number: u64,
         needs: &mut u64,
-        waker: &Waker,
-        encode: &mut Encode<'_>,
+        waker: &mut Option<Waker>,
+        message: &mut EncodedMessage,
     ) -> Poll<Result<usize, ItemError>> {
         let pool = self.ports.large_left(self.peer_ports);
         let has_room = self.has_stream_room();
@@ -201,7 +201,7 @@ impl Core {
         let before = self.outbox.queued_total();
         let max = usize::try_from(allowed).unwrap_or(usize::MAX).min(most);
         let id = if exempt { CALLED_FOR } else { 0 };
-        match self.put_message(Kind::Item, number, id, max, |_| (), encode) {
+        match self.put_message(Kind::Item, number, id, max, |_| (), message) {
             Ok(size) => {
                 self.ports.passed.before_item(before);
                 self.ports.passed.after_item(self.outbox.queued_total());
@@ -217,7 +217,7 @@ impl Core {
                     .is_some_and(|writing| writing.is_exempt(size, pool))
                 {
                     // It was called for when that was not known.
-                    return self.poll_item(number, needs, waker, encode);
+                    return self.poll_item(number, needs, waker, message);
                 }
                 self.wait_for_credit(number, size, waker);
                 Poll::Pending
@@ -225,20 +225,29 @@ impl Core {
             Err(PutError::TooLarge { size, limit }) => {
                 Poll::Ready(Err(ItemError::Unsendable(StreamEnd::TooLarge { size, limit })))
             }
-            Err(PutError::Encode(why)) => Poll::Ready(Err(ItemError::Unsendable(StreamEnd::Malformed(why)))),
             Err(PutError::Ports) => Poll::Ready(Err(ItemError::Unsendable(StreamEnd::Malformed(
                 "the item carries more ports than both sides allow".to_owned(),
             )))),
         }
     }
 
+    /// Whether an item may be sent now, if it is not too large; also where the stream is over.
+    pub(crate) fn takes_item(&mut self, number: u64) -> bool {
+        let pool = self.ports.large_left(self.peer_ports);
+        let is_busy = !self.has_stream_room() || self.outgoing.has(Kind::Item, number);
+        let writing = self.ports.get(number).and_then(|port| port.writing());
+        writing.is_none_or(|writing| !is_busy && writing.allows(pool) > 0) || self.is_over()
+    }
+
     /// An item that needs so much waits until the reader takes it.
-    fn wait_for_credit(&mut self, number: u64, needs: u64, waker: &Waker) {
+    fn wait_for_credit(&mut self, number: u64, needs: u64, waker: &mut Option<Waker>) {
         let Some(writing) = self.ports.get(number).and_then(|port| port.writing()) else { return };
         remember_one_more(&mut writing.wakers, waker);
         if needs > writing.small {
             let asks = writing.asks(needs);
-            remember_one_more(&mut self.waiters.large, waker);
+            if !self.waiters.large.contains(&number) {
+                self.waiters.large.push(number);
+            }
             if asks {
                 self.put_control(Kind::Wait, number, |_| ());
             }
@@ -246,7 +255,7 @@ impl Core {
     }
 
     /// Whether the stream is read no more; if not, `waker` is woken when it is.
-    pub(crate) fn poll_stopped(&mut self, number: u64, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_stopped(&mut self, number: u64, waker: &mut Option<Waker>) -> Poll<()> {
         let over = self.is_over();
         match self.ports.get(number) {
             Some(port) if !over && !port.heard() => {
@@ -263,9 +272,11 @@ impl Core {
     pub(crate) fn forget_writer(&mut self, number: u64, waker: &Waker) {
         let writing = self.ports.get(number).and_then(|port| port.writing());
         let wakers = writing.map(|writing| &mut writing.wakers);
-        let others = self.waiters.used().map(|waiters| [&mut waiters.stream, &mut waiters.large]);
-        for wakers in others.into_iter().flatten().chain(wakers) {
-            wakers.retain(|known| !known.will_wake(waker));
+        let others = self.waiters.used().map(|waiters| &mut waiters.stream);
+        for wakers in others.into_iter().chain(wakers) {
+            if let Some(at) = wakers.iter().position(|known| known.will_wake(waker)) {
+                self.aftermath.spent.push(wakers.swap_remove(at));
+            }
         }
     }
 
@@ -326,7 +337,10 @@ impl Core {
             self.ports.word_is_out(number);
             self.ports.hear(number);
         }
+        self.drop_closed_ports();
         self.wake_all(|waiters| &mut waiters.stream);
-        self.wake_all(|waiters| &mut waiters.large);
+        if let Some(waiters) = self.waiters.used() {
+            waiters.large.clear();
+        }
     }
 }

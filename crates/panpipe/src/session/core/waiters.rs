@@ -14,8 +14,8 @@ pub(super) struct Waiters {
     pub(super) oneway: Vec<Waker>,
     /// Streams, for room in the queue.
     pub(super) stream: Vec<Waker>,
-    /// Streams, until large items have been read.
-    pub(super) large: Vec<Waker>,
+    /// The ports of streams that wait until large items have been read.
+    pub(super) large: Vec<u64>,
     /// Calls, until one-way calls have been handed to their handlers.
     pub(super) flush: BTreeMap<u32, Waker>,
 }

@@ -63,8 +63,8 @@ fn an_id_is_used_again_only_after_its_reply_a_dropped_calls_too() {
     assert_eq!(Side::kinds(&sent), [Kind::Call, Kind::Call, Kind::Cancel]);
     theirs.hears(&sent);
     let ids: Vec<_> = theirs.asked.drain(..).map(|call| call.reply_to.unwrap()).collect();
-    assert_eq!(theirs.core.poll_stop(ids[0], Waker::noop()), Some(Stop::Cancelled));
-    assert_eq!(theirs.core.poll_stop(ids[1], Waker::noop()), None);
+    assert_eq!(theirs.core.poll_stop(ids[0], &mut idle()), Some(Stop::Cancelled));
+    assert_eq!(theirs.core.poll_stop(ids[1], &mut idle()), None);
     theirs.core.fail(ids[0], Failure::Cancelled);
     ours.hears(&theirs.sends());
     assert_eq!(ours.again(&mut third, b"c"), Poll::Ready(Ok(())));
@@ -94,7 +94,7 @@ fn a_deadline_ends_the_call_here_and_the_handler_there() {
     assert_eq!(theirs.core.next_timeout(), Some(deadline));
     theirs.core.on_timeout(deadline);
     let call = theirs.asked[0].reply_to.unwrap();
-    assert_eq!(theirs.core.poll_stop(call, Waker::noop()), Some(Stop::DeadlineExceeded));
+    assert_eq!(theirs.core.poll_stop(call, &mut idle()), Some(Stop::DeadlineExceeded));
     assert!(ours.reply(&mut key).is_pending());
     ours.core.on_timeout(ours.now + left);
     assert!(matches!(ours.reply(&mut key), Poll::Ready(Err(CallError::DeadlineExceeded))));
@@ -211,22 +211,6 @@ fn a_reply_that_nobody_waits_for_breaks_the_protocol() {
 }
 
 #[test]
-fn a_serialize_that_panics_leaves_nothing_behind() {
-    let (mut ours, _) = greeted(Limits::default(), calls(8));
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let encode: &mut Encode<'_> = &mut |_, out| {
-            out.push(1);
-            panic!("as it was asked to");
-        };
-        ours.core.poll_call(&mut None, CallTarget::new(0, 7), None, Waker::noop(), encode)
-    }));
-    assert!(panicked.is_err());
-    assert!(ours.sends().is_empty());
-    ours.started(b"x");
-    assert_eq!(Side::kinds(&ours.sends()), [Kind::Call]);
-}
-
-#[test]
 fn a_message_of_just_the_limit_arrives() {
     for max_message in [limits::LARGE_MESSAGE + 5000, limits::PART, limits::PART + 2] {
         let (mut ours, mut theirs) = greeted(Limits::default(), Limits { max_message, ..Limits::default() });
@@ -244,7 +228,7 @@ fn who_waits_for_room_is_woken_when_large_calls_are_given_up() {
     let keys = [ours.started(&large), ours.started(&large)];
     assert!(
         ours.core
-            .poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, _| Ok(None))
+            .poll_oneway(CallTarget::new(0, 7), || false, &mut idle(), Some(&mut message(|_, _| Ok(None))))
             .is_pending()
     );
     for key in keys {
@@ -284,18 +268,18 @@ fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
     // One runs, two wait.
     assert_eq!([(); 3].map(|()| comes(core)), [true, false, false]);
     let (mut before, mut behind) = (None, None);
-    assert!(core.poll_handed_on(7, &mut before, Waker::noop()).is_pending());
+    assert!(core.poll_handed_on(7, &mut before, &mut idle()).is_pending());
     assert!(!comes(core));
-    assert!(core.poll_handed_on(barrier.id(), &mut behind, Waker::noop()).is_pending());
+    assert!(core.poll_handed_on(barrier.id(), &mut behind, &mut idle()).is_pending());
     for is_last in [false, true] {
         core.oneway_ended();
         assert!(core.starts_waiting_oneway(10));
         // It is with its handler when the driver says so, not before.
-        assert!(core.poll_handed_on(7, &mut before, Waker::noop()).is_pending());
+        assert!(core.poll_handed_on(7, &mut before, &mut idle()).is_pending());
         core.oneways_are_handed_on();
-        assert_eq!(core.poll_handed_on(7, &mut before, Waker::noop()).is_ready(), is_last);
+        assert_eq!(core.poll_handed_on(7, &mut before, &mut idle()).is_ready(), is_last);
     }
-    assert!(core.poll_handed_on(barrier.id(), &mut behind, Waker::noop()).is_pending());
+    assert!(core.poll_handed_on(barrier.id(), &mut behind, &mut idle()).is_pending());
     // Who gives up leaves no waker.
     core.settle(barrier);
     assert!(core.waiters.flush.is_empty());
@@ -305,26 +289,37 @@ fn a_barrier_waits_for_the_one_way_calls_before_it_and_for_none_behind() {
 fn a_barrier_goes_behind_the_last_part_of_a_one_way_call() {
     let (mut ours, _) = greeted(Limits::default(), Limits::default());
     let mut oneway = |size: usize| {
-        ours.core.poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, out| {
-            out.resize(out.len() + size, 0);
-            Ok(None)
-        })
+        ours.core.poll_oneway(
+            CallTarget::new(0, 7),
+            || false,
+            &mut idle(),
+            Some(&mut message(|_, out| {
+                out.resize(out.len() + size, 0);
+                Ok(None)
+            })),
+        )
     };
     assert_eq!(oneway(1 << 20), Poll::Ready(Ok(())));
     let mut made = None;
-    assert!(ours.core.poll_oneways_queued(&mut made, Waker::noop()).is_pending());
+    assert!(ours.core.poll_oneways_queued(&mut made, &mut idle()).is_pending());
     let kinds = Side::kinds(&ours.sends());
     assert_eq!(kinds.last(), Some(&Kind::LastPart));
-    assert!(ours.core.poll_oneways_queued(&mut made, Waker::noop()).is_ready());
+    assert!(ours.core.poll_oneways_queued(&mut made, &mut idle()).is_ready());
 }
 
 /// A call of method 7 that belongs to a trace, and the trace.
 fn traced_call(side: &mut Side, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
     let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
-    unboxed(side.core.poll_call(key, target, None, Waker::noop(), &mut |_, out| {
-        out.extend_from_slice(body);
-        Ok(None)
-    }))
+    unboxed(side.core.poll_call(
+        key,
+        target,
+        None,
+        &mut idle(),
+        Some(&mut message(|_, out| {
+            out.extend_from_slice(body);
+            Ok(None)
+        })),
+    ))
 }
 
 const TRACE: TraceContext = TraceContext { trace_id: 0x1234 << 64 | 5, span_id: 6, sampled: true };
@@ -360,7 +355,9 @@ fn a_trace_goes_with_a_call_and_the_first_one_waits_until_it_is_known_to_be_take
     assert!(theirs.asked[2].extras.is_none());
     // A one-way call has it, and the list of its ports behind it.
     let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
-    assert!(ours.core.poll_oneway(target, || false, Waker::noop(), &mut |_, _| Ok(None)).is_ready());
+    assert!(
+        ours.core.poll_oneway(target, || false, &mut idle(), Some(&mut message(|_, _| Ok(None)))).is_ready()
+    );
     let sent = ours.sends();
     theirs.hears(&sent);
     assert_eq!(asked(&theirs, &sent[frame::HEAD..]), (Some(TRACE), Vec::new()));
@@ -386,7 +383,7 @@ fn a_peer_that_takes_no_traces_gets_none() {
 fn answers_with_blocks(theirs: &mut Side, lens: &[usize]) -> Vec<u8> {
     let mut all = vec![0];
     let call = theirs.asked.pop().unwrap().reply_to.unwrap();
-    let answer: &mut Encode<'_> = &mut |_, out| {
+    let answer = &mut message(|_, out| {
         put_status(out, true);
         let mut cargo = Cargo::default();
         for (index, &len) in lens.iter().enumerate() {
@@ -399,8 +396,8 @@ fn answers_with_blocks(theirs: &mut Side, lens: &[usize]) -> Vec<u8> {
         out.extend_from_slice(b"end");
         all.extend_from_slice(b"end");
         Ok(Some(Box::new(cargo)))
-    };
-    assert!(theirs.core.poll_answer(call, Waker::noop(), answer).is_ready());
+    });
+    assert!(theirs.core.poll_answer(call, &mut idle(), answer).is_ready());
     all
 }
 
@@ -572,10 +569,15 @@ fn fill_window(side: &mut Side, nested: bool) -> usize {
     let mut sent = 0;
     while side
         .core
-        .poll_oneway(CallTarget::new(0, 7), || nested, Waker::noop(), &mut |_, out| {
-            out.extend([7; 100]);
-            Ok(None)
-        })
+        .poll_oneway(
+            CallTarget::new(0, 7),
+            || nested,
+            &mut idle(),
+            Some(&mut message(|_, out| {
+                out.extend([7; 100]);
+                Ok(None)
+            })),
+        )
         .is_ready()
     {
         sent += 1;
@@ -626,7 +628,12 @@ fn credit_for_one_way_calls_goes_out_in_quarters_of_the_window() {
     for _ in 0..1000 {
         assert!(
             ours.core
-                .poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, _| Ok(None))
+                .poll_oneway(
+                    CallTarget::new(0, 7),
+                    || false,
+                    &mut idle(),
+                    Some(&mut message(|_, _| Ok(None)))
+                )
                 .is_ready()
         );
         theirs.hears(&ours.sends());
@@ -649,11 +656,13 @@ fn peer_that_sends_more_one_way_calls_than_it_may_is_cut_off() {
         let long = vec![7; 100 << 10];
         let mut sent = 0;
         while theirs.core.close_reason().is_none() {
-            let call: &mut Encode<'_> = &mut |_, out| {
+            let call = &mut message(|_, out| {
                 out.extend_from_slice(&long);
                 Ok(None)
-            };
-            assert!(ours.core.poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), call).is_ready());
+            });
+            assert!(
+                ours.core.poll_oneway(CallTarget::new(0, 7), || false, &mut idle(), Some(call)).is_ready()
+            );
             theirs.hears(&ours.sends());
             admit(&mut theirs);
             sent += long.len();

@@ -20,10 +20,15 @@ fn exchange(ours: &mut Side, theirs: &mut Side) -> Vec<Kind> {
 }
 
 fn oneway(side: &mut Side, bytes: usize) -> Poll<Result<(), CallError>> {
-    side.core.poll_oneway(CallTarget::new(0, 7), || false, Waker::noop(), &mut |_, out| {
-        out.resize(out.len() + bytes, 7);
-        Ok(None)
-    })
+    side.core.poll_oneway(
+        CallTarget::new(0, 7),
+        || false,
+        &mut idle(),
+        Some(&mut message(|_, out| {
+            out.resize(out.len() + bytes, 7);
+            Ok(None)
+        })),
+    )
 }
 
 /// Answers everything that a side has been asked, and runs its one-way calls.

@@ -11,10 +11,21 @@ use std::time::{Duration, Instant};
 use panpipe_transport::buffer::{FrameBuf, Inbox, Prefix};
 
 use super::*;
+use crate::carried::Carried;
 use crate::session::calls::Reply;
 use crate::session::hello::ServiceInfo;
 use crate::session::message::{Header, MAGIC, parse_header};
 use crate::session::reply::put_status;
+
+/// A waker that wakes nothing.
+fn idle() -> Option<Waker> {
+    Some(Waker::noop().clone())
+}
+
+/// A message with the body that `encode` appends.
+fn message(encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>) -> EncodedMessage {
+    EncodedMessage::encode(Codec::default(), encode).unwrap()
+}
 
 fn unboxed<T>(polled: Poll<Result<T, Box<CallError>>>) -> Poll<Result<T, CallError>> {
     polled.map_err(|error| *error)
@@ -57,11 +68,16 @@ impl Side {
     ) -> (Option<usize>, Poll<Result<(), CallError>>) {
         let deadline = left.map(|left| Deadline { at: Some(self.now + left), left });
         let mut key = None;
-        let polled =
-            self.core.poll_call(&mut key, CallTarget::new(0, 7), deadline, Waker::noop(), &mut |_, out| {
+        let polled = self.core.poll_call(
+            &mut key,
+            CallTarget::new(0, 7),
+            deadline,
+            &mut idle(),
+            Some(&mut message(|_, out| {
                 out.extend_from_slice(body);
                 Ok(None)
-            });
+            })),
+        );
         (key, unboxed(polled))
     }
 
@@ -73,15 +89,21 @@ impl Side {
     }
 
     fn again(&mut self, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
-        unboxed(self.core.poll_call(key, CallTarget::new(0, 7), None, Waker::noop(), &mut |_, out| {
-            out.extend_from_slice(body);
-            Ok(None)
-        }))
+        unboxed(self.core.poll_call(
+            key,
+            CallTarget::new(0, 7),
+            None,
+            &mut idle(),
+            Some(&mut message(|_, out| {
+                out.extend_from_slice(body);
+                Ok(None)
+            })),
+        ))
     }
 
     fn reply(&mut self, key: &mut Option<usize>) -> Poll<Result<FrameBuf, CallError>> {
         let mut reply = Reply::default();
-        unboxed(self.core.poll_reply(key, Waker::noop(), &mut reply)).map_ok(|()| reply.body)
+        unboxed(self.core.poll_reply(key, &mut idle(), &mut reply)).map_ok(|()| reply.body)
     }
 
     /// What a call that is over has failed with.
@@ -98,11 +120,15 @@ impl Side {
     }
 
     fn answer(&mut self, id: u32, body: &[u8]) -> Poll<()> {
-        self.core.poll_answer(self.call_of(id), Waker::noop(), &mut |_, out| {
-            put_status(out, true);
-            out.extend_from_slice(body);
-            Ok(None)
-        })
+        self.core.poll_answer(
+            self.call_of(id),
+            &mut idle(),
+            &mut message(|_, out| {
+                put_status(out, true);
+                out.extend_from_slice(body);
+                Ok(None)
+            }),
+        )
     }
 
     /// What is to go out, taken as if it had gone.

@@ -49,8 +49,8 @@ impl Side {
     /// A call that carries ports, to the root.
     fn carry(&mut self, offers: Vec<Offer>) -> Poll<Result<(), CallError>> {
         let mut offers = Cargo::of_ports(offers);
-        let carry: &mut Encode<'_> = &mut |_, _| Ok(offers.take());
-        unboxed(self.core.poll_call(&mut None, CallTarget::new(0, 7), None, Waker::noop(), carry))
+        let carry = &mut message(|_, _| Ok(offers.take()));
+        unboxed(self.core.poll_call(&mut None, CallTarget::new(0, 7), None, &mut idle(), Some(carry)))
     }
 
     /// The streams that have begun since this was asked last.
@@ -69,15 +69,20 @@ impl Side {
     }
 
     fn item_by(&mut self, port: u64, body: &[u8], waker: &Waker) -> Poll<Result<usize, ItemError>> {
-        self.core.poll_item(port, &mut 0, waker, &mut |_, out| {
-            out.extend_from_slice(body);
-            Ok(None)
-        })
+        self.core.poll_item(
+            port,
+            &mut 0,
+            &mut Some(waker.clone()),
+            &mut message(|_, out| {
+                out.extend_from_slice(body);
+                Ok(None)
+            }),
+        )
     }
 
     /// The lengths of the items that have come, or how the stream ended.
     fn reads(&mut self, port: u64, batch: &mut Batch) -> Poll<Result<Vec<usize>, StreamEnd>> {
-        if let Some(end) = std::task::ready!(self.core.poll_items(port, batch, Waker::noop())) {
+        if let Some(end) = std::task::ready!(self.core.poll_items(port, batch, &mut idle())) {
             return Poll::Ready(Err(end));
         }
         let mut lengths = Vec::new();
@@ -208,10 +213,10 @@ fn a_writer_that_ignores_its_credit_is_cut_off_with_a_reason() {
 fn who_reads_no_more_is_not_sent_to_and_what_crosses_is_given_up() {
     let (mut ours, mut theirs) = streaming(Limits::default());
     let woken = Arc::new(Woken::default());
-    assert!(ours.core.poll_stopped(1, &Waker::from(woken.clone())).is_pending());
+    assert!(ours.core.poll_stopped(1, &mut Some(Waker::from(woken.clone()))).is_pending());
     // An item that carries a stream of its own.
     let mut inner = Cargo::of_ports(vec![stream()]);
-    assert!(ours.core.poll_item(1, &mut 0, Waker::noop(), &mut |_, _| Ok(inner.take())).is_ready());
+    assert!(ours.core.poll_item(1, &mut 0, &mut idle(), &mut message(|_, _| Ok(inner.take()))).is_ready());
     assert_eq!(ours.begun(), [3]);
     theirs.core.stop_reading(1);
     theirs.hears(&ours.sends());
@@ -247,14 +252,14 @@ fn no_last_word_passes_a_large_message_and_small_calls_do() {
     // A stub that goes behind a one-way call.
     assert_eq!(theirs.asked.len(), 2);
     let mut offer = Cargo::of_ports(vec![service()]);
-    let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
-    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), Waker::noop(), reply).is_ready());
+    let reply = &mut message(|_, _| Ok(offer.take()));
+    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), &mut idle(), reply).is_ready());
     ours.hears(&theirs.sends());
-    let oneway: &mut Encode<'_> = &mut |_, out| {
+    let oneway = &mut message(|_, out| {
         out.extend_from_slice(&large);
         Ok(None)
-    };
-    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, Waker::noop(), oneway).is_ready());
+    });
+    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, &mut idle(), Some(oneway)).is_ready());
     ours.core.release(2);
     let sent = ours.sends();
     assert_eq!(Side::kinds(&sent).last(), Some(&Kind::Stop));
@@ -283,7 +288,7 @@ fn the_end_of_the_connection_is_the_end_of_every_stream() {
     let woken = Arc::new(Woken::default());
     assert!(ours.item(1, b"read").is_ready());
     theirs.hears(&ours.sends());
-    assert!(ours.core.poll_stopped(1, &Waker::from(woken.clone())).is_pending());
+    assert!(ours.core.poll_stopped(1, &mut Some(Waker::from(woken.clone()))).is_pending());
     for side in [&mut ours, &mut theirs] {
         side.core.ended(CloseReason::Closed);
         side.wake();
@@ -403,22 +408,22 @@ fn a_number_is_in_use_until_the_last_word_about_it_is_out() {
 fn the_last_word_waits_for_the_last_of_several_large_messages() {
     let (mut ours, mut theirs) = streaming(Limits::default());
     let mut offer = Cargo::of_ports(vec![service()]);
-    let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
-    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), Waker::noop(), reply).is_ready());
+    let reply = &mut message(|_, _| Ok(offer.take()));
+    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), &mut idle(), reply).is_ready());
     ours.hears(&theirs.sends());
     // A long one-way call, and a shorter one that goes on for the stream in it.
-    let long: &mut Encode<'_> = &mut |_, out| {
+    let long = &mut message(|_, out| {
         out.extend(vec![7; 8 << 20]);
         Ok(None)
-    };
-    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, Waker::noop(), long).is_ready());
+    });
+    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, &mut idle(), Some(long)).is_ready());
     let mut offers = Cargo::of_ports(vec![stream()]);
-    let short: &mut Encode<'_> = &mut |_, out| {
+    let short = &mut message(|_, out| {
         out.extend(vec![7; 200 << 10]);
         Ok(offers.take())
-    };
+    });
     let mut key = None;
-    assert!(ours.core.poll_call(&mut key, CallTarget::new(2, 7), None, Waker::noop(), short).is_ready());
+    assert!(ours.core.poll_call(&mut key, CallTarget::new(2, 7), None, &mut idle(), Some(short)).is_ready());
     ours.core.drop_call(key.unwrap());
     ours.core.release(2);
     theirs.hears(&ours.sends());

@@ -114,16 +114,21 @@ fn a_service_at_another_port_is_opened_in_a_version_that_both_sides_know() {
         theirs.hears(&ours.sends());
         let call = theirs.asked.pop().unwrap().reply_to.unwrap();
         let mut offer = Cargo::of_ports(vec![service_of(300, told)]);
-        let reply: &mut Encode<'_> = &mut |_, _| Ok(offer.take());
-        assert!(theirs.core.poll_answer(call, Waker::noop(), reply).is_ready());
+        let reply = &mut message(|_, _| Ok(offer.take()));
+        assert!(theirs.core.poll_answer(call, &mut idle(), reply).is_ready());
         ours.hears(&theirs.sends());
         let mut reply = Reply::default();
-        assert_eq!(ours.core.poll_reply(&mut key, Waker::noop(), &mut reply), Poll::Ready(Ok(())));
+        assert_eq!(ours.core.poll_reply(&mut key, &mut idle(), &mut reply), Poll::Ready(Ok(())));
         let port = Attached { port: at, kind: PortKind::Service, items: 0, version: told };
         assert_eq!(*reply.attached.unwrap(), [port]);
         // And what is called there is called in that version.
-        let call =
-            ours.core.poll_call(&mut None, CallTarget::new(at, 7), None, Waker::noop(), &mut |_, _| Ok(None));
+        let call = ours.core.poll_call(
+            &mut None,
+            CallTarget::new(at, 7),
+            None,
+            &mut idle(),
+            Some(&mut message(|_, _| Ok(None))),
+        );
         assert_eq!(call, Poll::Ready(Ok(())));
         theirs.hears(&ours.sends());
         let asked = theirs.asked.pop().unwrap();
