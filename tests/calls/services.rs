@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use panpipe::{CallError, Connection, RefusalReason, RunningServer, Server, ServiceClient};
+use panpipe::{CallError, Connection, RefusalReason, RunningServer, Server, Service, ServiceClient};
 use panpipe_tests::probe::{Probe, ProbeClient, Prober};
 use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioClient};
 use panpipe_tests::{PATIENCE, eventually, unique_name};
+
+use crate::common::studio;
 
 /// Has a method of the same name and signature as [`Second`].
 #[panpipe::service]
@@ -146,4 +148,60 @@ async fn a_connection_ends_with_the_last_of_what_came_of_it() {
     drop(second);
     eventually("the server has seen it go", PATIENCE, async || Arc::strong_count(&alive) == 2).await;
     server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn instances_of_one_service_have_names_of_their_own() {
+    struct Nth(u32);
+    impl First for Nth {
+        async fn which(&self) -> u32 {
+            self.0
+        }
+    }
+    let name = unique_name("instances");
+    let server = Server::bind(&name)
+        .service(Nth(1).serve())
+        .service(Nth(2).serve().named("second"))
+        .service(Nth(3).serve().named("third"))
+        .start()
+        .unwrap();
+    // At the root port, at ports of their own, without a runtime.
+    assert_eq!(FirstClient::connect(&name).await.unwrap().which().await, Ok(1));
+    assert_eq!(FirstClient::connect(&name).named("second").await.unwrap().which().await, Ok(2));
+    let connection = panpipe::connect(&name).await.unwrap();
+    let third = connection.client_named::<FirstClient>("third").await.unwrap();
+    let first = connection.client::<FirstClient>().await.unwrap();
+    assert_eq!((third.which().await, first.which().await), (Ok(3), Ok(1)));
+    let blocking = name.clone();
+    let which = tokio::task::spawn_blocking(move || {
+        FirstClient::connect(&blocking).named("third").blocking().unwrap().which()
+    });
+    assert_eq!(which.await.unwrap(), Ok(3));
+    // A name that is not served is refused as a service that is not offered.
+    let error = connection.client_named::<FirstClient>("fourth").await.unwrap_err();
+    let CallError::Refused(refusal) = error else { panic!("{error}") };
+    assert_eq!(refusal.reason, RefusalReason::Service);
+    assert!(refusal.message.contains("fourth"), "{refusal}");
+    drop((connection, first, third));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_serves_a_client_again() {
+    let (_far, _, studio) = studio(&[]).await;
+    let name = unique_name("gateway");
+    let gateway = Server::bind(&name)
+        .service(studio.clone().relayed())
+        .service(studio.relayed().named("again"))
+        .start()
+        .unwrap();
+    let near = StudioClient::connect(&name).await.unwrap();
+    assert_eq!(near.echo(7).await, Ok(7));
+    // What a message carries is passed on too.
+    let listener = ListenerClient::offer(Ear::default().serve());
+    assert_eq!(near.call_back(listener, 3).await, Ok(6));
+    let again = StudioClient::connect(&name).named("again").await.unwrap();
+    assert_eq!(again.sum(panpipe_tests::studio::numbers(100)).await, Ok(4950));
+    drop((near, again));
+    gateway.shutdown().await.unwrap();
 }

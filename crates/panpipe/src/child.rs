@@ -16,6 +16,7 @@ use crate::client::{Client, ServiceClient};
 use crate::limits::{self, Limits};
 use crate::link::{Link, over_pipe};
 use crate::offers::{Offers, Services};
+use crate::servable::Service;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
 use crate::sys::{ChildEnd, WatchedChild};
@@ -58,7 +59,7 @@ pub struct Spawn {
 
 impl Spawn {
     /// Lets the child call this service. Several may be offered.
-    pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
+    pub fn offer(mut self, service: impl Service) -> Self {
         self.offers.add_shared(service);
         self
     }

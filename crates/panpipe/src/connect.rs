@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::link::{Link, over_blocking};
 use crate::offers::Offers;
 use crate::reconnect::{Plan, Reconnecting};
-use crate::service::{Serve, ServiceImpl};
+use crate::servable::Service;
 use crate::session::{Config, ServiceInfo};
 
 /// Connects to a server that offers several services, each of which is then
@@ -134,13 +134,20 @@ impl<C: Target> Connect<C> {
     }
 
     /// Lets the server call this service. Several may be offered.
-    pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
+    pub fn offer(mut self, service: impl Service) -> Self {
         self.offers.add_shared(service);
         self
     }
 }
 
 impl<C: ServiceClient> Connect<C> {
+    /// Calls the instance of the service that is served under this name, rather than
+    /// under the trait's own: see [`Service::named`].
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.config.wants = Some(C::info().named(name.into()));
+        self
+    }
+
     /// Makes a client that outlives its server's process.
     ///
     /// When its connection has ended, or the server has said that it is to end, the

@@ -67,8 +67,21 @@ impl Connection {
     /// [`CallError::Refused`] when the other side does not offer the service, or
     /// not in this version; whatever a call can fail with.
     pub async fn client<C: ServiceClient>(&self) -> Result<C, CallError> {
-        let info: ServiceInfo = C::info();
-        let stub = open_service(Arc::clone(&self.link), &info, call::deadline()).await?;
+        self.open(&C::info()).await
+    }
+
+    /// The client of the instance of a service that is served under this name: see
+    /// [`Service::named`](crate::Service::named).
+    ///
+    /// # Errors
+    ///
+    /// As of [`client`](Self::client).
+    pub async fn client_named<C: ServiceClient>(&self, name: impl Into<String>) -> Result<C, CallError> {
+        self.open(&C::info().named(name.into())).await
+    }
+
+    async fn open<C: ServiceClient>(&self, info: &ServiceInfo) -> Result<C, CallError> {
+        let stub = open_service(Arc::clone(&self.link), info, call::deadline()).await?;
         Ok(C::from_inner(Client::of_stub(stub)))
     }
 

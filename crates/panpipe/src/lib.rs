@@ -99,6 +99,7 @@ mod plugin;
 mod reconnect;
 mod rules;
 mod running;
+mod servable;
 mod server;
 mod service;
 mod session;
@@ -246,6 +247,7 @@ pub use plugin::{
     Output, Plugin, PluginBuilder, PluginChange, PluginError, PluginEvent, Plugins, plugin_main,
     plugin_main_async,
 };
+pub use servable::{Named, Relayed, Service};
 pub use server::{
     RunningBlockingServer, RunningServer, ServeError, Server, serve, serve_blocking, serve_stream,
 };

@@ -11,6 +11,7 @@ use crate::error::Refusal;
 use crate::hooks::Hooks;
 use crate::layer::{CallLayer, Stack};
 use crate::limits;
+use crate::servable::Service;
 use crate::service::{AnyService, Serve, Served, ServiceImpl};
 use crate::session::{Failure, ServiceInfo, Session, find_service, take_str, take_version};
 use crate::stub::OfferedService;
@@ -44,7 +45,7 @@ impl fmt::Debug for Offers {
 
 impl Offers {
     /// One service.
-    pub(crate) fn of<I: ServiceImpl>(service: Serve<I>) -> Self {
+    pub(crate) fn of(service: impl Service) -> Self {
         let mut offers = Offers::default();
         offers.add_shared(service);
         offers
@@ -71,8 +72,9 @@ impl Offers {
     }
 
     /// Adds a service that all peers share.
-    pub(crate) fn add_shared<I: ServiceImpl>(&mut self, service: Serve<I>) {
-        self.add(I::info(), Source::Shared(Arc::new(service)));
+    pub(crate) fn add_shared(&mut self, service: impl Service) {
+        let (info, service) = service.into_servable();
+        self.add(info, Source::Shared(service));
     }
 
     /// Adds a service that is made for each peer.

@@ -29,6 +29,7 @@ use crate::layer::{CallLayer, Stack};
 use crate::link::{Link, flush, over_stream};
 use crate::oneway::RecordWriter;
 use crate::reconnect::Reconnecting;
+use crate::servable::Relayed;
 use crate::service::MethodInfo;
 use crate::session::{CloseReason, Config, FLUSH, ServiceInfo, Session};
 use crate::shape::Shape;
@@ -62,6 +63,12 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     /// Makes a call that another process makes of this client.
     #[doc(hidden)]
     fn relay(&self, call: IncomingCall<'_>) -> Dispatched;
+
+    /// The client as a service, to be served again: a gateway. See
+    /// [`Service`](crate::Service).
+    fn relayed(self) -> Relayed<Self> {
+        Relayed::new(self)
+    }
 
     /// Why the connection ended, once it has; `None` while it stands, and for
     /// a client that has no connection of its own. Of a client that

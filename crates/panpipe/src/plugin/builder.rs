@@ -26,7 +26,7 @@ use crate::codec::Codec;
 use crate::limits::{self, Limits};
 use crate::link::Link;
 use crate::offers::Offers;
-use crate::service::{Serve, ServiceImpl};
+use crate::servable::Service;
 use crate::session::{Config, ServiceInfo};
 use crate::sys::Confinement;
 
@@ -78,7 +78,7 @@ impl PluginBuilder {
     }
 
     /// Lets the plugin call this service. Several may be offered.
-    pub fn offer<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
+    pub fn offer(mut self, service: impl Service) -> Self {
         self.settings.offers.add_shared(service);
         self
     }

@@ -19,7 +19,7 @@ use crate::error::{Refusal, RefusalReason};
 use crate::hub::Hub;
 use crate::limits;
 use crate::link::{Link, over_blocking};
-use crate::service::{Serve, ServiceImpl};
+use crate::servable::Service;
 use crate::session::Config;
 use crate::sys;
 
@@ -41,9 +41,9 @@ use crate::sys;
 /// # Errors
 ///
 /// When the name cannot be served, see [`ServeError`]; always on Windows.
-pub fn serve_blocking<I: ServiceImpl>(
+pub fn serve_blocking(
     name: impl TryInto<PipeName, Error: Into<NameError>>,
-    service: Serve<I>,
+    service: impl Service,
 ) -> Result<(), ServeError> {
     Server::bind(name).service(service).serve_blocking()
 }

@@ -33,6 +33,7 @@ use crate::layer::CallLayer;
 use crate::limits::{self, Limits};
 use crate::link::over_stream;
 use crate::offers::Offers;
+use crate::servable::Service;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
 use crate::sys;
@@ -46,9 +47,9 @@ use crate::sys;
 /// # Errors
 ///
 /// When the name cannot be served, see [`ServeError`].
-pub async fn serve<I: ServiceImpl>(
+pub async fn serve(
     name: impl TryInto<PipeName, Error: Into<NameError>>,
-    service: Serve<I>,
+    service: impl Service,
 ) -> Result<(), ServeError> {
     Server::bind(name).service(service).until(sys::told_to_end()).serve().await
 }
@@ -61,10 +62,9 @@ pub async fn serve<I: ServiceImpl>(
 /// there who may.
 ///
 /// Dropping the future ends the connection.
-pub async fn serve_stream<Io, I>(io: Io, service: Serve<I>) -> CloseReason
+pub async fn serve_stream<Io>(io: Io, service: impl Service) -> CloseReason
 where
     Io: AsyncRead + AsyncWrite + Send + 'static,
-    I: ServiceImpl,
 {
     let offers = Offers::of(service);
     let config = Config { offers: offers.infos(), ..Config::acceptor() };
@@ -151,7 +151,7 @@ impl Server {
 
     /// Lets clients call this service. There may be several: a generated client
     /// connects to its own, [`connect`](crate::connect) to all.
-    pub fn service<I: ServiceImpl>(mut self, service: Serve<I>) -> Self {
+    pub fn service(mut self, service: impl Service) -> Self {
         self.offers.add_shared(service);
         self
     }

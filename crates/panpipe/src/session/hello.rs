@@ -37,6 +37,11 @@ impl ServiceInfo {
         ServiceInfo { oldest: oldest.min(self.version), ..self }
     }
 
+    /// The same service under another name.
+    pub(crate) fn named(self, name: String) -> Self {
+        ServiceInfo { name: name.into(), ..self }
+    }
+
     /// What a side asks for that calls nothing.
     pub(crate) fn none() -> Self {
         ServiceInfo::new("", 0)
