@@ -192,6 +192,10 @@ pub const MAX_CALLS_IN_ALL: usize = 64 << 10;
 /// How many clients are being told at once that they are not served; further ones
 /// are turned away without a word.
 pub const REFUSALS: usize = 256;
+/// How many clients may wait for a server's access rule to answer.
+pub const UNDECIDED: usize = 1024;
+/// The same of one user.
+pub const UNDECIDED_OF_USER: usize = 64;
 /// How long a connection over which nothing passes is kept; for ever, if not given.
 pub const IDLE_TIMEOUT: Option<Duration> = None;
 /// The largest first message, sent before the receiver's limit is known.

@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::admission;
 use super::draining::Draining;
+use super::room::Room;
 use super::setup::ClientSetup;
 use crate::error::Refusal;
 use crate::limits;
@@ -32,17 +33,20 @@ impl Accept {
     pub(super) async fn run(self) {
         let Accept { listener, setup, grace, mut stopping, mut until } = self;
         let draining = Arc::new(Draining::default());
+        let room = Room::new(setup.limits.max_clients);
         let mut clients = JoinSet::new();
         let mut refusals = JoinSet::new();
         let mut pause = Pause::default();
         loop {
             tokio::select! {
                 accepted = listener.accept_any(), if !pause.is_on() => match accepted {
-                    Ok(stream) if clients.len() < setup.limits.max_clients => {
-                        pause = Pause::default();
-                        clients.spawn(Arc::clone(&setup).serve(stream, Arc::clone(&draining)));
-                    }
-                    Ok(stream) => refuse(&mut refusals, stream, admission::too_many(clients.len())),
+                    Ok(stream) => match room.enter() {
+                        Some(visitor) => {
+                            pause = Pause::default();
+                            clients.spawn(Arc::clone(&setup).serve(stream, visitor, Arc::clone(&draining)));
+                        }
+                        None => refuse(&mut refusals, stream, admission::too_many(room.taken())),
+                    },
                     Err(error) => pause.begin(&error, &listener),
                 },
                 () = pause.over() => {}

@@ -10,6 +10,7 @@ use panpipe_transport::PipeStream;
 use super::accept::say_no;
 use super::admission;
 use super::draining::Draining;
+use super::room::Visitor;
 use super::setup::ClientSetup;
 use crate::hub::Membership;
 use crate::link::over_pipe;
@@ -20,15 +21,22 @@ impl ClientSetup {
     pub(super) fn serve(
         self: Arc<Self>,
         stream: PipeStream,
+        visitor: Visitor,
         draining: Arc<Draining>,
     ) -> impl Future<Output = ()> + Send {
-        Client::Coming(Box::pin(self.let_in(stream, draining)))
+        Client::Coming(Box::pin(self.let_in(stream, visitor, draining)))
     }
 
     /// Has a client's connection run if it may call. If not it is told so.
-    async fn let_in(self: Arc<Self>, stream: PipeStream, draining: Arc<Draining>) -> Option<Served> {
+    async fn let_in(
+        self: Arc<Self>,
+        stream: PipeStream,
+        mut visitor: Visitor,
+        draining: Arc<Draining>,
+    ) -> Option<Served> {
         let peer = stream.peer();
-        let allowed = admission::check_peer(&peer, &self.access, self.limits.handshake_timeout).await;
+        let allowed =
+            admission::check_peer(&peer, &self.access, &mut visitor, self.limits.handshake_timeout).await;
         if let Err(refusal) = allowed {
             tracing::warn!(%peer, "a client is refused: {refusal}");
             say_no(stream, refusal).await;
@@ -36,7 +44,7 @@ impl ClientSetup {
         }
         let (prepared, membership) = self.admit(over_pipe(stream, self.config()));
         draining.add(membership.link());
-        Some(Served { driver: prepared.into_parts().1, membership })
+        Some(Served { driver: prepared.into_parts().1, membership, _visitor: visitor })
     }
 }
 
@@ -69,6 +77,7 @@ impl Future for Client {
 struct Served {
     driver: Driver,
     membership: Membership,
+    _visitor: Visitor,
 }
 
 impl Served {

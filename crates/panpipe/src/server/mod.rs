@@ -5,6 +5,7 @@ mod admission;
 mod blocking;
 mod client;
 mod draining;
+mod room;
 mod running;
 mod setup;
 
