@@ -36,6 +36,7 @@ mod names;
 mod one_way_calls;
 mod oneway_pipes;
 mod other_carriers;
+mod places;
 mod plugins;
 mod protocol_text;
 mod reaped;

@@ -245,6 +245,14 @@ pub struct AccessDenied {
 }
 
 impl AccessDenied {
+    /// A server whose user has no number in this process's user namespace.
+    pub(crate) fn unmapped(peer: Peer, expected: u32) -> Self {
+        let allowed = format!(
+            "user {expected} alone, and the user of that process has no number in this user namespace"
+        );
+        AccessDenied { peer, allowed }
+    }
+
     /// Who was turned away.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -254,9 +262,11 @@ impl AccessDenied {
 
 /// Whether a process is in one of these groups.
 fn is_in(peer: &Peer, gids: &[u32]) -> bool {
-    let own_group = peer.gid.is_some_and(|gid| gids.contains(&gid));
-    // Who cannot be asked is in none.
-    own_group || peer.connected.groups().is_ok_and(|groups| groups.iter().any(|gid| gids.contains(gid)))
+    // A group without a number here reads like every other such group.
+    let is_listed = |gid: &u32| gids.contains(gid) && !sys::may_be_unmapped_group(*gid);
+    let own_group = peer.gid.is_some_and(|gid| is_listed(&gid));
+    // A peer that cannot be asked is in none.
+    own_group || peer.connected.groups().is_ok_and(|groups| groups.iter().any(is_listed))
 }
 
 async fn decided(rule: &(dyn Fn(Peer) -> Decision + Send + Sync), peer: &Peer) -> bool {

@@ -113,6 +113,16 @@ pub enum BindError {
     },
 }
 
+/// How a process of a user gets the right to act as others.
+fn more_rights(uid: u32) -> &'static str {
+    match uid {
+        0 => {
+            "root of a user namespace or a container can act only as users that have a number in it, and with CAP_SETUID and CAP_SETGID: give it those, or run it outside"
+        }
+        _ => "run it as root, or give it CAP_SETUID and CAP_SETGID",
+    }
+}
+
 fn a_process(pid: Option<u32>) -> String {
     pid.map_or("a server".to_owned(), |pid| format!("process {pid}"))
 }
@@ -125,10 +135,12 @@ pub enum ConnectError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// No server listens.
-    #[error("no server listens at {path}; start it, or wait for it with `.wait(…)`")]
+    #[error("no server listens at {path}; start it, or wait for it with `.wait(…)`{hint}")]
     NotFound {
         /// Where the pipe would be.
         path: String,
+        /// Where else the server may be, after a semicolon; empty where nothing is to be said.
+        hint: &'static str,
     },
     /// A server listens, and accepts nobody at the moment.
     #[error(
@@ -149,12 +161,12 @@ pub enum ConnectError {
         last: Box<ConnectError>,
     },
     /// This user may not reach the pipe.
-    #[error(
-        "{path} may not be reached by this user; its server has not opened it to others, or not to this one"
-    )]
+    #[error("{path} may not be reached by this user; {why}")]
     Denied {
         /// Where the pipe is.
         path: String,
+        /// What keeps this user off, and what to do.
+        why: String,
     },
     /// The server is not that of the user whose it has to be. Nothing was sent to it.
     #[error("the server at {path} belongs to user {theirs}, not to user {expected}; nothing was sent to it")]
@@ -227,7 +239,7 @@ pub enum ImpersonateError {
     Disconnected,
     /// This process may not change its user.
     #[error(
-        "this process, of user {ours}, may not act as {wanted}; run it as root, or give it CAP_SETUID and CAP_SETGID"
+        "this process, of user {ours}, may not act as {wanted}; {}", more_rights(*ours)
     )]
     NotPermitted {
         /// This process's user id.

@@ -1,6 +1,8 @@
 //! One-way pipes with a name: many processes write, one reads.
 
-use std::future::poll_fn;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,6 +19,9 @@ use crate::sys;
 ///
 /// It does not end when the last writer goes: this process holds a writing end too.
 /// Only processes of the same user reach it. Dropping it removes the FIFO.
+///
+/// Where the FIFO is removed while it is read, as by a program that cleans /tmp, it is made
+/// again (on Linux, by inotify), and what was written to the lost one is read too.
 ///
 /// There are none on Windows: an error says so.
 ///
@@ -36,13 +41,22 @@ use crate::sys;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct FifoReader {
     name: PipeName,
-    reader: PipeReader,
-    _held: sys::HeldEnd,
+    /// The first one is read until it is empty: records are written whole, so none is torn. Behind
+    /// the FIFO of the name there are those that have lost it and still have writers.
+    readers: VecDeque<PipeReader>,
+    held: sys::HeldEnd,
     /// `None` once it has been given up.
     right: Option<sys::FifoName>,
+    /// Ready when the FIFO may have lost its name.
+    event: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl fmt::Debug for FifoReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FifoReader").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl FifoReader {
@@ -60,7 +74,8 @@ impl FifoReader {
     pub fn bind(name: impl TryInto<PipeName, Error: Into<NameError>>) -> Result<Self, BindError> {
         let name = name.try_into().map_err(Into::into)?;
         let (half, held, right) = sys::bind_fifo(name.place())?;
-        Ok(FifoReader { name, reader: PipeReader::new(half), _held: held, right: Some(right) })
+        let (readers, event) = ([PipeReader::new(half)].into(), Box::pin(right.event()));
+        Ok(FifoReader { name, readers, held, right: Some(right), event })
     }
 
     /// The name.
@@ -75,7 +90,42 @@ impl FifoReader {
     ///
     /// `WouldBlock` when nothing is.
     pub fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.reader.try_read(bytes)
+        for _ in 0..self.readers.len() {
+            match self.readers[0].try_read(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readers.rotate_left(1),
+                // A FIFO without a name, whose last writer has gone.
+                Ok(0) if !bytes.is_empty() && self.readers.len() > 1 => {
+                    self.readers.pop_front();
+                }
+                read => return read,
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Makes the FIFO again if it has lost its name. What was written to the lost one is read.
+    fn bind_again_if_lost(&mut self) {
+        self.event = match &self.right {
+            Some(right) => Box::pin(right.event()),
+            None => Box::pin(std::future::pending()),
+        };
+        let Some(right) = self.right.take_if(|right| right.is_lost()) else { return };
+        let name = &self.name;
+        match right.bind_again() {
+            Ok((half, held, right)) => {
+                tracing::warn!(%name, "the FIFO of this name was removed while it was read; made again");
+                self.event = Box::pin(right.event());
+                self.readers.push_back(PipeReader::new(half));
+                (self.held, self.right) = (held, Some(right));
+            }
+            Err(error) => {
+                tracing::error!(
+                    %name,
+                    "the FIFO of this name was removed while it was read, and cannot be made again: {error}; no other writers find this reader"
+                );
+                self.event = Box::pin(std::future::pending());
+            }
+        }
     }
 
     /// Gives up the name, for another reader to take. What is in the FIFO, and what is
@@ -91,7 +141,26 @@ impl AsyncRead for FifoReader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.reader).poll_read(cx, buf)
+        let this = &mut *self;
+        loop {
+            for _ in 0..this.readers.len() {
+                let before = buf.filled().len();
+                match Pin::new(&mut this.readers[0]).poll_read(cx, buf) {
+                    Poll::Pending => this.readers.rotate_left(1),
+                    // A FIFO without a name, whose last writer has gone.
+                    Poll::Ready(Ok(()))
+                        if buf.filled().len() == before && buf.remaining() > 0 && this.readers.len() > 1 =>
+                    {
+                        this.readers.pop_front();
+                    }
+                    read => return read,
+                }
+            }
+            if this.event.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.bind_again_if_lost();
+        }
     }
 }
 
@@ -174,7 +243,8 @@ impl FifoWriter {
                     self.half = None;
                     // Another reader may have come since this end was opened.
                     if !was_open {
-                        return Err(ConnectError::NotFound { path: self.name.place().to_string() });
+                        let (path, hint) = (self.name.place().to_string(), self.name.place().hint());
+                        return Err(ConnectError::NotFound { path, hint });
                     }
                 }
                 Err(source) => {

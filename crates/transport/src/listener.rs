@@ -18,6 +18,10 @@ use crate::sys;
 /// who wait to be accepted; [`retire`](Self::retire) frees the name alone. On Windows
 /// the connections that it accepted hold the name too, until they have ended.
 ///
+/// Where its socket's file is removed while it listens, as by a program that cleans /tmp, it
+/// binds the name again the next time that it is asked for a client (on Linux, by inotify), and
+/// says so in the log.
+///
 /// # Started by a service manager
 ///
 /// A socket that systemd has bound to the name's path and passed on (`LISTEN_FDS`) is

@@ -1,7 +1,7 @@
 //! The name of a pipe: what a server listens on and clients connect to.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::NameError;
@@ -16,6 +16,13 @@ use crate::sys;
 /// there is no such variable; else one that others can pass through,
 /// `/tmp/panpipe-UID.public`, or `/run/panpipe` for root. A client of the same user
 /// finds either, a client of another user the second, by [`of_user`](Self::of_user).
+/// A server removes its socket and the lock file beside it when it ends. One that is killed
+/// leaves both, and the next server of the name takes them over.
+///
+/// A cron job, a service or `su` has no `XDG_RUNTIME_DIR`, and a login session has
+/// `/run/user/UID`. Clients of one look for the servers of the other too, and a name has
+/// one server among both. Any other value of the variable is a world of its own, as for a
+/// test. A directory of another user, as `sudo -E` leaves it, is ignored with a warning.
 ///
 /// On Windows a plain name stands for `\\.\pipe\NAME`.
 ///
@@ -151,6 +158,37 @@ impl TryFrom<&String> for PipeName {
     }
 }
 
+/// An absolute path is a name as it is; a relative one is a plain name, without a slash.
+impl TryFrom<&Path> for PipeName {
+    type Error = NameError;
+
+    fn try_from(path: &Path) -> Result<Self, NameError> {
+        match path.to_str() {
+            Some(name) => PipeName::new(name),
+            None => Err(NameError::Unsupported {
+                name: path.to_string_lossy().into_owned(),
+                why: "the path is not UTF-8; use another one",
+            }),
+        }
+    }
+}
+
+impl TryFrom<&PathBuf> for PipeName {
+    type Error = NameError;
+
+    fn try_from(path: &PathBuf) -> Result<Self, NameError> {
+        PipeName::try_from(path.as_path())
+    }
+}
+
+impl TryFrom<PathBuf> for PipeName {
+    type Error = NameError;
+
+    fn try_from(path: PathBuf) -> Result<Self, NameError> {
+        PipeName::try_from(path.as_path())
+    }
+}
+
 impl From<&PipeName> for PipeName {
     fn from(name: &PipeName) -> Self {
         name.clone()
@@ -160,6 +198,14 @@ impl From<&PipeName> for PipeName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_a_name() {
+        let path = Path::new("plain");
+        assert_eq!(PipeName::try_from(path), PipeName::new("plain"));
+        assert_eq!(PipeName::try_from(path.to_owned()), PipeName::new("plain"));
+        assert!(matches!(PipeName::try_from(&Path::new("a").join("b")), Err(NameError::Slash { .. })));
+    }
 
     #[test]
     fn a_bad_name_is_told_what_is_wrong_with_it() {

@@ -23,7 +23,8 @@ use crate::sys;
 pub struct Peer {
     /// The process id.
     pub pid: Option<u32>,
-    /// The user id; none on Windows.
+    /// The user id; none on Windows, and none of a user that has no number in this process's
+    /// user namespace: the kernel shows all of those as one number, which is of no use.
     pub uid: Option<u32>,
     /// The group id; none on Windows.
     pub gid: Option<u32>,

@@ -1,8 +1,9 @@
 //! A pipe below the level of calls, for tests of who may come in:
 //!
-//! - `door serve NAME ACCESS [umask=OCTAL] [greet] [twice]`: answers each note; with
-//!   `greet` says something unasked, with `twice` tries to have the name again. Prints
-//!   `ready`; ends with its standard input.
+//! - `door serve NAME ACCESS [umask=OCTAL] [greet] [twice] [fork]`: answers each note; with
+//!   `greet` says something unasked, with `twice` tries to have the name again, with `fork`
+//!   has a forked child drop its copy of the listener. Prints `ready`; ends with its standard
+//!   input.
 //! - `door connect NAME [TRUST]`: sends a note; prints what came of it.
 //! - `door swing NAME ACCESS`: binds and drops the name until its standard input ends,
 //!   with an umask that takes nothing away; prints a line each hundred times.
@@ -20,6 +21,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 
 use futures::{SinkExt, StreamExt};
+use panpipe_tests::sys;
 use panpipe_transport::codec::Bincode;
 use panpipe_transport::{Access, Listener, NameError, PipeName, PipeStream, Transport, connect};
 use rustix::fs::Mode;
@@ -73,6 +75,10 @@ async fn serve(name: &str, access: &str, settings: &[&str]) {
             Ok(listener) => listener,
             Err(error) => return println!("{error}"),
         };
+    if settings.contains(&"fork") && sys::places::is_forked_child() {
+        drop(listener);
+        std::process::exit(0);
+    }
     if settings.contains(&"twice") {
         match Listener::bind(listener.name()) {
             Ok(_) => println!("twice"),

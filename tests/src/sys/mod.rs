@@ -1,6 +1,7 @@
 //! What the tests need of the system that only unsafe code can do.
 
 pub mod counting;
+pub mod places;
 pub mod processes;
 pub mod seccomp;
 pub mod terminal;

@@ -20,7 +20,7 @@
 //!   `_blocking`: the same for threads that wait by themselves;
 //! - `take_stdio()`: the process's standard streams;
 //! - `this_process()`, `this_user()`, `child_process(pid)`, and `Connected`: what can be
-//!   asked of a connected peer; `user_name(uid)`;
+//!   asked of a connected peer; `user_name(uid)`; `may_be_unmapped_group(gid)`;
 //! - `Credentials`, as which a peer may do what it does, and `run_as`; `open_path`: a file
 //!   by a path that a peer has named.
 

@@ -1,8 +1,9 @@
 //! Descriptors at which threads wait by themselves, without an event loop.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,7 +13,8 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::half::{Kind, kind};
-use super::listener::{BoundName, accept_socket, bind_socket, retire};
+use super::listener::{Accepted, BoundName, accept_socket, bind_socket, retire};
+use super::loss::BlockingLossWatch;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::refused::OptionalCall;
 use super::{Place, RetiredListener, WriteHalf};
@@ -162,25 +164,27 @@ pub(crate) fn wait(
     bell: Option<&Bell>,
     timeout: Option<Duration>,
 ) -> io::Result<Ready> {
-    wait_at(read.map(|read| &*read.fd), write, bell, timeout)
+    Ok(wait_at(read.map(|read| &*read.fd), write, bell, None, timeout)?.0)
 }
 
 fn wait_at(
     read: Option<&OwnedFd>,
     write: Option<&Room>,
     bell: Option<&Bell>,
+    loss: Option<&BlockingLossWatch>,
     timeout: Option<Duration>,
-) -> io::Result<Ready> {
+) -> io::Result<(Ready, bool)> {
     // A time that the system cannot say is all the time there is.
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     let anything = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-    let mut watched = Vec::with_capacity(3);
+    let mut watched = Vec::with_capacity(4);
     watched.extend(read.map(|fd| PollFd::new(fd, PollFlags::IN)));
     watched.extend(write.map(|room| PollFd::new(&*room.0, PollFlags::OUT)));
     watched.extend(bell.map(|bell| PollFd::new(&bell.heard, PollFlags::IN)));
+    watched.extend(loss.map(|loss| PollFd::new(loss.descriptor(), PollFlags::IN)));
     match poll(&mut watched, timeout.as_ref()) {
         Ok(_) => {}
-        Err(Errno::INTR) => return Ok(Ready::default()),
+        Err(Errno::INTR) => return Ok((Ready::default(), false)),
         Err(other) => return Err(other.into()),
     }
     let mut events = watched.iter().map(PollFd::revents);
@@ -189,24 +193,46 @@ fn wait_at(
         false => PollFlags::empty(),
     };
     let (reads, writes, rung) = (next(read.is_some()), next(write.is_some()), next(bell.is_some()));
+    let lost = next(loss.is_some());
     if let Some(bell) = bell.filter(|_| !rung.is_empty()) {
         bell.silence();
     }
-    Ok(Ready { readable: reads.intersects(anything), writable: !writes.is_empty(), rung: !rung.is_empty() })
+    let ready =
+        Ready { readable: reads.intersects(anything), writable: !writes.is_empty(), rung: !rung.is_empty() };
+    Ok((ready, !lost.is_empty()))
 }
 
 /// A socket that listens, and the name that it has.
 #[derive(Debug)]
 pub(crate) struct BoundListener {
+    place: Place,
+    reach: Reach,
+    named: Mutex<Named>,
+    /// Clients of a socket that has lost its name, who had connected before.
+    early: Mutex<VecDeque<Accepted>>,
+}
+
+/// What changes when a name is bound again.
+#[derive(Debug)]
+struct Named {
     /// Given up before the socket is, as that of a `NamedListener`.
     name: Option<BoundName>,
     socket: Arc<OwnedFd>,
+    loss: Option<Arc<BlockingLossWatch>>,
+}
+
+impl Named {
+    fn new(name: Option<BoundName>, socket: OwnedFd) -> Self {
+        let loss = name.as_ref().and_then(|name| BlockingLossWatch::new(&name.entry)).map(Arc::new);
+        Named { name, socket: Arc::new(socket), loss }
+    }
 }
 
 impl BoundListener {
     pub(crate) fn bind(place: &Place, reach: Reach) -> Result<Self, BindError> {
         let (name, socket) = bind_socket(place, reach)?;
-        Ok(BoundListener { name, socket: Arc::new(socket) })
+        let named = Mutex::new(Named::new(name, socket));
+        Ok(BoundListener { place: place.clone(), reach, named, early: Mutex::default() })
     }
 
     /// Waits for a client; none when the bell has rung, or a signal has come, before one
@@ -216,19 +242,58 @@ impl BoundListener {
         bell: &Bell,
         timeout: Option<Duration>,
     ) -> io::Result<Option<(BlockingRead, WriteHalf, Peer)>> {
-        let ready = wait_at(Some(&self.socket), None, Some(bell), timeout)?;
-        if ready.rung || !ready.readable {
-            return Ok(None);
-        }
-        let Some((socket, peer)) = accept_socket(&self.socket)? else { return Ok(None) };
+        let Some((socket, peer)) = self.accept_early_or_next(bell, timeout)? else { return Ok(None) };
         let (read, write) = of_socket(socket)?;
         Ok(Some((read, write, peer)))
     }
 
+    fn accept_early_or_next(&self, bell: &Bell, timeout: Option<Duration>) -> io::Result<Option<Accepted>> {
+        if let Some(early) = lock(&self.early).pop_front() {
+            return Ok(Some(early));
+        }
+        let (socket, loss) = {
+            let named = lock(&self.named);
+            (Arc::clone(&named.socket), named.loss.clone())
+        };
+        let loss = loss.as_deref();
+        let (ready, is_lost) = wait_at(Some(&socket), None, Some(bell), loss, timeout)?;
+        if let Some(loss) = loss.filter(|_| is_lost) {
+            loss.clear();
+            self.bind_again_if_lost();
+        }
+        if ready.rung || !ready.readable {
+            return Ok(None);
+        }
+        accept_socket(&socket)
+    }
+
+    /// Binds the name anew if its file has been removed.
+    fn bind_again_if_lost(&self) {
+        let mut named = lock(&self.named);
+        let Some(lost) = named.name.take_if(|name| name.is_lost()) else { return };
+        let renewed = lost.renew(&self.place, self.reach, |name, socket| Ok(Named::new(Some(name), socket)));
+        match renewed {
+            Some(renewed) => {
+                let old = std::mem::replace(&mut *named, renewed);
+                let mut early = lock(&self.early);
+                while let Ok(Some(client)) = accept_socket(&old.socket) {
+                    early.push_back(client);
+                }
+            }
+            None => named.loss = None,
+        }
+    }
+
     /// Frees the name. Who waits to be accepted can be still.
     pub(crate) fn retire(self) -> RetiredListener {
-        retire(self.name, &self.socket)
+        let Named { name, socket, loss: _ } = self.named.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let early = self.early.into_inner().unwrap_or_else(PoisonError::into_inner);
+        retire(name, &socket, early)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn set_blocking(fd: &impl AsFd) -> io::Result<()> {

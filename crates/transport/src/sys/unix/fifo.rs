@@ -1,16 +1,20 @@
 //! FIFOs: making one, taking over a dead reader's, opening the end that is written.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, lstat, mkfifoat, open, unlink};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, lstat, open};
 use rustix::io::Errno;
 
-use super::listener::{inode, occupied};
+use super::directory::{Entry, Prepared, prepare};
+use super::listener::{denied, not_found, occupied, take_locks};
 use super::lock::NameLock;
+use super::loss::LossWatch;
 use super::place::own_uid;
-use super::{Place, ReadHalf, WriteHalf, directory};
+use super::{Place, ReadHalf, WriteHalf};
 use crate::access::Reach;
 use crate::error::{BindError, ConnectError};
 
@@ -23,18 +27,45 @@ const WRITE: OFlags = OFlags::WRONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEX
 /// The right to a FIFO's name.
 #[derive(Debug)]
 pub(crate) struct FifoName {
-    path: PathBuf,
+    place: Place,
+    entry: Entry,
     /// The FIFO's device and inode: what is ours to remove.
     inode: (u64, u64),
+    /// The process that made it. A copy in a forked child owns nothing.
+    owner: u32,
     /// Given up after the FIFO is gone.
-    _locks: Vec<NameLock>,
+    locks: Vec<NameLock>,
+    loss: Option<Arc<LossWatch>>,
+}
+
+impl FifoName {
+    /// Ready when the FIFO may have been removed; never where the system does not tell.
+    pub(crate) fn event(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let loss = self.loss.clone();
+        async move {
+            match loss {
+                Some(loss) => loss.event().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Whether the FIFO is not where writers look for it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.entry.inode_by_path().ok() != Some(self.inode)
+    }
+
+    /// Makes the FIFO of this name again, after it was removed.
+    pub(crate) fn bind_again(mut self) -> Result<(ReadHalf, HeldEnd, FifoName), BindError> {
+        let locks = std::mem::take(&mut self.locks);
+        bind_with(&self.place, locks)
+    }
 }
 
 impl Drop for FifoName {
     fn drop(&mut self) {
-        // Only what is ours: if somebody has put something else there, it stays.
-        if inode(&self.path).is_ok_and(|there| there == self.inode) {
-            let _ = unlink(&self.path);
+        if self.owner == std::process::id() {
+            self.entry.unlink_if(self.inode);
         }
     }
 }
@@ -53,29 +84,46 @@ pub(crate) fn bind_fifo(place: &Place) -> Result<(ReadHalf, HeldEnd, FifoName), 
     if let Place::Foreign { owner, .. } = *place {
         return Err(BindError::Foreign { path: place.to_string(), owner, ours: own_uid() });
     }
-    directory::prepare(place, Reach::Owner)?;
-    let path = place.path(Reach::Owner);
-    let io = |source: io::Error| BindError::Io { path: path.display().to_string(), source };
-    // Whoever holds the locks is alone with the name until it lets go.
-    let locks = place.locks(Reach::Owner).into_iter().map(|lock| NameLock::take(lock, path));
-    let locks = locks.collect::<Result<Vec<_>, _>>()?;
-    match mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => check_stale(path)?,
+    bind_with(place, Vec::new())
+}
+
+/// The same with what locks of the name this process has already.
+fn bind_with(place: &Place, held: Vec<NameLock>) -> Result<(ReadHalf, HeldEnd, FifoName), BindError> {
+    const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
+    let Prepared { entry, locks } = prepare(place, Reach::Owner)?;
+    let io = |source: io::Error| BindError::Io { path: entry.display(), source };
+    // The holder of the locks is alone with the name until it releases them.
+    let locks = take_locks(locks, held, &entry)?;
+    let is_new = match entry.make_fifo(OWN) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
         Err(other) => return Err(io(other.into())),
+    };
+    // The umask may have taken away what its own user needs.
+    let (file, stat) = match entry.pin() {
+        Err(Errno::PERM) => return Err(occupied(&entry)),
+        pinned => pinned.map_err(|e| io(e.into()))?,
+    };
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && stat.st_mode & 0o600 != 0o600 {
+        file.set_mode(OWN).map_err(|e| io(e.into()))?;
     }
-    let read = open(path, READ, Mode::empty()).map_err(|e| io(e.into()))?;
+    if !is_new {
+        check_stale(&entry)?;
+    }
+    let read = entry.open(READ, Mode::empty()).map_err(|e| io(e.into()))?;
     let stat = fstat(&read).map_err(|e| io(e.into()))?;
     if !is_own(&stat) {
-        return Err(occupied(path));
+        return Err(occupied(&entry));
     }
-    let held = open(path, WRITE, Mode::empty()).map_err(|e| io(e.into()))?;
-    let here = (stat.st_dev, stat.st_ino);
-    if fstat(&held).is_ok_and(|held| (held.st_dev, held.st_ino) != here) {
-        return Err(occupied(path));
+    let write = entry.open(WRITE, Mode::empty()).map_err(|e| io(e.into()))?;
+    let inode = (stat.st_dev, stat.st_ino);
+    if fstat(&write).is_ok_and(|write| (write.st_dev, write.st_ino) != inode) {
+        return Err(occupied(&entry));
     }
-    let name = FifoName { path: path.to_owned(), inode: here, _locks: locks };
-    Ok((ReadHalf::new(read).map_err(io)?, HeldEnd { _fd: held }, name))
+    let read = ReadHalf::new(read).map_err(io)?;
+    let (loss, owner) = (LossWatch::new(&entry).map(Arc::new), std::process::id());
+    let name = FifoName { place: place.clone(), entry, inode, owner, locks, loss };
+    Ok((read, HeldEnd { _fd: write }, name))
 }
 
 /// Whether it is a FIFO that only this user has.
@@ -87,32 +135,42 @@ fn is_own(stat: &Stat) -> bool {
 
 /// Whether what is there is the FIFO of a reader that has died. What it had not
 /// read is still in it, if a writer has it open.
-fn check_stale(path: &Path) -> Result<(), BindError> {
-    let io = |source: Errno| BindError::Io { path: path.display().to_string(), source: source.into() };
-    let stat = lstat(path).map_err(io)?;
+fn check_stale(entry: &Entry) -> Result<(), BindError> {
+    let io = |source: Errno| BindError::Io { path: entry.display(), source: source.into() };
+    let stat = entry.stat().map_err(io)?;
     if !is_own(&stat) {
         let is_fifo = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
         return Err(if is_fifo && stat.st_mode & 0o077 != 0 {
             let mode = stat.st_mode & 0o777;
             let what = format!("a FIFO of user {} that others can open, its mode is {mode:04o}", stat.st_uid);
-            BindError::Occupied { path: path.display().to_string(), what }
+            BindError::Occupied { path: entry.display(), what }
         } else {
-            occupied(path)
+            occupied(entry)
         });
     }
     // A reader of another kind holds no lock of ours.
-    match open(path, WRITE, Mode::empty()) {
+    match entry.open(WRITE, Mode::empty()) {
         Err(Errno::NXIO) => Ok(()),
-        Ok(_) => Err(BindError::InUse { path: path.display().to_string(), pid: None }),
+        Ok(_) => Err(BindError::InUse { path: entry.display(), pid: None }),
         Err(other) => Err(io(other)),
     }
 }
 
 /// Opens the end that is written, if somebody reads; never waits.
 pub(crate) fn open_fifo(place: &Place) -> Result<WriteHalf, ConnectError> {
-    let at = place.path(Reach::Owner);
+    for path in place.private_paths() {
+        match open_at(place, path) {
+            Err(ConnectError::NotFound { .. }) => {}
+            other => return other,
+        }
+    }
+    Err(not_found(place))
+}
+
+fn open_at(place: &Place, at: &Path) -> Result<WriteHalf, ConnectError> {
     let path = || at.display().to_string();
     let io = |source: io::Error| ConnectError::Io { path: path(), source };
+    let absent = || ConnectError::NotFound { path: path(), hint: "" };
     let no_fifo = || {
         io(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -121,16 +179,16 @@ pub(crate) fn open_fifo(place: &Place) -> Result<WriteHalf, ConnectError> {
     };
     let fd = match open(at, WRITE, Mode::empty()) {
         Ok(fd) => fd,
-        Err(Errno::NOENT) => return Err(ConnectError::NotFound { path: path() }),
+        Err(Errno::NOENT) => return Err(absent()),
         // A FIFO that nobody reads, or a socket.
         Err(Errno::NXIO) => {
             let stat = lstat(at);
             return Err(match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
                 Ok(FileType::Socket) => no_fifo(),
-                _ => ConnectError::NotFound { path: path() },
+                _ => absent(),
             });
         }
-        Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectError::Denied { path: path() }),
+        Err(Errno::ACCESS | Errno::PERM) => return Err(denied(place, at)),
         Err(other) => return Err(io(other.into())),
     };
     let stat = fstat(&fd).map_err(|e| io(e.into()))?;
@@ -335,5 +393,40 @@ mod tests {
         for writer in writers {
             writer.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    async fn a_fifo_that_is_removed_is_made_again_and_the_old_one_is_read_on() {
+        let name = unique();
+        let mut reader = FifoReader::bind(&name).unwrap();
+        let mut old = FifoWriter::new(&name).unwrap();
+        old.write(b"before").await.unwrap();
+        fs::remove_file(name.path()).unwrap();
+        old.write(b"behind").await.unwrap();
+        let reading = tokio::spawn(async move {
+            let mut bytes = vec![0; 17];
+            reader.read_exact(&mut bytes).await.map(|_| (bytes, reader))
+        });
+        let mut new = FifoWriter::new(&name).unwrap();
+        while let Err(error) = new.write(b"again").await {
+            assert!(matches!(error, ConnectError::NotFound { .. }), "{error}");
+            tokio::task::yield_now().await;
+        }
+        let (bytes, mut reader) = reading.await.unwrap().unwrap();
+        assert_eq!(bytes, b"beforebehindagain");
+        // Both are read, however their writes come.
+        let mut bytes = [0; 4];
+        for text in [b"new1", b"old1", b"old2", b"new2"] {
+            if text.starts_with(b"new") { &mut new } else { &mut old }.write(text).await.unwrap();
+            reader.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, text);
+        }
+        drop(old);
+        new.write(b"last").await.unwrap();
+        reader.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"last");
+        drop(reader);
+        assert!(!name.path().exists() && !Path::new(&lock_of(&name)).exists());
     }
 }

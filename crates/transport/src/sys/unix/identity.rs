@@ -18,8 +18,10 @@ use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, getegid, geteuid, getgroups, pidfd_open, waitid,
 };
+use rustix::thread::CapabilitySet;
 
 use super::Credentials;
+use super::id_map::{Kind, may_be_unmapped};
 use crate::error::ImpersonateError;
 use crate::peer::Peer;
 
@@ -54,13 +56,36 @@ pub(crate) fn this_user() -> Option<u32> {
 /// Who is at the other end of a socket.
 pub(super) fn peer_of(socket: &Arc<OwnedFd>) -> io::Result<Peer> {
     let credentials = socket_credentials(socket.as_fd())?;
+    let is_known = !may_be_unmapped(Kind::User, credentials.uid) || is_this_user(socket.as_fd());
     Ok(Peer {
         // Nought is a process of which this one's pid namespace knows nothing.
         pid: u32::try_from(credentials.pid).ok().filter(|&pid| pid != 0),
-        uid: Some(credentials.uid),
+        uid: Some(credentials.uid).filter(|_| is_known),
         gid: Some(credentials.gid),
         connected: Connected::Socket(Arc::downgrade(socket)),
     })
+}
+
+/// Whether the process at the other end is of this process's user, whatever number that has.
+///
+/// The kernel lets a process without capabilities signal the processes of its own user alone,
+/// and compares users, not their numbers. Signal 0 is sent to nobody.
+fn is_this_user(socket: BorrowedFd<'_>) -> bool {
+    let may_signal_others =
+        rustix::thread::capabilities(None).map_or(true, |sets| sets.effective.contains(CapabilitySet::KILL));
+    if may_signal_others {
+        return false;
+    }
+    socket_process(socket).is_ok_and(|process| test_signal(process.as_fd()))
+}
+
+fn test_signal(process: BorrowedFd<'_>) -> bool {
+    // SAFETY: the descriptor is open while it is borrowed; no information about the signal is
+    // passed, and none is sent.
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), 0, ptr::null::<libc::siginfo_t>(), 0)
+    };
+    sent == 0
 }
 
 /// A child of this process that nobody has waited for.

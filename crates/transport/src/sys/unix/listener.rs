@@ -1,12 +1,16 @@
 //! Sockets with a name: taking the name, accepting, connecting.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Gid, Mode, chmod, chown, fchmod, lstat, unlink};
+use rustix::fs::{FileType, Mode, fchmod};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, shutdown,
@@ -14,59 +18,161 @@ use rustix::net::{
 };
 use tokio::io::Interest;
 
+use super::directory::{Entry, Prepared, foreign_owner, prepare, with_address};
 use super::identity::peer_of;
 use super::lock::NameLock;
+use super::loss::LossWatch;
 use super::place::own_uid;
 use super::register::{Watched, watch};
-use super::{BlockingRead, Place, ReadHalf, WriteHalf, activation, directory};
-use crate::access::Reach;
+use super::{BlockingRead, Place, ReadHalf, WriteHalf, activation};
+use crate::access::{AccessDenied, Reach};
 use crate::error::{BindError, ConnectError};
 use crate::limits::BACKLOG;
 use crate::peer::Peer;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
-/// A socket that listens, and the name that it has.
+/// A client that has connected, before its socket is put to work.
+pub(super) type Accepted = (Arc<OwnedFd>, Peer);
+
+/// A socket that listens, and its name.
 #[derive(Debug)]
 pub(crate) struct NamedListener {
-    /// Given up before the socket is: as long as that is open nothing else can have
-    /// its inode. `None` where a service manager has bound the socket and keeps it.
+    place: Place,
+    reach: Reach,
+    named: Mutex<Named>,
+    /// Clients of a socket that has lost its name, who had connected before.
+    early: Mutex<VecDeque<Accepted>>,
+}
+
+/// What changes when a name is bound again.
+#[derive(Debug)]
+struct Named {
+    /// Given up before the socket is: as long as that is open no other file can have its inode.
+    /// `None` where a service manager has bound the socket and keeps it.
     name: Option<BoundName>,
-    socket: Watched,
+    socket: Listening,
+    loss: Option<Arc<LossWatch>>,
+}
+
+/// A socket in the event loop of the process that made it.
+#[derive(Debug)]
+struct Listening {
+    watched: Arc<Watched>,
+    owner: u32,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // A forked child shares the event loop, from which this would remove the socket.
+        if self.owner != std::process::id() {
+            std::mem::forget(Arc::clone(&self.watched));
+        }
+    }
+}
+
+impl Named {
+    /// Has the event loop of this runtime watch the socket and its name.
+    fn watch(name: Option<BoundName>, socket: OwnedFd) -> Result<Self, (Option<BoundName>, io::Error)> {
+        match watch(Arc::new(socket), Interest::READABLE) {
+            Ok(socket) => {
+                let loss = name.as_ref().and_then(|name| LossWatch::new(&name.entry)).map(Arc::new);
+                let socket = Listening { watched: Arc::new(socket), owner: std::process::id() };
+                Ok(Named { name, socket, loss })
+            }
+            Err(error) => Err((name, error)),
+        }
+    }
 }
 
 impl NamedListener {
     pub(crate) fn bind(place: &Place, reach: Reach) -> Result<Self, BindError> {
         let (name, socket) = bind_socket(place, reach)?;
-        let path = || place.path(reach).display().to_string();
-        let socket = watch(Arc::new(socket), Interest::READABLE)
-            .map_err(|source| BindError::Io { path: path(), source })?;
-        Ok(NamedListener { name, socket })
+        let named = Named::watch(name, socket)
+            .map_err(|(_, source)| BindError::Io { path: place.path(reach).display().to_string(), source })?;
+        let early = Mutex::default();
+        Ok(NamedListener { place: place.clone(), reach, named: Mutex::new(named), early })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(ReadHalf, WriteHalf, Peer)> {
+        let (socket, peer) = self.accept_early_or_next().await?;
+        let (read, write) = super::half::of_socket(socket)?;
+        Ok((read, write, peer))
+    }
+
+    async fn accept_early_or_next(&self) -> io::Result<Accepted> {
         loop {
-            let mut guard = self.socket.readable().await?;
-            let accepted = accept(self.socket.get_ref())?;
-            // To try in vain costs more than to ask: it makes a socket first.
-            if accepted.is_none() || !has_more(self.socket.get_ref()) {
-                guard.clear_ready();
+            if let Some(early) = lock(&self.early).pop_front() {
+                return Ok(early);
             }
-            if let Some(accepted) = accepted {
-                return Ok(accepted);
+            let (socket, loss) = {
+                let named = lock(&self.named);
+                (Arc::clone(&named.socket.watched), named.loss.clone())
+            };
+            let Some(loss) = loss else { return accept_next(&socket).await };
+            let (mut accepted, mut lost) = (pin!(accept_next(&socket)), pin!(loss.event()));
+            let accepted = poll_fn(|cx| match accepted.as_mut().poll(cx) {
+                Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+                Poll::Pending => lost.as_mut().poll(cx).map(|()| None),
+            });
+            match accepted.await {
+                Some(accepted) => return accepted,
+                None => self.bind_again_if_lost(),
             }
+        }
+    }
+
+    /// Binds the name anew if its file has been removed.
+    fn bind_again_if_lost(&self) {
+        let mut named = lock(&self.named);
+        let Some(lost) = named.name.take_if(|name| name.is_lost()) else { return };
+        let renewed = lost.renew(&self.place, self.reach, |name, socket| {
+            Named::watch(Some(name), socket).map_err(|(_, error)| error)
+        });
+        match renewed {
+            Some(renewed) => {
+                let old = std::mem::replace(&mut *named, renewed);
+                let mut early = lock(&self.early);
+                while let Ok(Some(client)) = accept_socket(old.socket.watched.get_ref()) {
+                    early.push_back(client);
+                }
+            }
+            None => named.loss = None,
         }
     }
 
     /// Frees the name. Who waits to be accepted can be still.
     pub(crate) fn retire(self) -> RetiredListener {
-        let NamedListener { name, socket } = self;
-        retire(name, socket.get_ref())
+        let Named { name, socket, loss: _ } = self.named.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let early = self.early.into_inner().unwrap_or_else(PoisonError::into_inner);
+        retire(name, socket.watched.get_ref(), early)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept_next(socket: &Watched) -> io::Result<Accepted> {
+    loop {
+        let mut guard = socket.readable().await?;
+        let accepted = accept_socket(socket.get_ref())?;
+        // To try in vain costs more than to ask: it makes a socket first.
+        if accepted.is_none() || !has_more(socket.get_ref()) {
+            guard.clear_ready();
+        }
+        if let Some(accepted) = accepted {
+            return Ok(accepted);
+        }
     }
 }
 
 /// Gives up a name and keeps those who wait to be accepted.
-pub(super) fn retire(name: Option<BoundName>, socket: &Arc<OwnedFd>) -> RetiredListener {
+pub(super) fn retire(
+    name: Option<BoundName>,
+    socket: &Arc<OwnedFd>,
+    early: VecDeque<Accepted>,
+) -> RetiredListener {
     // What a manager keeps its next server accepts.
     let queue = name.is_some().then(|| Arc::clone(socket));
     drop(name);
@@ -75,12 +181,13 @@ pub(super) fn retire(name: Option<BoundName>, socket: &Arc<OwnedFd>) -> RetiredL
         // if nobody had listened any more: nobody joins the queue from here on.
         let _ = shutdown(queue, Shutdown::Read);
     }
-    RetiredListener { queue }
+    RetiredListener { early, queue }
 }
 
 /// A socket that has no name any more, and those that had connected to it before.
 #[derive(Debug)]
 pub(crate) struct RetiredListener {
+    early: VecDeque<Accepted>,
     queue: Option<Arc<OwnedFd>>,
 }
 
@@ -99,7 +206,10 @@ impl RetiredListener {
         Ok(Some((read, write, peer)))
     }
 
-    fn accept_socket(&mut self) -> io::Result<Option<(Arc<OwnedFd>, Peer)>> {
+    fn accept_socket(&mut self) -> io::Result<Option<Accepted>> {
+        if let Some(early) = self.early.pop_front() {
+            return Ok(Some(early));
+        }
         let Some(queue) = &self.queue else { return Ok(None) };
         match accept_socket(queue) {
             // The end of a queue that nobody joins any more.
@@ -128,9 +238,13 @@ pub(super) fn bind_socket(place: &Place, reach: Reach) -> Result<(Option<BoundNa
     };
     // Said again of a socket that was passed on: from here on its clients are told
     // that this process serves, and not the manager.
-    listen(&socket, BACKLOG as i32).map_err(|e| io(e.into()))?;
-    ioctl_fionbio(&socket, true).map_err(|e| io(e.into()))?;
+    listen_at(&socket).map_err(io)?;
     Ok((name, socket))
+}
+
+fn listen_at(socket: &OwnedFd) -> io::Result<()> {
+    listen(socket, BACKLOG as i32)?;
+    Ok(ioctl_fionbio(socket, true)?)
 }
 
 /// Whether somebody waits to be accepted, as far as that can be told.
@@ -138,15 +252,8 @@ fn has_more(listener: &OwnedFd) -> bool {
     poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&Timespec::default())) != Ok(0)
 }
 
-/// The next of those that wait; `None` if nobody does.
-fn accept(listener: &OwnedFd) -> io::Result<Option<(ReadHalf, WriteHalf, Peer)>> {
-    let Some((socket, peer)) = accept_socket(listener)? else { return Ok(None) };
-    let (read, write) = super::half::of_socket(socket)?;
-    Ok(Some((read, write, peer)))
-}
-
-/// The same before it is put to work.
-pub(super) fn accept_socket(listener: &OwnedFd) -> io::Result<Option<(Arc<OwnedFd>, Peer)>> {
+/// The next client that waits, before its socket is put to work; `None` if there is none.
+pub(super) fn accept_socket(listener: &OwnedFd) -> io::Result<Option<Accepted>> {
     loop {
         match accept_with(listener, FLAGS) {
             Ok(socket) => {
@@ -166,87 +273,162 @@ pub(super) fn accept_socket(listener: &OwnedFd) -> io::Result<Option<(Arc<OwnedF
 /// A name that this process has given to a socket of its own.
 #[derive(Debug)]
 pub(super) struct BoundName {
-    path: PathBuf,
+    pub(super) entry: Entry,
     /// The socket's device and inode: what is ours to remove.
     inode: (u64, u64),
+    /// The process that bound it. A copy in a forked child owns nothing.
+    owner: u32,
     /// Given up after the name is gone.
-    _locks: Vec<NameLock>,
+    locks: Vec<NameLock>,
 }
 
 impl BoundName {
     fn bind(place: &Place, reach: Reach) -> Result<(Self, OwnedFd), BindError> {
-        directory::prepare(place, reach)?;
-        let path = place.path(reach);
-        let io = |source: Errno| BindError::Io { path: path.display().to_string(), source: source.into() };
-        // Whoever holds the locks is alone with the name until it lets go.
-        let locks = place.locks(reach).into_iter().map(|lock| NameLock::take(lock, path));
-        let locks = locks.collect::<Result<Vec<_>, _>>()?;
-        clear_stale(path)?;
+        BoundName::bind_with(prepare(place, reach)?, reach, Vec::new())
+    }
+
+    /// Takes the name again, after its file was removed, and puts the socket to work by `watch`.
+    /// `None`, and a line in the log, where the name cannot be had.
+    pub(super) fn renew<T>(
+        mut self,
+        place: &Place,
+        reach: Reach,
+        watch: impl FnOnce(BoundName, OwnedFd) -> io::Result<T>,
+    ) -> Option<T> {
+        let path = self.entry.display();
+        let io = |source: io::Error| BindError::Io { path: path.clone(), source };
+        let locks = std::mem::take(&mut self.locks);
+        let renewed = prepare(place, reach).and_then(|prepared| {
+            let (name, socket) = BoundName::bind_with(prepared, reach, locks)?;
+            listen_at(&socket).map_err(io)?;
+            watch(name, socket).map_err(io)
+        });
+        match renewed {
+            Ok(renewed) => {
+                tracing::warn!(%path, "the socket of this name was removed while its server ran; bound again");
+                Some(renewed)
+            }
+            Err(error) => {
+                tracing::error!(
+                    %path,
+                    "the socket of this name was removed while its server ran, and cannot be bound again: {error}; connected clients stay, and no others find this server"
+                );
+                None
+            }
+        }
+    }
+
+    /// Takes a name with what locks of it this process has already.
+    fn bind_with(
+        prepared: Prepared,
+        reach: Reach,
+        held: Vec<NameLock>,
+    ) -> Result<(Self, OwnedFd), BindError> {
+        let Prepared { entry, locks } = prepared;
+        let io = |source: Errno| BindError::Io { path: entry.display(), source: source.into() };
+        // The holder of the locks is alone with the name until it releases them.
+        let locks = take_locks(locks, held, &entry)?;
+        clear_stale(&entry)?;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None).map_err(io)?;
-        // Before bind, and opened before listen: there is no moment at which others
-        // could connect who may not.
-        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(io)?;
-        let address = SocketAddrUnix::new(path).map_err(io)?;
+        // The file gets the socket's mode, and nobody can connect before `listen`: there is no
+        // moment at which others could who may not.
+        let mode = mode_for(reach);
+        fchmod(&socket, mode).map_err(io)?;
+        let address = entry.address().map_err(|source| BindError::Io { path: entry.display(), source })?;
         bind(&socket, &address).map_err(|e| match e {
-            Errno::ADDRINUSE => occupied(path),
+            Errno::ADDRINUSE => occupied(&entry),
             other => io(other),
         })?;
-        let inode = inode(path).map_err(io)?;
-        let name = BoundName { path: path.to_owned(), inode, _locks: locks };
-        open_to(path, reach).map_err(io)?;
-        Ok((name, socket))
+        let inode = open_to(&entry, reach, mode)?;
+        let owner = std::process::id();
+        Ok((BoundName { entry, inode, owner, locks }, socket))
+    }
+
+    /// Whether the file is not where clients look for it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.entry.inode_by_path().ok() != Some(self.inode)
     }
 }
 
 impl Drop for BoundName {
     fn drop(&mut self) {
-        // Only what is ours: if somebody has put something else there, it stays.
-        if inode(&self.path).is_ok_and(|there| there == self.inode) {
-            let _ = unlink(&self.path);
+        if self.owner == std::process::id() {
+            self.entry.unlink_if(self.inode);
         }
     }
 }
 
-/// Lets others than the owner connect. It is for those who accept to see who they are.
-fn open_to(path: &Path, reach: Reach) -> rustix::io::Result<()> {
-    let group = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
+/// Takes the locks of a name, but for those that are held already and in their place.
+pub(super) fn take_locks(
+    wanted: Vec<Entry>,
+    mut held: Vec<NameLock>,
+    socket: &Entry,
+) -> Result<Vec<NameLock>, BindError> {
+    held.retain(NameLock::is_in_place);
+    let take = |lock: Entry| match held.iter().position(|held| held.entry().path() == lock.path()) {
+        Some(index) => Ok(held.swap_remove(index)),
+        None => NameLock::take(lock, socket),
+    };
+    wanted.into_iter().map(take).collect()
+}
+
+/// The mode of a socket: the kernel lets those connect who may write.
+fn mode_for(reach: Reach) -> Mode {
+    let own = Mode::RUSR | Mode::WUSR;
     match reach {
-        Reach::Owner => Ok(()),
-        Reach::Group(gid) if chown(path, None, Some(Gid::from_raw(gid))).is_ok() => chmod(path, group),
-        // Who may not give a file to a group opens it to all.
-        Reach::Group(_) | Reach::Everyone => chmod(path, group | Mode::ROTH | Mode::WOTH),
+        Reach::Owner => own,
+        Reach::Group(_) => own | Mode::RGRP | Mode::WGRP,
+        Reach::Everyone => own | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH,
     }
 }
 
-/// What is at a path, by device and inode.
-pub(super) fn inode(path: &Path) -> rustix::io::Result<(u64, u64)> {
-    let stat = lstat(path)?;
+/// Lets those connect for whom the socket is, whatever the umask is. The listener checks each.
+/// Changes the file that is pinned and no other, whatever is at the name by then. Gives its
+/// device and inode.
+fn open_to(entry: &Entry, reach: Reach, mode: Mode) -> Result<(u64, u64), BindError> {
+    let io = |source: Errno| BindError::Io { path: entry.display(), source: source.into() };
+    let (file, stat) = entry.pin().map_err(io)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        return Err(occupied(entry));
+    }
+    let mode = match reach {
+        // A process that may not give a file to a group opens it to all.
+        Reach::Group(gid) if file.set_group(gid).is_err() => mode_for(Reach::Everyone),
+        _ => mode,
+    };
+    if stat.st_mode & 0o777 != mode.bits() {
+        file.set_mode(mode).map_err(io)?;
+    }
     Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Removes the socket of a server that has died; leaves anything else.
-fn clear_stale(path: &Path) -> Result<(), BindError> {
-    let io = |source: Errno| BindError::Io { path: path.display().to_string(), source: source.into() };
-    let stat = match lstat(path) {
+fn clear_stale(entry: &Entry) -> Result<(), BindError> {
+    let io = |source: io::Error| BindError::Io { path: entry.display(), source };
+    let stat = match entry.stat() {
         Err(Errno::NOENT) => return Ok(()),
-        Err(other) => return Err(io(other)),
+        Err(other) => return Err(io(other.into())),
         Ok(stat) => stat,
     };
     let is_own_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket && stat.st_uid == own_uid();
     if !is_own_socket {
-        return Err(occupied(path));
+        return Err(occupied(entry));
     }
     // A server of another kind holds no lock of ours; it answers if it lives.
-    let pid = match try_connect(path) {
-        Err(Errno::CONNREFUSED) => return unlink(path).map_err(io),
+    if stat.st_mode & 0o200 == 0 {
+        // Made under a umask that kept its own user off.
+        entry.pin().and_then(|(file, _)| file.set_mode(mode_for(Reach::Owner))).map_err(|e| io(e.into()))?;
+    }
+    let pid = match try_connect(&entry.address().map_err(io)?) {
+        Err(Errno::CONNREFUSED) => return entry.unlink().map_err(|e| io(e.into())),
         Ok(socket) => peer_of(&Arc::new(socket)).ok().and_then(|server| server.pid),
         Err(_) => None,
     };
-    Err(BindError::InUse { path: path.display().to_string(), pid })
+    Err(BindError::InUse { path: entry.display(), pid })
 }
 
-pub(super) fn occupied(path: &Path) -> BindError {
-    let what = match lstat(path) {
+pub(super) fn occupied(entry: &Entry) -> BindError {
+    let what = match entry.stat() {
         Ok(stat) => {
             let kind = match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => "a file",
@@ -260,12 +442,12 @@ pub(super) fn occupied(path: &Path) -> BindError {
         }
         Err(_) => "something that came and went".to_owned(),
     };
-    BindError::Occupied { path: path.display().to_string(), what }
+    BindError::Occupied { path: entry.display(), what }
 }
 
-fn try_connect(path: &Path) -> rustix::io::Result<OwnedFd> {
+fn try_connect(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::connect(&socket, address)?;
     Ok(socket)
 }
 
@@ -290,35 +472,63 @@ pub(crate) fn connect_blocking(
     Ok((read, write, peer))
 }
 
-/// A socket that is connected to a place, who is at its other end, and its path.
+/// A socket that is connected to a place, the process at its other end, and its path.
 fn connect_socket(place: &Place, expect_owner: bool) -> Result<(Arc<OwnedFd>, Peer, &Path), ConnectError> {
+    let mut denied = None;
     for path in place.paths() {
-        match connect_to(path, expect_owner.then(|| place.owner())) {
+        match connect_to(place, path, expect_owner.then(|| place.owner())) {
             Err(ConnectError::NotFound { .. }) => {}
+            // A directory that this user cannot enter holds no server that it could reach.
+            Err(error @ ConnectError::Denied { .. }) => denied = denied.or(Some(error)),
             other => return other.map(|(socket, peer)| (socket, peer, path)),
         }
     }
-    Err(ConnectError::NotFound { path: place.to_string() })
+    Err(denied.unwrap_or_else(|| not_found(place)))
+}
+
+pub(super) fn not_found(place: &Place) -> ConnectError {
+    ConnectError::NotFound { path: place.to_string(), hint: place.hint() }
+}
+
+pub(super) fn denied(place: &Place, path: &Path) -> ConnectError {
+    let owner = if place.is_private(path) { foreign_owner(path) } else { None };
+    let why = match owner {
+        Some(owner) => format!(
+            "its directory belongs to user {owner}, not to this user, {}: remove the directory, or set XDG_RUNTIME_DIR to one of your own",
+            own_uid()
+        ),
+        None => "its server has not opened it to others, or not to this one".to_owned(),
+    };
+    ConnectError::Denied { path: path.display().to_string(), why }
 }
 
 fn io_at(path: &Path, source: io::Error) -> ConnectError {
     ConnectError::Io { path: path.display().to_string(), source }
 }
 
-fn connect_to(path: &Path, owner: Option<u32>) -> Result<(Arc<OwnedFd>, Peer), ConnectError> {
+fn connect_to(place: &Place, path: &Path, owner: Option<u32>) -> Result<Accepted, ConnectError> {
     let at = || path.display().to_string();
-    let socket = match try_connect(path) {
+    let socket = match with_address(path, |address| Ok(try_connect(address)?)) {
         Ok(socket) => Arc::new(socket),
-        Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(ConnectError::NotFound { path: at() }),
-        Err(Errno::AGAIN) => return Err(ConnectError::Busy { path: at() }),
-        Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectError::Denied { path: at() }),
-        Err(other) => return Err(io_at(path, other.into())),
+        Err(error) => {
+            return Err(match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::CONNREFUSED) => ConnectError::NotFound { path: at(), hint: "" },
+                Some(Errno::AGAIN) => ConnectError::Busy { path: at() },
+                Some(Errno::ACCESS | Errno::PERM) => denied(place, path),
+                _ => io_at(path, error),
+            });
+        }
     };
     let peer = peer_of(&socket).map_err(|source| io_at(path, source))?;
-    if let (Some(expected), Some(theirs)) = (owner, peer.uid) {
-        if expected != theirs {
-            return Err(ConnectError::WrongOwner { path: at(), expected, theirs });
+    match (owner, peer.uid) {
+        (Some(expected), Some(theirs)) if expected != theirs => {
+            Err(ConnectError::WrongOwner { path: at(), expected, theirs })
         }
+        // The kernel shows every user without a number in this namespace as one.
+        (Some(expected), None) => {
+            let denied = AccessDenied::unmapped(peer, expected);
+            Err(ConnectError::Untrusted { path: at(), denied })
+        }
+        _ => Ok((socket, peer)),
     }
-    Ok((socket, peer))
 }

@@ -21,6 +21,8 @@ mod identity;
 mod impersonate;
 mod listener;
 mod lock;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_loss.rs")]
+mod loss;
 mod open_path;
 mod place;
 mod processor;
@@ -37,6 +39,7 @@ pub(crate) use child::{
 };
 pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
+pub(crate) use id_map::may_be_unmapped_group;
 pub(crate) use identity::{Connected, child_process, this_process, this_user, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
 pub(crate) use listener::{NamedListener, RetiredListener, connect, connect_blocking};

@@ -4,19 +4,27 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use rustix::io::Errno;
 
 use crate::access::Reach;
 use crate::error::NameError;
 
-/// The longest path of a socket: `sun_path` less its closing nought.
-const LONGEST: usize = 107;
+/// The longest path of a socket: `sun_path` less its closing zero.
+pub(super) const LONGEST: usize = 107;
+
+/// The longest name in a directory whose path is too long: a socket there is reached through the
+/// directory's descriptor, by `/proc/self/fd/NUMBER/NAME`.
+const LONGEST_NAME: usize = LONGEST - "/proc/self/fd/1234567/".len();
 
 /// Where the socket of a name is, or may be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// In the user's private directory, or in its public one: as far as its server is
-    /// to be reached.
-    Own { private: PathBuf, public: PathBuf },
+    /// to be reached. Clients also try the private directory that the user's servers have in
+    /// another environment.
+    Own { private: PathBuf, other_private: Option<PathBuf>, public: PathBuf },
     /// In the public directory of another user.
     Foreign { owner: u32, public: PathBuf },
     /// Anywhere.
@@ -34,8 +42,10 @@ impl Place {
         }
         check_plain(name)?;
         let own = own_uid();
+        let (private, other) = private_directories(own);
         let place = Place::Own {
-            private: private_directory(own).join(name),
+            private: private.join(name),
+            other_private: other.map(|other| other.join(name)),
             public: public_directory(own).join(name),
         };
         place.unless_too_long(name)
@@ -56,8 +66,9 @@ impl Place {
         if name.contains('/') {
             return Err(NameError::Slash { name: name.to_owned() });
         }
-        let directory = env::var_os("TMPDIR").filter(|set| !set.is_empty()).unwrap_or("/tmp".into());
-        Place::Path(Path::new(&directory).join(format!("CoreFxPipe_{name}"))).unless_too_long(name)
+        let directory = trusted_variable("TMPDIR").unwrap_or("/tmp".into());
+        let directory = std::path::absolute(&directory).unwrap_or_else(|_| directory.into());
+        Place::Path(directory.join(format!("CoreFxPipe_{name}"))).unless_too_long(name)
     }
 
     /// Where a server's socket goes that is to be reached so far.
@@ -74,29 +85,40 @@ impl Place {
         self.path(Reach::Owner)
     }
 
-    /// What has to be locked to be alone with the name. The private lock is that of a
-    /// public name too: a user's plain name has one server. The public one is for
-    /// processes of the user that do not have the same `$XDG_RUNTIME_DIR`.
-    pub(super) fn locks(&self, reach: Reach) -> Vec<PathBuf> {
-        let mut locks = match self {
-            Place::Own { private, .. } => vec![lock_of(private)],
-            Place::Foreign { .. } | Place::Path(_) => vec![],
-        };
-        let lock = lock_of(self.path(reach));
-        if !locks.contains(&lock) {
-            locks.push(lock);
-        }
-        locks
-    }
-
     /// Where a client looks for the server, in this order.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        let (first, second) = match self {
-            Place::Own { private, public } => (private, Some(public)),
-            Place::Foreign { public, .. } => (public, None),
-            Place::Path(path) => (path, None),
+        let paths = match self {
+            Place::Own { private, other_private, public } => {
+                [Some(private), other_private.as_ref(), Some(public)]
+            }
+            Place::Foreign { public: path, .. } | Place::Path(path) => [Some(path), None, None],
         };
-        [Some(first), second].into_iter().flatten().map(PathBuf::as_path)
+        paths.into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// Those of them that only this user reaches.
+    pub(super) fn private_paths(&self) -> impl Iterator<Item = &Path> {
+        let is_plain = matches!(self, Place::Own { .. });
+        self.paths().filter(move |path| !is_plain || self.is_private(path))
+    }
+
+    /// Whether a path is in a directory that only this user may enter.
+    pub(super) fn is_private(&self, path: &Path) -> bool {
+        matches!(self, Place::Own { private, other_private, .. }
+            if path == private || other_private.as_deref() == Some(path))
+    }
+
+    /// What a client can do that finds no server.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Place::Own { .. } => {
+                "; the server of another user is found by `PipeName::of_user`, and one that was started with another XDG_RUNTIME_DIR by the same value here"
+            }
+            Place::Foreign { .. } => {
+                "; the server has to be started by that user, with an `Access` that lets others in"
+            }
+            Place::Path(_) => "",
+        }
     }
 
     /// Whose server a client expects.
@@ -108,8 +130,15 @@ impl Place {
     }
 
     fn unless_too_long(self, name: &str) -> Result<Self, NameError> {
-        let longest = self.paths().map(|path| path.as_os_str().len()).max().unwrap_or(0);
-        let over = longest.saturating_sub(LONGEST);
+        let over = |path: &Path| {
+            let over_path = path.as_os_str().len().saturating_sub(LONGEST);
+            if !cfg!(any(target_os = "linux", target_os = "android")) {
+                return over_path;
+            }
+            let name = path.file_name().map_or(0, |name| name.len());
+            over_path.min(name.saturating_sub(LONGEST_NAME))
+        };
+        let over = self.paths().map(over).max().unwrap_or(0);
         if over > 0 {
             let len = name.len();
             return Err(NameError::TooLong { name: name.to_owned(), len, limit: len.saturating_sub(over) });
@@ -142,12 +171,68 @@ pub(super) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The directory for plain names that its user alone can enter.
-fn private_directory(uid: u32) -> PathBuf {
-    match env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        Some(runtime) if runtime.is_absolute() => runtime.join("panpipe"),
-        _ => PathBuf::from(format!("/tmp/panpipe-{uid}")),
+/// The directories for plain names that only their user can enter: the one for this process, and
+/// the one for processes of the user in another environment, if there is one.
+///
+/// Cron jobs, services and `su` have no `XDG_RUNTIME_DIR`, and the user's session has the one
+/// that its login manager has made. Any other value is a world of its own, as for a test.
+fn private_directories(uid: u32) -> (PathBuf, Option<PathBuf>) {
+    let session = PathBuf::from(format!("/run/user/{uid}"));
+    let fallback = PathBuf::from(format!("/tmp/panpipe-{uid}"));
+    let set = trusted_variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|set| set.is_absolute());
+    match set {
+        Some(set) if set == session && is_own(&session) => (session.join("panpipe"), Some(fallback)),
+        Some(set) if set != session && is_usable(&set, &fallback) => (set.join("panpipe"), None),
+        _ => (fallback, Some(session.join("panpipe"))),
     }
+}
+
+/// Whether a directory is there and is this user's own.
+fn is_own(directory: &Path) -> bool {
+    rustix::fs::stat(directory).is_ok_and(|stat| stat.st_uid == own_uid())
+}
+
+/// Whether names go into the directory of `XDG_RUNTIME_DIR`. That of another user, which `sudo -E`
+/// and `su` leave set, is passed over: what this user made there would be in the other's way.
+fn is_usable(set: &Path, instead: &Path) -> bool {
+    static LOGGED: Once = Once::new();
+    let owner = match rustix::fs::stat(set) {
+        Ok(stat) if stat.st_uid == own_uid() => return true,
+        Ok(stat) => format!("belongs to user {}, not to this user, {}", stat.st_uid, own_uid()),
+        Err(Errno::ACCESS | Errno::PERM) => "cannot be entered by this user".to_owned(),
+        // Binding says that it is not there.
+        Err(_) => return true,
+    };
+    LOGGED.call_once(|| {
+        tracing::warn!(
+            "XDG_RUNTIME_DIR is ignored: {} {owner}; names are in {}",
+            set.display(),
+            instead.display()
+        );
+    });
+    false
+}
+
+/// A variable of the environment, unless it is the word of a caller with other rights: a program
+/// with the set-user-ID bit must not let its caller choose where its names are.
+fn trusted_variable(name: &str) -> Option<OsString> {
+    if has_more_rights_than_its_caller() {
+        return None;
+    }
+    env::var_os(name).filter(|set| !set.is_empty())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has_more_rights_than_its_caller() -> bool {
+    // SAFETY: the call reads a number that the kernel has given to this process.
+    let is_secure = unsafe { libc::getauxval(libc::AT_SECURE) };
+    is_secure != 0
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn has_more_rights_than_its_caller() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    geteuid() != getuid() || getegid() != getgid()
 }
 
 /// The directory for plain names that others can pass through. No variable is asked:
@@ -159,24 +244,19 @@ fn public_directory(uid: u32) -> PathBuf {
     }
 }
 
-fn lock_of(path: &Path) -> PathBuf {
-    let mut lock = OsString::from(path);
-    lock.push(".lock");
-    lock.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_name_is_private_or_public_and_has_one_lock_in_common() {
+    fn a_plain_name_is_private_or_public() {
         let place = Place::of("acme.store").unwrap();
         let (private, public) = (place.path(Reach::Owner), place.path(Reach::Everyone));
         assert_eq!(place.path(Reach::Group(5)), public);
-        assert_eq!(place.paths().collect::<Vec<_>>(), [private, public]);
-        assert_eq!(place.locks(Reach::Owner), [lock_of(private)]);
-        assert_eq!(place.locks(Reach::Everyone), [lock_of(private), lock_of(public)]);
+        let paths: Vec<_> = place.paths().collect();
+        assert_eq!((paths.first(), paths.last()), (Some(&private), Some(&public)));
+        assert!(place.is_private(private) && !place.is_private(public));
+        assert!(place.private_paths().all(|path| path != public));
         assert_eq!(place.owner(), own_uid());
         // One's own name in full is one's own name.
         assert_eq!(Place::of_user(own_uid(), "acme.store").unwrap(), place);
@@ -195,7 +275,7 @@ mod tests {
             }
             assert!(matches!(Place::of_user(uid, ".."), Err(NameError::Directory { .. })));
         }
-        let Err(NameError::TooLong { limit, .. }) = Place::of_user(other, &"x".repeat(108)) else {
+        let Err(NameError::TooLong { limit, .. }) = Place::of_user(other, &"x".repeat(200)) else {
             panic!("too long a name was taken")
         };
         assert!(Place::of_user(other, &"x".repeat(limit)).is_ok());
@@ -208,7 +288,6 @@ mod tests {
         assert_eq!(Place::dotnet("/srv/pipe").unwrap(), place);
         for reach in [Reach::Owner, Reach::Everyone] {
             assert_eq!(place.path(reach), Path::new("/srv/pipe"));
-            assert_eq!(place.locks(reach), [Path::new("/srv/pipe.lock")]);
         }
         for directory in ["/", "/srv/", "/srv/.", "/srv/.."] {
             assert!(matches!(Place::of(directory), Err(NameError::Directory { .. })), "{directory}");

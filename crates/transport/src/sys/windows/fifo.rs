@@ -4,6 +4,7 @@
 //! of its own, so that there is no one stream for them all, and no program can write
 //! to it as to a file.
 
+use std::future::Future;
 use std::io;
 
 use super::{Place, ReadHalf, WriteHalf};
@@ -15,6 +16,20 @@ pub(crate) const ATOMIC: usize = crate::limits::RECORD;
 /// The right to a FIFO's name: there is none.
 #[derive(Debug)]
 pub(crate) enum FifoName {}
+
+impl FifoName {
+    pub(crate) fn event(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        std::future::pending()
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn bind_again(self) -> Result<(ReadHalf, HeldEnd, FifoName), BindError> {
+        match self {}
+    }
+}
 
 /// The end that keeps a FIFO from ending with its last writer: there is none.
 #[derive(Debug)]

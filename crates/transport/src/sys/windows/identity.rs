@@ -12,6 +12,11 @@ pub(crate) fn this_process() -> Peer {
     child_process(std::process::id())
 }
 
+/// Groups have no numbers here.
+pub(crate) fn may_be_unmapped_group(_: u32) -> bool {
+    false
+}
+
 /// Its user has no number.
 pub(crate) fn this_user() -> Option<u32> {
     None

@@ -117,9 +117,11 @@ pub(crate) fn connect(
     // The server may learn who this is, and may not act in its name.
     let opened = ClientOptions::new().security_qos_flags(SECURITY_IDENTIFICATION).open(place.path());
     let pipe = opened.map_err(|source| match code(&source) {
-        Some(ERROR_FILE_NOT_FOUND) => ConnectError::NotFound { path: path() },
+        Some(ERROR_FILE_NOT_FOUND) => ConnectError::NotFound { path: path(), hint: "" },
         Some(ERROR_PIPE_BUSY) => ConnectError::Busy { path: path() },
-        Some(ERROR_ACCESS_DENIED) => ConnectError::Denied { path: path() },
+        Some(ERROR_ACCESS_DENIED) => {
+            ConnectError::Denied { path: path(), why: "its server has not opened it to others".to_owned() }
+        }
         _ => ConnectError::Io { path: path(), source },
     })?;
     // Anybody can take a name that is free: who serves it is asked before a byte is sent.

@@ -30,7 +30,9 @@ pub(crate) use child::{
 };
 pub(crate) use fifo::{ATOMIC, FifoName, HeldEnd, bind_fifo, open_fifo};
 pub(crate) use half::{ReadHalf, WriteHalf};
-pub(crate) use identity::{Connected, child_process, run_as, this_process, this_user, user_name};
+pub(crate) use identity::{
+    Connected, child_process, may_be_unmapped_group, run_as, this_process, this_user, user_name,
+};
 pub(crate) use listener::{NamedListener, RetiredListener, connect};
 pub(crate) use open_path::open_path;
 pub(crate) use pipe::pipe;

@@ -51,6 +51,11 @@ impl Place {
         &self.path
     }
 
+    /// What a client can do that finds no server: nothing that depends on the name.
+    pub(crate) fn hint(&self) -> &'static str {
+        ""
+    }
+
     /// The same: a pipe's path does not tell whose it is.
     pub(crate) fn own_path(&self) -> &Path {
         Path::new(&self.path)
