@@ -46,6 +46,7 @@ mod retiring;
 mod senders;
 mod server_end;
 mod services;
+mod silent_servers;
 mod stock_tarpc;
 mod streams;
 mod traces;

@@ -183,6 +183,21 @@ async fn who_gives_up_says_that_nothing_was_sent_and_begins_anew_with_the_next_c
 }
 
 #[tokio::test]
+async fn a_client_that_gives_up_on_a_full_server_says_so() {
+    let (_server, name) = server(&["max_clients=0"]);
+    for time in [Duration::from_millis(30), Duration::from_millis(300)] {
+        let backoff = Backoff::exponential().for_at_most(time);
+        let probe = ProbeClient::connect(&name).reconnect(backoff).await.unwrap();
+        let failed = probe.add(1, 2).await;
+        let reason = match &failed {
+            Err(CallError::Refused(refusal)) => Some(refusal.reason),
+            _ => None,
+        };
+        assert_eq!(reason, Some(RefusalReason::Overloaded), "{failed:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_may_have_run_stays_one_when_its_client_gives_up() {
     let ground = Ground::new();
     let server = ground.serve();

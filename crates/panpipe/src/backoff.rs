@@ -74,6 +74,11 @@ impl Backoff {
         self
     }
 
+    /// How long all tries together may take, if that is limited.
+    pub(crate) fn in_all(&self) -> Option<Duration> {
+        self.within
+    }
+
     /// Begins a row of tries.
     pub(crate) fn begin(&self, now: Instant) -> Tries {
         let pause = self.first.max(limits::BACKOFF_LEAST);

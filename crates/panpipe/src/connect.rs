@@ -67,7 +67,9 @@ impl sealed::Target for Connection {
 ///
 /// What can go wrong at once is a [`ConnectError`]. The hello travels with the
 /// first call: a server that turns the client down does it there, as
-/// [`CallError::Refused`](crate::CallError::Refused).
+/// [`CallError::Refused`](crate::CallError::Refused), and with a server that does not answer
+/// within [`Limits::handshake_timeout`] that call fails with
+/// [`CallError::NoHello`](crate::CallError::NoHello).
 ///
 /// Dropping the future gives up; nothing is left behind.
 #[must_use = "a connection is made when this is awaited"]
@@ -103,6 +105,10 @@ impl<C: Target> Connect<C> {
 
     /// Waits this long for a server to come up, rather than failing when there
     /// is none. Waiting takes no CPU.
+    ///
+    /// A server that takes the connection has as long again for its hello, and at most
+    /// [`Limits::handshake_timeout`]: after that the first call fails with
+    /// [`CallError::NoHello`](crate::CallError::NoHello).
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
         self
@@ -219,6 +225,19 @@ impl<C: ServiceClient> Connect<C> {
     }
 }
 
+/// The limits of a client whose server has to be there within each of these times: it has no
+/// longer for its hello.
+fn bounded(limits: Arc<Limits>, within: [Option<Duration>; 2]) -> Arc<Limits> {
+    // No wait at all is for the connection alone.
+    let shortest = within.into_iter().flatten().filter(|within| !within.is_zero()).min();
+    match shortest {
+        Some(handshake_timeout) if handshake_timeout < limits.handshake_timeout => {
+            Arc::new(Limits { handshake_timeout, ..Limits::clone(&limits) })
+        }
+        _ => limits,
+    }
+}
+
 impl<C: ServiceClient> Connect<C> {
     /// Connects now, on this thread and without a runtime, and makes the blocking client:
     /// each of its methods waits on the thread that calls it.
@@ -260,7 +279,8 @@ impl<C: ServiceClient> Connect<C> {
         if let Some(access) = trust {
             dial = dial.trust(access);
         }
-        let config = Config { offers: offers.infos(), ..config };
+        let config =
+            Config { offers: offers.infos(), limits: bounded(config.limits, [wait, None]), ..config };
         let is_called_back = !offers.is_empty();
         let link = over_blocking(dial.blocking()?, config).with_offers(offers).start_blocking();
         // Nobody would say it later, and a server waits for it so long and no longer.
@@ -280,8 +300,10 @@ impl<C: Target> IntoFuture for Connect<C> {
         Box::pin(async move {
             let Connect { name, wait, trust, config, offers, reconnect } = self;
             let name = name?;
-            let config = Config { offers: offers.infos(), ..config };
             let (backoff, make_client) = reconnect.unzip();
+            let in_all = backoff.as_ref().and_then(Backoff::in_all);
+            let limits = bounded(config.limits, [wait, in_all]);
+            let config = Config { offers: offers.infos(), limits, ..config };
             let backoff = backoff.unwrap_or_else(Backoff::exponential);
             let plan = Plan { name, trust, config, offers, backoff };
             let stream = match wait {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -36,6 +37,20 @@ pub enum CallError<E = Infallible> {
     })]
     Disconnected {
         /// Whether the whole call had been handed to the system.
+        sent: bool,
+    },
+    /// The other side took the connection and did not answer the hello in time: it is
+    /// stopped, busy, still starting, or no server of panpipe's.
+    #[error(
+        "{peer} took the connection and did not answer the hello within {within:?}{}; if it is slow to start, raise `Limits::handshake_timeout`",
+        if *.sent { ", so the call may have run" } else { "; the call was not sent" }
+    )]
+    NoHello {
+        /// The process at the other end, in words.
+        peer: String,
+        /// How long this side waited.
+        within: Duration,
+        /// Whether the whole call had been handed to the system, so that it may have run.
         sent: bool,
     },
     /// The call's deadline passed first. The other side was told to stop.
@@ -101,6 +116,7 @@ impl<E> CallError<E> {
         Err(match self {
             CallError::App(error) => return Ok(error),
             CallError::Disconnected { sent } => CallError::Disconnected { sent },
+            CallError::NoHello { peer, within, sent } => CallError::NoHello { peer, within, sent },
             CallError::DeadlineExceeded => CallError::DeadlineExceeded,
             CallError::Cancelled => CallError::Cancelled,
             CallError::Panicked => CallError::Panicked,

@@ -54,7 +54,13 @@ pub struct Limits {
     /// counted. One more fails with
     /// [`CallError::Overloaded`](crate::CallError::Overloaded).
     pub max_calls_in_all: usize,
-    /// How long a peer may take for its hello.
+    /// How long a peer may take for its hello: a client that connects to a server, and a server
+    /// that answers a client, or a child that its parent has started. What times out is
+    /// noticed at most a second later. `Duration::MAX`: it is not timed.
+    ///
+    /// A tokio runtime with a paused clock runs on to its next timer whenever nothing is
+    /// ready, also while another process is at work: a test that pauses the clock before the
+    /// first call to a server elsewhere sets this to `Duration::MAX`.
     pub handshake_timeout: Duration,
     /// After how long a connection is ended over which nothing passes: no call runs,
     /// no stream or stub is open, and nothing has come for that long, or up to twice

@@ -2,7 +2,7 @@
 //! is made anew when it has ended, and calls that are made again where that is safe.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -230,23 +230,21 @@ impl Plan {
     /// Tries until a server has answered the hello, or it is time to give up.
     async fn connect(&self) -> Result<Arc<Link>, CallError> {
         let mut tries = self.backoff.begin(clock::now());
+        let mut last = None;
         loop {
-            let tried = match tries.end() {
-                None => self.connect_once().await,
-                Some(end) => timeout_at(end.into(), self.connect_once()).await.unwrap_or_else(|_| {
-                    Err(Failed::ForNow(UNSENT, "the server has not answered the hello".to_owned()))
-                }),
-            };
-            let (error, why) = match tried {
+            let (error, why) = match self.connect_once(tries.end()).await {
                 Ok(link) => return Ok(link),
                 Err(Failed::ForNow(error, why)) => (error, why),
                 Err(Failed::ForGood(refusal)) => return Err(CallError::Refused(refusal)),
+                // It had less time than a server may take: the try before says more.
+                Err(Failed::CutShort(error, why)) => last.take().unwrap_or((error, why)),
             };
             let Some(pause) = tries.failed(clock::now()) else {
                 tracing::warn!(name = %self.name, "no connection can be made again, calls that wait for one fail: {why}");
                 return Err(error);
             };
             tracing::debug!(name = %self.name, "no connection, trying again in {pause:?}: {why}");
+            last = Some((error, why));
             sleep(pause).await;
         }
     }
@@ -260,12 +258,21 @@ impl Plan {
         }
     }
 
-    async fn connect_once(&self) -> Result<Arc<Link>, Failed> {
-        let stream = self.dial().await?;
-        let link = self.start(stream);
+    /// Tries once, until `end` at the latest.
+    async fn connect_once(&self, end: Option<Instant>) -> Result<Arc<Link>, Failed> {
+        let begin = clock::now();
+        let Some(stream) = by(end, self.dial().into_future()).await else {
+            let why = "the server was not reached in time".to_owned();
+            return Err(Failed::CutShort(UNSENT, why));
+        };
+        let link = self.start(stream?);
         // Calls are not to be lost with a server that takes nobody any more.
         link.say_hello();
-        match poll_fn(|cx| link.poll_greeted(cx.waker())).await {
+        let Some(greeted) = by(end, poll_fn(|cx| link.poll_greeted(cx.waker()))).await else {
+            let reason = CloseReason::NoHello { peer: link.peer().to_string(), within: clock::now() - begin };
+            return Err(Failed::CutShort(reason.unsent(), reason.to_string()));
+        };
+        match greeted {
             Ok(()) => Ok(link),
             Err(CloseReason::Refused(refusal)) => Err(match refusal.reason {
                 RefusalReason::Draining => Failed::ForNow(UNSENT, refusal.message),
@@ -275,8 +282,16 @@ impl Plan {
                 }
                 _ => Failed::ForGood(refusal),
             }),
-            Err(reason) => Err(Failed::ForNow(UNSENT, reason.to_string())),
+            Err(reason) => Err(Failed::ForNow(reason.unsent(), reason.to_string())),
         }
+    }
+}
+
+/// What the future gives by `end`.
+async fn by<F: Future>(end: Option<Instant>, future: F) -> Option<F::Output> {
+    match end {
+        None => Some(future.await),
+        Some(end) => timeout_at(end.into(), future).await.ok(),
     }
 }
 
@@ -297,6 +312,8 @@ enum Failed {
     /// It may be there in a moment. What those learn who wait, if it was the last
     /// try, and the words for the log.
     ForNow(CallError, String),
+    /// The time for all tries was over in the middle of this one.
+    CutShort(CallError, String),
     /// No waiting helps.
     ForGood(Refusal),
 }
@@ -431,11 +448,13 @@ impl Past {
     /// Whether the call may be made again, if its connection is over.
     fn is_worth_another(&mut self, error: &CallError, idempotent: bool) -> bool {
         match error {
-            CallError::Disconnected { sent: false } => true,
+            CallError::Disconnected { sent: false } | CallError::NoHello { sent: false, .. } => true,
             CallError::Refused(refusal) => {
                 matches!(refusal.reason, RefusalReason::Draining | RefusalReason::Overloaded)
             }
-            CallError::Disconnected { sent: true } | CallError::Cancelled => {
+            CallError::Disconnected { sent: true }
+            | CallError::NoHello { sent: true, .. }
+            | CallError::Cancelled => {
                 self.may_have_run = true;
                 idempotent
             }
@@ -446,6 +465,9 @@ impl Past {
     /// An error that says that the call was not run holds for all tries or for none.
     fn truth(&self, error: CallError) -> CallError {
         match error {
+            CallError::NoHello { peer, within, .. } if self.may_have_run => {
+                CallError::NoHello { peer, within, sent: true }
+            }
             CallError::Disconnected { .. } | CallError::Refused(_) if self.may_have_run => {
                 CallError::Disconnected { sent: true }
             }

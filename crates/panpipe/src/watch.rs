@@ -135,6 +135,7 @@ pub(crate) fn word_of<E>(error: &CallError<E>) -> &'static str {
     match error {
         CallError::App(_) => "error",
         CallError::Disconnected { .. } => "disconnected",
+        CallError::NoHello { .. } => "no_hello",
         CallError::DeadlineExceeded => "deadline_exceeded",
         CallError::Cancelled => "cancelled",
         CallError::Panicked => "panicked",

@@ -18,7 +18,7 @@ use super::error::PluginError;
 use super::process::{Ended, Outputs, Process};
 use crate::child::STDIO;
 use crate::error::{Refusal, RefusalReason};
-use crate::limits;
+use crate::limits::{self, Limits};
 use crate::link::{Link, over_pipe, over_stream};
 use crate::offers::Offers;
 use crate::session::{CloseReason, Config};
@@ -106,13 +106,18 @@ impl Blueprint {
             command.stdin(settings.stdin.unwrap_or_else(Stdio::null)).stdout(outputs.stdout.stdio());
             Some(anonymous::Inheritance::of(command.as_std_mut()))
         };
+        let limits = Limits {
+            handshake_timeout: settings.handshake_timeout,
+            ..Limits::clone(&settings.config.limits)
+        };
         Blueprint {
             name: name.into(),
             program,
             command,
             inheritance,
             cookie: settings.cookie,
-            config: Config { offers: offers.infos(), ..settings.config },
+            // Behind the plugin's own timeout, which says more.
+            config: Config { offers: offers.infos(), limits: Arc::new(limits), ..settings.config },
             offers,
             handshake_timeout: settings.handshake_timeout,
             outputs,

@@ -89,7 +89,7 @@ impl Session {
     /// Ends what is due, where the driver may be waiting for something else.
     pub(crate) fn look_at_clock(&self) {
         self.with(|state| {
-            state.core.on_timeout(clock::system());
+            state.core.on_timeout(clock::system(), &self.peer);
             state.flush();
         });
     }

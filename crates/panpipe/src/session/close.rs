@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::error::{CallError, Refusal, RefusalReason};
 
@@ -18,6 +19,15 @@ pub enum CloseReason {
     Idle,
     /// The stream ended in the middle of a message.
     Truncated,
+    /// The other side took the connection and did not answer this side's hello in time: it is
+    /// stopped, busy, or no server of panpipe's.
+    NoHello {
+        /// The process at the other end, in words.
+        peer: String,
+        /// How long this side waited: [`Limits::handshake_timeout`](crate::Limits), or the
+        /// shorter wait that the connection was to be made within.
+        within: Duration,
+    },
     /// One side turned the other down at the hello.
     Refused(Refusal),
     /// The other side broke the protocol, in this way.
@@ -43,6 +53,9 @@ impl CloseReason {
     pub(crate) fn unsent(&self) -> CallError {
         match self {
             CloseReason::Refused(refusal) => CallError::Refused(refusal.clone()),
+            CloseReason::NoHello { peer, within } => {
+                CallError::NoHello { peer: peer.clone(), within: *within, sent: false }
+            }
             _ => CallError::Disconnected { sent: false },
         }
     }
@@ -51,6 +64,9 @@ impl CloseReason {
     pub(crate) fn sent(&self) -> CallError {
         match self {
             CloseReason::Refused(refusal) => CallError::Refused(refusal.clone()),
+            CloseReason::NoHello { peer, within } => {
+                CallError::NoHello { peer: peer.clone(), within: *within, sent: true }
+            }
             _ => CallError::Disconnected { sent: true },
         }
     }
@@ -65,6 +81,9 @@ impl fmt::Display for CloseReason {
             }
             CloseReason::Idle => f.write_str("nothing had passed over the connection for some time"),
             CloseReason::Truncated => f.write_str("the stream ended in the middle of a message"),
+            CloseReason::NoHello { peer, within } => {
+                write!(f, "{peer} took the connection and did not answer the hello within {within:?}")
+            }
             CloseReason::Refused(refusal) => write!(f, "the connection was refused: {refusal}"),
             CloseReason::Protocol(why) => write!(f, "the other side broke the protocol: {why}"),
             CloseReason::ByPeer(why) => write!(f, "the other side closed the connection: {why}"),

@@ -460,8 +460,8 @@ impl Driver {
             return false;
         }
         self.timer = None;
-        let now = self.session.clock.now();
-        self.session.with(|state| state.core.on_timeout(now));
+        let (now, peer) = (self.session.clock.now(), self.session.peer());
+        self.session.with(|state| state.core.on_timeout(now, peer));
         true
     }
 

@@ -34,8 +34,12 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Failure {
         match error {
             CallError::App(never) => match never {},
-            CallError::Disconnected { sent: false } => Failure::NotRun,
-            CallError::Disconnected { sent: true } | CallError::Cancelled => Failure::Cancelled,
+            CallError::Disconnected { sent: false } | CallError::NoHello { sent: false, .. } => {
+                Failure::NotRun
+            }
+            CallError::Disconnected { sent: true }
+            | CallError::NoHello { sent: true, .. }
+            | CallError::Cancelled => Failure::Cancelled,
             CallError::DeadlineExceeded => Failure::DeadlineExceeded,
             CallError::Panicked => Failure::Panicked,
             CallError::TooLarge { size, limit } => Failure::TooLarge { size, limit },

@@ -17,7 +17,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use panpipe_transport::buffer::Outbox;
-use panpipe_transport::{Hold, Latency, frame};
+use panpipe_transport::{Hold, Latency, Peer, frame};
 
 use super::blocking::Wants;
 use super::calls::{Calls, Room};
@@ -337,12 +337,14 @@ impl Core {
         }
     }
 
-    /// Starts the clock of the handshake: the acceptor's for the peer's hello,
-    /// the dialer's for saying hello without a call.
+    /// Starts the clock of the handshake: an acceptor's for the peer's hello, a dialer's for
+    /// saying hello without a call. A dialer's also starts that for the peer's hello when it
+    /// falls due: a call that has said hello before needs no timer of its own.
     pub(crate) fn begin(&mut self, now: Instant) {
+        let timeout = self.limits.handshake_timeout;
         let (within, due) = match self.role {
-            Role::Acceptor => (self.limits.handshake_timeout, Due::Handshake),
-            Role::Dialer => (limits::HELLO_DELAY, Due::Hello),
+            Role::Acceptor => (timeout, Due::Handshake),
+            Role::Dialer => (limits::HELLO_DELAY.min(timeout), Due::Hello),
         };
         // A time past the end of the clock is all the time there is.
         if let Some(at) = now.checked_add(within) {
@@ -576,7 +578,8 @@ impl Core {
         self.deadlines.next()
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant) {
+    /// Ends what is due at `now`, by the connection's clock.
+    pub(crate) fn on_timeout(&mut self, now: Instant, peer: &Peer) {
         while let Some(due) = self.deadlines.pop(now) {
             match due {
                 Due::Call(key) => {
@@ -595,8 +598,13 @@ impl Core {
                 Due::Handler(id) => {
                     self.handlers.stop(u64::from(id), Stop::DeadlineExceeded, &mut self.aftermath.wakes)
                 }
-                Due::Hello => self.say_hello(),
-                Due::Handshake => self.violation("no hello came in time"),
+                Due::Hello => {
+                    self.say_hello();
+                    if let Some(at) = now.checked_add(self.limits.handshake_timeout) {
+                        self.deadlines.insert(at, Due::Handshake);
+                    }
+                }
+                Due::Handshake => self.no_hello(peer),
                 Due::Idle => self.on_idle(now),
                 Due::Goodbye => {
                     self.awaits_goodbye = false;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
+use panpipe_transport::Peer;
 use panpipe_transport::buffer::{Assembly, FrameBuf};
 
 use super::{Core, Phase, Role, Root, remember_one_more};
@@ -48,7 +49,6 @@ impl Core {
 
     #[cold]
     pub(super) fn put_hello(&mut self) {
-        self.deadlines.remove_all(|due| matches!(due, Due::Hello | Due::Handshake));
         self.outbox.append().extend_from_slice(&MAGIC);
         let Some(hello) = self.hello.take() else { return };
         self.put_frame(Kind::Hello, 0, |out| hello.encode(out));
@@ -90,6 +90,7 @@ impl Core {
             self.put_hello();
         }
         self.hello = None;
+        self.deadlines.remove_all(|due| matches!(due, Due::Hello | Due::Handshake));
         self.deadlines.shrink();
         self.phase = Phase::Open;
         if self.limits.idle_timeout.is_some() {
@@ -221,6 +222,21 @@ impl Core {
             None => {
                 self.violation(&unreadable(&whole));
                 None
+            }
+        }
+    }
+
+    /// The peer has not said hello in time.
+    #[cold]
+    pub(super) fn no_hello(&mut self, peer: &Peer) {
+        const WHY: &str = "no hello came in time";
+        match self.role {
+            Role::Acceptor => self.violation(WHY),
+            Role::Dialer if self.is_over() => {}
+            Role::Dialer => {
+                self.put_close(WHY);
+                let (peer, within) = (peer.to_string(), self.limits.handshake_timeout);
+                self.end(CloseReason::NoHello { peer, within });
             }
         }
     }

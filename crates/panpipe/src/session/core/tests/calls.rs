@@ -92,11 +92,11 @@ fn a_deadline_ends_the_call_here_and_the_handler_there() {
     let deadline = theirs.asked[0].deadline.unwrap();
     assert_eq!(deadline, theirs.now + left);
     assert_eq!(theirs.core.next_timeout(), Some(deadline));
-    theirs.core.on_timeout(deadline);
+    theirs.core.on_timeout(deadline, &Peer::unknown());
     let call = theirs.asked[0].reply_to.unwrap();
     assert_eq!(theirs.core.poll_stop(call, &mut idle()), Some(Stop::DeadlineExceeded));
     assert!(ours.reply(&mut key).is_pending());
-    ours.core.on_timeout(ours.now + left);
+    ours.core.on_timeout(ours.now + left, &Peer::unknown());
     assert!(matches!(ours.reply(&mut key), Poll::Ready(Err(CallError::DeadlineExceeded))));
     assert_eq!(Side::kinds(&ours.sends()), [Kind::Cancel]);
     assert_eq!(ours.core.next_timeout(), None);
@@ -163,11 +163,37 @@ fn who_says_nothing_is_dropped_and_who_has_nothing_to_say_says_hello() {
     let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
     let first = theirs.core.next_timeout().unwrap();
     assert_eq!(first, theirs.now + limits::HANDSHAKE_TIMEOUT);
-    theirs.core.on_timeout(first);
+    theirs.core.on_timeout(first, &Peer::unknown());
     assert_eq!(theirs.core.close_reason(), Some(&CloseReason::Protocol("no hello came in time".to_owned())));
     assert_eq!(Side::kinds(&theirs.sends()), [Kind::Close]);
-    ours.core.on_timeout(ours.now + limits::HELLO_DELAY);
+    ours.core.on_timeout(ours.now + limits::HELLO_DELAY, &Peer::unknown());
     assert_eq!(Side::kinds(&ours.sends()), [Kind::Hello]);
+}
+
+#[test]
+fn a_dialer_gives_up_an_acceptor_that_does_not_answer_its_hello() {
+    let (mut ours, _) = pair(Limits::default(), Limits::default());
+    let mut sent = ours.started(b"x");
+    let (mut waiting, polled) = ours.call(b"y");
+    assert!(polled.is_pending());
+    let first = ours.core.next_timeout().unwrap();
+    ours.core.on_timeout(first, &Peer::unknown());
+    let then = ours.core.next_timeout().unwrap();
+    assert_eq!(then, first + limits::HANDSHAKE_TIMEOUT);
+    ours.core.on_timeout(then, &Peer::unknown());
+    assert_eq!(ours.core.next_timeout(), None);
+    let is_sent = |polled| match polled {
+        Poll::Ready(Err(CallError::NoHello { within: limits::HANDSHAKE_TIMEOUT, sent, .. })) => Some(sent),
+        _ => None,
+    };
+    assert_eq!(is_sent(ours.reply(&mut sent).map_ok(|_| ())), Some(true));
+    assert_eq!(is_sent(ours.again(&mut waiting, b"y")), Some(false));
+}
+
+#[test]
+fn no_timer_stands_once_both_hellos_have_passed() {
+    let (ours, theirs) = greeted(Limits::default(), Limits::default());
+    assert_eq!((ours.core.next_timeout(), theirs.core.next_timeout()), (None, None));
 }
 
 #[test]
@@ -246,7 +272,7 @@ fn a_deadline_takes_nothing_from_a_reply_that_is_here() {
     theirs.hears(&ours.sends());
     assert_eq!(theirs.answer(theirs.asked[0].reply_to.unwrap().id(), b"in time"), Poll::Ready(()));
     ours.hears(&theirs.sends());
-    ours.core.on_timeout(ours.now + left);
+    ours.core.on_timeout(ours.now + left, &Peer::unknown());
     let Poll::Ready(Ok(reply)) = ours.reply(&mut key) else { panic!("the reply was lost") };
     assert_eq!(parse(&reply), ReplyBody::Value(b"in time"));
     assert!(ours.sends().is_empty());
@@ -552,15 +578,15 @@ fn a_call_that_is_being_written_when_the_connection_is_lost_may_have_run() {
 fn who_is_answered_is_not_idle() {
     let limits = Limits { idle_timeout: Some(Duration::from_secs(1)), ..Limits::default() };
     let (mut ours, mut theirs) = greeted(limits, Limits::default());
-    ours.core.on_timeout(ours.now + Duration::from_secs(1));
+    ours.core.on_timeout(ours.now + Duration::from_secs(1), &Peer::unknown());
     let mut key = ours.started(b"");
     theirs.hears(&ours.sends());
     assert_eq!(theirs.answer(0, b""), Poll::Ready(()));
     ours.hears(&theirs.sends());
     assert!(matches!(ours.reply(&mut key), Poll::Ready(Ok(_))));
-    ours.core.on_timeout(ours.now + Duration::from_secs(2));
+    ours.core.on_timeout(ours.now + Duration::from_secs(2), &Peer::unknown());
     assert!(ours.core.takes_calls(), "a reply has come meanwhile");
-    ours.core.on_timeout(ours.now + Duration::from_secs(3));
+    ours.core.on_timeout(ours.now + Duration::from_secs(3), &Peer::unknown());
     assert!(!ours.core.takes_calls(), "nothing has");
 }
 

@@ -127,7 +127,7 @@ fn who_does_not_answer_a_goodbye_holds_the_end_up_for_so_long_after_all_else() {
     theirs.core.oneway_ended();
     theirs.core.watch_goodbye(|| begun);
     assert!(!theirs.core.is_finished());
-    theirs.core.on_timeout(begun + limits::GOODBYE);
+    theirs.core.on_timeout(begun + limits::GOODBYE, &Peer::unknown());
     assert!(theirs.core.is_finished());
 }
 
