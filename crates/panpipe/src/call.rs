@@ -48,9 +48,9 @@ impl Caller {
     }
 
     /// The session that the call came over.
-    fn client(&self) -> Option<u64> {
+    fn session(&self) -> Option<&Arc<Session>> {
         match self {
-            Caller::Over(session) => Some(session.id()),
+            Caller::Over(session) => Some(session),
             Caller::Known(_) => None,
         }
     }
@@ -91,7 +91,7 @@ pub(crate) fn inherited() -> (Option<Instant>, Option<Arc<TraceContext>>) {
 
 /// Whether this code runs in a handler that answers a call of this session.
 pub(crate) fn is_answering(session: u64) -> bool {
-    of_current(|call| call.who.client()).flatten() == Some(session)
+    of_current(|call| call.who.session().map(|session| session.id())).flatten() == Some(session)
 }
 
 /// The process that made the call which the current handler answers.
@@ -118,7 +118,7 @@ pub fn peer() -> Peer {
 /// over no connection.
 #[must_use]
 pub fn client() -> Option<ClientId> {
-    of_current(|call| call.who.client()).flatten().map(ClientId)
+    of_current(|call| call.who.session().map(|session| ClientId(session.id()))).flatten()
 }
 
 /// Runs `f` with the rights of the process that made the call which the current
@@ -247,6 +247,45 @@ pub fn open_with(
 #[must_use]
 pub fn deadline() -> Option<Instant> {
     of_current(|call| call.deadline).flatten()
+}
+
+/// Ready when the connection of the call which the current handler answers is to end: its
+/// server was told to end, or a client closes. The end waits for the handlers that run, for as
+/// long as the server's [`grace`](crate::Server::grace) allows; a handler that would run for
+/// longer, or has no end of its own, returns now.
+///
+/// It is ready at once where the end has begun. Outside a handler, and where the call came
+/// over no connection, it is never ready. The current handler is that in which this is
+/// called, wherever the future is polled.
+///
+/// ```
+/// # struct News { ticks: tokio::sync::watch::Receiver<u64> }
+/// # impl News {
+/// /// Returns when there is news, or when the server ends.
+/// async fn wait_for_news(&self) -> Option<u64> {
+///     let mut ticks = self.ticks.clone();
+///     tokio::select! {
+///         changed = ticks.changed() => changed.ok().map(|()| *ticks.borrow()),
+///         () = panpipe::call::ending() => None,
+///     }
+/// }
+/// # }
+/// ```
+pub fn ending() -> impl Future<Output = ()> + Send + 'static {
+    let ending = of_current(|call| call.who.session().map(Session::ending)).flatten();
+    async move {
+        match ending {
+            Some(ending) => ending.await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether the connection of the call which the current handler answers is to end: whether
+/// [`ending`] would be ready.
+#[must_use]
+pub fn is_ending() -> bool {
+    of_current(|call| call.who.session().is_some_and(|session| session.is_ending())).unwrap_or(false)
 }
 
 /// The method which the current handler answers, as `"Service.method"`;

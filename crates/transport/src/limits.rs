@@ -196,6 +196,8 @@ pub const REFUSALS: usize = 256;
 pub const UNDECIDED: usize = 1024;
 /// The same of one user.
 pub const UNDECIDED_OF_USER: usize = 64;
+/// How soon a server of threads that ends notices a second signal.
+pub const SECOND_SIGNAL: Duration = Duration::from_millis(100);
 /// How long a connection over which nothing passes is kept; for ever, if not given.
 pub const IDLE_TIMEOUT: Option<Duration> = None;
 /// The largest first message, sent before the receiver's limit is known.

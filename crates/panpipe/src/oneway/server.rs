@@ -9,6 +9,7 @@ use std::time::Duration;
 use panpipe_transport::{BindError, FifoReader, NameError, PipeName};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::OnewayService;
 use super::lanes::{Lanes, Offered};
@@ -16,9 +17,9 @@ use super::passed_over::{Hook, PassedOver, Report, Totals};
 use super::scanner::{Found, Scanner};
 use crate::hub::Hub;
 use crate::limits::{self, Limits};
-use crate::server::{RunningServer, ServeError, told};
+use crate::server::{RunningServer, ServeError, Stop, told, until_signalled};
 use crate::service::{Serve, ServiceImpl};
-use crate::sys;
+use crate::sys::EndSignals;
 
 /// Serves `service` to all who write to the FIFO of this name, until ctrl-c or SIGTERM; then lets
 /// running calls finish.
@@ -33,7 +34,7 @@ pub async fn serve<I: ServiceImpl + OnewayService>(
     name: impl TryInto<PipeName, Error: Into<NameError>>,
     service: Serve<I>,
 ) -> Result<(), ServeError> {
-    Server::bind(name).service(service).until(sys::told_to_end()).serve().await
+    Server::bind(name).service(service).serve().await
 }
 
 /// Serves `service` to whoever writes to the other end of `reader`, until its end or
@@ -92,6 +93,8 @@ pub struct Server {
     grace: Duration,
     hook: Option<Hook>,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whether `serve` ends it on ctrl-c and SIGTERM.
+    by_signals: bool,
 }
 
 impl fmt::Debug for Server {
@@ -114,6 +117,7 @@ impl Server {
             grace: limits::DRAIN,
             hook: None,
             until: Box::pin(std::future::pending()),
+            by_signals: true,
         }
     }
 
@@ -132,7 +136,7 @@ impl Server {
     }
 
     /// How long running calls, and those that have been written, may take to finish
-    /// once the server ends.
+    /// once the server ends; 30 seconds, unless it is set.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -145,19 +149,34 @@ impl Server {
         self
     }
 
-    /// Ends the server, in order, when `event` is ready.
+    /// Leaves ctrl-c and SIGTERM to the program: [`serve`](Self::serve) does not listen to
+    /// them.
+    pub fn without_signals(mut self) -> Self {
+        self.by_signals = false;
+        self
+    }
+
+    /// Ends the server, in order, when `event` is ready. Signals end it too, see
+    /// [`serve`](Self::serve).
     pub fn until(mut self, event: impl Future<Output = ()> + Send + 'static) -> Self {
         self.until = Box::pin(event);
         self
     }
 
-    /// Serves until the server is told to end.
+    /// Serves until the process is told to end, by ctrl-c or SIGTERM, or until the event of
+    /// [`until`](Self::until). Then what is in the FIFO is read, and running calls have as long as
+    /// [`grace`](Self::grace) says; a second signal ends the server without waiting for them.
     ///
     /// # Errors
     ///
     /// When the name cannot be had or nothing is to be served.
     pub async fn serve(self) -> Result<(), ServeError> {
-        self.start()?.wait().await
+        let signals = self.by_signals.then(EndSignals::listen);
+        let server = self.start()?;
+        match signals {
+            Some(signals) => until_signalled(server, signals).await,
+            None => server.wait().await,
+        }
     }
 
     /// Starts the server as a task; the FIFO is there when this returns.
@@ -173,13 +192,13 @@ impl Server {
     ///
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<RunningServer, ServeError> {
-        let Server { name, offered, limits, grace, hook, until } = self;
+        let Server { name, offered, limits, grace, hook, until, by_signals: _ } = self;
         let name = name.map_err(BindError::from)?;
         if offered.is_empty() {
             return Err(ServeError::NoService { name });
         }
         let fifo = FifoReader::bind(name.clone())?;
-        let (stop, stopping) = watch::channel(false);
+        let (stop, stopping) = watch::channel(Stop::No);
         let serving = Serving { fifo, lanes: Lanes::new(offered, limits), report: Report::new(hook) };
         Ok(RunningServer::new(name, Hub::new(), stop, tokio::spawn(serving.run(until, stopping, grace))))
     }
@@ -195,36 +214,39 @@ impl Serving {
     async fn run(
         self,
         until: Pin<Box<dyn Future<Output = ()> + Send>>,
-        mut stopping: watch::Receiver<bool>,
+        mut stopping: watch::Receiver<Stop>,
         grace: Duration,
     ) {
         let name = self.fifo.name().clone();
-        let (end, ending) = watch::channel(false);
+        let (end, ending) = watch::channel(Stop::No);
         let mut work = std::pin::pin!(self.read_until(ending));
         tokio::select! {
             () = &mut work => return,
             () = until => {}
-            true = told(&mut stopping) => {}
+            true = told(&mut stopping, Stop::InOrder) => {}
         }
-        end.send_replace(true);
-        if tokio::time::timeout(grace, work).await.is_err() {
-            tracing::warn!(%name, "one-way calls were running or unread when the server's grace ended");
-        }
+        end.send_replace(Stop::InOrder);
+        let why = tokio::select! {
+            () = work => return,
+            () = sleep(grace) => "its grace is over",
+            true = told(&mut stopping, Stop::AtOnce) => "it was told to end at once",
+        };
+        tracing::warn!(%name, "one-way calls of the server are running or unread as it ends: {why}");
     }
 
     /// Reads until it is told to end, and then what is left.
-    async fn read_until(mut self, mut ending: watch::Receiver<bool>) {
+    async fn read_until(mut self, mut ending: watch::Receiver<Stop>) {
         let Serving { fifo, lanes, report } = &mut self;
         let mut pipe = Reading::default();
         let outcome = loop {
             let read = tokio::select! {
                 read = fifo.read(&mut pipe.chunk) => read,
-                true = told(&mut ending) => break Ok(()),
+                true = told(&mut ending, Stop::InOrder) => break Ok(()),
             };
             let mut handed_on = std::pin::pin!(pipe.hand_on(read, lanes, report));
             let handed_on = tokio::select! {
                 handed_on = &mut handed_on => handed_on,
-                true = told(&mut ending) => {
+                true = told(&mut ending, Stop::InOrder) => {
                     // A successor does not wait for the handlers of this one.
                     fifo.give_up_name();
                     handed_on.await

@@ -15,23 +15,27 @@ use super::admission;
 use super::draining::Draining;
 use super::room::Room;
 use super::setup::ClientSetup;
+use super::stop::{Stop, told};
 use crate::error::Refusal;
 use crate::limits;
 use crate::link::over_pipe;
 use crate::session::Config;
-use crate::sys;
+use crate::sys::Announced;
 
 pub(super) struct Accept {
     pub(super) listener: Listener,
     pub(super) setup: Arc<ClientSetup>,
     pub(super) grace: Duration,
-    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) stopping: watch::Receiver<Stop>,
     pub(super) until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// What the service manager knows of this server.
+    pub(super) announced: Announced,
 }
 
 impl Accept {
     pub(super) async fn run(self) {
-        let Accept { listener, setup, grace, mut stopping, mut until } = self;
+        let Accept { listener, setup, grace, mut stopping, mut until, announced } = self;
+        let name = listener.name().clone();
         let draining = Arc::new(Draining::default());
         let room = Room::new(setup.limits.max_clients);
         let mut clients = JoinSet::new();
@@ -54,10 +58,13 @@ impl Accept {
                 Some(_) = clients.join_next(), if !clients.is_empty() => pause.end(),
                 Some(_) = refusals.join_next(), if !refusals.is_empty() => pause.end(),
                 () = &mut until => break,
-                true = told(&mut stopping) => break,
+                true = told(&mut stopping, Stop::InOrder) => break,
             }
         }
-        sys::stopping();
+        drop(announced);
+        if setup.running_calls() > 0 {
+            tracing::info!(%name, "the server ends: {}", setup.awaits(grace));
+        }
         // The name is free from here on, a successor can take it. Who had come to this
         // server, and had not been let in, is told to come again.
         let mut retired = listener.retire();
@@ -71,8 +78,13 @@ impl Accept {
             while clients.join_next().await.is_some() {}
             while refusals.join_next().await.is_some() {}
         };
-        if tokio::time::timeout(grace, all).await.is_err() {
-            tracing::warn!("{} clients had calls running when the server's grace ended", clients.len());
+        let why = tokio::select! {
+            () = all => None,
+            () = sleep(grace) => Some("its grace is over"),
+            true = told(&mut stopping, Stop::AtOnce) => Some("it was told to end at once"),
+        };
+        if let Some(why) = why {
+            tracing::warn!(%name, "{} clients of the server are cut off: {why}", clients.len());
         }
         clients.shutdown().await;
     }
@@ -90,11 +102,6 @@ pub(super) async fn say_no(stream: PipeStream, refusal: Refusal) {
     let (connection, driver) = over_pipe(stream, Config::acceptor()).into_parts();
     connection.refuse(refusal);
     driver.await;
-}
-
-/// Waits until the value is true; false when nobody can set it any more.
-pub(crate) async fn told(event: &mut watch::Receiver<bool>) -> bool {
-    event.wait_for(|&told| told).await.is_ok()
 }
 
 /// Nobody is accepted for a while, where the system cannot: mostly it is out of file

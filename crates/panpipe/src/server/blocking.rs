@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, JoinHandle};
@@ -21,7 +21,7 @@ use crate::limits;
 use crate::link::{Link, over_blocking};
 use crate::servable::Service;
 use crate::session::Config;
-use crate::sys;
+use crate::sys::{self, Announced};
 
 /// Serves `service` under `name`, on threads and without a runtime, until ctrl-c or
 /// SIGTERM, then lets running calls finish.
@@ -49,6 +49,35 @@ pub fn serve_blocking(
 }
 
 impl Server {
+    /// Serves on threads, without a runtime, until the process is told to end or the event of
+    /// [`until`](Self::until) is ready: [`serve`](Self::serve) says how it ends, and
+    /// [`start_blocking`](Self::start_blocking) the rest.
+    ///
+    /// ```no_run
+    /// # #[panpipe::service]
+    /// # pub trait Clock { async fn now(&self) -> u64; }
+    /// # struct Wall;
+    /// # impl Clock for Wall { async fn now(&self) -> u64 { 7 } }
+    /// fn main() -> Result<(), panpipe::ServeError> {
+    ///     panpipe::Server::bind("acme.clock").service(Wall.serve()).serve_blocking()
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be had or nothing is to be served; always on Windows.
+    pub fn serve_blocking(self) -> Result<(), ServeError> {
+        let by_signals = self.by_signals;
+        // From before the first client is let in.
+        let (server, signals) = self.launch(|ends| {
+            let ends = Arc::clone(ends);
+            by_signals.then(|| sys::on_told_to_end(move || ends.stop()))
+        })?;
+        let waited = server.wait();
+        drop(signals);
+        waited
+    }
+
     /// Starts the server on threads, without a runtime: one lets clients in, and each
     /// client has one of its own, which runs its handlers. The name is taken when this
     /// returns.
@@ -84,34 +113,6 @@ impl Server {
         self.launch(|_| ()).map(|(server, ())| server)
     }
 
-    /// Serves on threads, without a runtime, until the process is told to end by SIGINT or
-    /// SIGTERM, or what was given to [`until`](Self::until) is ready. Then it drains. Otherwise
-    /// as [`start_blocking`](Self::start_blocking).
-    ///
-    /// ```no_run
-    /// # #[panpipe::service]
-    /// # pub trait Clock { async fn now(&self) -> u64; }
-    /// # struct Wall;
-    /// # impl Clock for Wall { async fn now(&self) -> u64 { 7 } }
-    /// fn main() -> Result<(), panpipe::ServeError> {
-    ///     panpipe::Server::bind("acme.clock").service(Wall.serve()).serve_blocking()
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// When the name cannot be had or nothing is to be served; always on Windows.
-    pub fn serve_blocking(self) -> Result<(), ServeError> {
-        // From before the first client is let in.
-        let (server, signals) = self.launch(|ends| {
-            let ends = Arc::clone(ends);
-            sys::on_told_to_end(move || ends.stop())
-        })?;
-        let waited = server.wait();
-        drop(signals);
-        waited
-    }
-
     /// Starts it, and does something before anybody is let in.
     fn launch<T>(
         self,
@@ -128,26 +129,37 @@ impl Server {
         let shared = Arc::new(Shared {
             setup: ClientSetup::new(self.access, self.offers, self.limits, self.latency, self.reception),
             bell,
-            is_stopping: AtomicBool::new(false),
+            stops: AtomicU8::new(0),
             refusals: AtomicUsize::new(0),
             clients: Mutex::new(Clients::default()),
             gone: Condvar::new(),
         });
         let done = before(&shared);
-        let accept = Accept { shared: Arc::clone(&shared), listener, grace: self.grace, until: self.until };
+        let accept = Accept {
+            shared: Arc::clone(&shared),
+            listener,
+            grace: self.grace,
+            until: self.until,
+            announced: Announced::ready(),
+        };
         let thread = start("panpipe accept", move || accept.run()).map_err(io)?;
-        sys::ready();
-        Ok((RunningBlockingServer { name, hub, shared, thread }, done))
+        Ok((RunningBlockingServer { name, hub, shared, thread: Some(thread) }, done))
     }
 }
 
-/// A server at work on threads. Dropping it leaves the server running.
+/// A server that runs on threads.
+///
+/// Dropping this ends the server in order, in the background, as
+/// [`shutdown`](Self::shutdown) does. To have the server outlive it, [`detach`](Self::detach)
+/// it.
 #[derive(Debug)]
+#[must_use = "the server ends when this is dropped; `wait()` for it, or `detach()` it"]
 pub struct RunningBlockingServer {
     name: PipeName,
     hub: Hub,
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    /// `None` once it is not to end with this any more.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl RunningBlockingServer {
@@ -170,7 +182,7 @@ impl RunningBlockingServer {
     ///
     /// When the server's thread has panicked.
     pub fn shutdown(self) -> Result<(), ServeError> {
-        self.shared.stop();
+        self.end();
         self.wait()
     }
 
@@ -179,8 +191,27 @@ impl RunningBlockingServer {
     /// # Errors
     ///
     /// When the server's thread has panicked.
-    pub fn wait(self) -> Result<(), ServeError> {
-        self.thread.join().map_err(|_| ServeError::Thread)
+    pub fn wait(mut self) -> Result<(), ServeError> {
+        let ended = self.thread.take().map_or(Ok(()), JoinHandle::join);
+        ended.map_err(|_| ServeError::Thread)
+    }
+
+    /// Leaves the server running, until its [`until`](Server::until) is ready or the process
+    /// ends.
+    pub fn detach(mut self) {
+        self.thread = None;
+    }
+
+    fn end(&self) {
+        if self.thread.is_some() && self.shared.stops.load(Ordering::SeqCst) == 0 {
+            self.shared.stop();
+        }
+    }
+}
+
+impl Drop for RunningBlockingServer {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -189,7 +220,8 @@ struct Shared {
     setup: ClientSetup,
     /// Rung when there is something else to do than to accept.
     bell: Bell,
-    is_stopping: AtomicBool,
+    /// How often the server was told to end: the second time it waits for nothing more.
+    stops: AtomicU8,
     /// How many clients are being told that they are not served.
     refusals: AtomicUsize,
     clients: Mutex<Clients>,
@@ -214,7 +246,7 @@ struct Clients {
 impl Shared {
     /// Fit for a signal handler: a store and a system call.
     fn stop(&self) {
-        self.is_stopping.store(true, Ordering::SeqCst);
+        let _ = self.stops.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |stops| stops.checked_add(1));
         self.bell.ring();
     }
 
@@ -329,6 +361,8 @@ struct Accept {
     listener: BlockingListener,
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// What the service manager knows of this server.
+    announced: Announced,
 }
 
 impl Accept {
@@ -337,8 +371,7 @@ impl Accept {
         let mut cx = Context::from_waker(&waker);
         let mut pause = limits::ACCEPT_PAUSE;
         loop {
-            if self.shared.is_stopping.load(Ordering::SeqCst) || self.until.as_mut().poll(&mut cx).is_ready()
-            {
+            if self.shared.stops.load(Ordering::SeqCst) > 0 || self.until.as_mut().poll(&mut cx).is_ready() {
                 break;
             }
             match self.listener.accept_any(&self.shared.bell, None) {
@@ -367,8 +400,12 @@ impl Accept {
     }
 
     fn end(self) {
-        let Accept { shared, listener, grace, .. } = self;
-        sys::stopping();
+        let Accept { shared, listener, grace, announced, .. } = self;
+        drop(announced);
+        let name = listener.name().clone();
+        if shared.setup.running_calls() > 0 {
+            tracing::info!(%name, "the server ends: {}", shared.setup.awaits(grace));
+        }
         // The name is free from here on, a successor can take it. Who had come to this
         // server, and had not been let in, is told to come again.
         let mut retired = listener.retire();
@@ -389,6 +426,9 @@ impl Accept {
         while !clients.by_number.is_empty() || shared.refusals.load(Ordering::SeqCst) > 0 {
             let waited = clock::system() - start;
             let Some(left) = grace.checked_sub(waited).filter(|left| !left.is_zero()) else { break };
+            if shared.stops.load(Ordering::SeqCst) > 1 {
+                break;
+            }
             // A client that makes no calls says no goodbye, and its thread is in a read.
             let is_silent = waited >= limits::GOODBYE;
             if is_silent {
@@ -399,12 +439,16 @@ impl Accept {
                 }
             }
             let look = if is_silent { limits::GOODBYE } else { limits::GOODBYE - waited };
-            clients =
-                shared.gone.wait_timeout(clients, look.min(left)).unwrap_or_else(PoisonError::into_inner).0;
+            clients = shared
+                .gone
+                .wait_timeout(clients, look.min(left).min(limits::SECOND_SIGNAL))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         if !clients.by_number.is_empty() {
             tracing::warn!(
-                "{} clients had calls running when the server's grace ended",
+                %name,
+                "{} clients of the server are cut off: its grace is over, or it was told to end at once",
                 clients.by_number.len()
             );
             clients.by_number.values().flatten().for_each(|connection| connection.end_reading());

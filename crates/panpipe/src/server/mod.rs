@@ -8,6 +8,7 @@ mod draining;
 mod room;
 mod running;
 mod setup;
+mod stop;
 
 use std::future::Future;
 use std::io;
@@ -22,10 +23,10 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use self::accept::Accept;
-pub(crate) use self::accept::told;
 pub use self::blocking::{RunningBlockingServer, serve_blocking};
 pub use self::running::RunningServer;
 use self::setup::ClientSetup;
+pub(crate) use self::stop::{Stop, told, until_signalled};
 use crate::call_info::CallInfo;
 use crate::connection::Connection;
 
@@ -37,10 +38,10 @@ use crate::offers::Offers;
 use crate::servable::Service;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
-use crate::sys;
+use crate::sys::{Announced, EndSignals};
 
 /// Serves `service` under `name` until ctrl-c or SIGTERM, then lets running calls
-/// finish.
+/// finish. It is `Server::bind(name).service(service).serve()`, see [`Server::serve`].
 ///
 /// Only processes of the same user are answered. A second server on a name
 /// that is in use fails; the name of a server that has died is taken over.
@@ -52,7 +53,7 @@ pub async fn serve(
     name: impl TryInto<PipeName, Error: Into<NameError>>,
     service: impl Service,
 ) -> Result<(), ServeError> {
-    Server::bind(name).service(service).until(sys::told_to_end()).serve().await
+    Server::bind(name).service(service).serve().await
 }
 
 /// Serves one client over a stream of bytes, until the connection ends; gives
@@ -121,6 +122,8 @@ pub struct Server {
     latency: Latency,
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whether `serve` ends it on ctrl-c and SIGTERM.
+    by_signals: bool,
     access: Access,
     reception: Reception,
 }
@@ -145,6 +148,7 @@ impl Server {
             latency: Latency::default(),
             grace: limits::DRAIN,
             until: Box::pin(std::future::pending()),
+            by_signals: true,
             access: Access::default(),
             reception: Reception::default(),
         }
@@ -324,28 +328,53 @@ impl Server {
         self
     }
 
-    /// How long running calls may take to finish once the server ends.
+    /// How long running calls may take to finish once the server ends; 30 seconds, unless it
+    /// is set. Then their connections are cut. A handler that would run for longer learns by
+    /// [`call::ending`](crate::call::ending) that it is to return.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Ends the server, in order, when `event` is ready.
+    /// Leaves ctrl-c and SIGTERM to the program: [`serve`](Self::serve) and
+    /// [`serve_blocking`](Self::serve_blocking) do not listen to them.
+    pub fn without_signals(mut self) -> Self {
+        self.by_signals = false;
+        self
+    }
+
+    /// Ends the server, in order, when `event` is ready. Signals end it too, see
+    /// [`serve`](Self::serve).
     pub fn until(mut self, event: impl Future<Output = ()> + Send + 'static) -> Self {
         self.until = Box::pin(event);
         self
     }
 
-    /// Serves until the server is told to end.
+    /// Serves until the process is told to end, by ctrl-c or SIGTERM, or until the event of
+    /// [`until`](Self::until).
+    ///
+    /// Then the server ends in order: the name is free at once, no new calls are taken, and
+    /// those that run have as long as [`grace`](Self::grace) says; a line of the log says so. A
+    /// second signal ends the server without waiting for them. A process that listens to
+    /// signals by itself says [`without_signals`](Self::without_signals).
+    ///
+    /// Dropping the future ends the server in order, in the background.
     ///
     /// # Errors
     ///
     /// When the name cannot be had or nothing is to be served.
     pub async fn serve(self) -> Result<(), ServeError> {
-        self.start()?.wait().await
+        // From before the first client is let in.
+        let signals = self.by_signals.then(EndSignals::listen);
+        let server = self.start()?;
+        match signals {
+            Some(signals) => until_signalled(server, signals).await,
+            None => server.wait().await,
+        }
     }
 
-    /// Starts the server as a task; the name is taken when this returns.
+    /// Starts the server as a task; the name is taken when this returns. It listens to no
+    /// signals.
     ///
     /// # Errors
     ///
@@ -360,7 +389,7 @@ impl Server {
             return Err(ServeError::NoService { name });
         }
         let listener = Listener::bind_for(name.clone(), self.access.clone())?;
-        let (stop, stopping) = watch::channel(false);
+        let (stop, stopping) = watch::channel(Stop::No);
         let hub = self.reception.hub.clone();
         let accept = Accept {
             listener,
@@ -374,9 +403,9 @@ impl Server {
             grace: self.grace,
             stopping,
             until: self.until,
+            announced: Announced::ready(),
         };
         let task = tokio::spawn(accept.run());
-        sys::ready();
         Ok(RunningServer::new(name, hub, stop, task))
     }
 }

@@ -1,6 +1,7 @@
 //! What each client of a server is served with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use panpipe_transport::{Access, Latency};
 
@@ -37,6 +38,19 @@ impl ClientSetup {
             latency,
             reception: Arc::new(reception),
         }
+    }
+
+    /// How many calls of all clients run, one-way calls not counted.
+    pub(super) fn running_calls(&self) -> usize {
+        self.load.running()
+    }
+
+    /// What a server that ends waits for, in words.
+    pub(super) fn awaits(&self, grace: Duration) -> String {
+        format!(
+            "{} running calls have up to {grace:?} to finish; a second signal ends it at once",
+            self.running_calls()
+        )
     }
 
     /// What a client's connection is made with.

@@ -71,9 +71,12 @@ impl Session {
         self.with(|state| state.core.next_timeout())
     }
 
-    /// Whether calls of this side are under way, or ports are open.
-    pub(crate) fn has_calls_or_ports(&self) -> bool {
-        self.with(|state| state.core.has_calls_in_flight() || state.core.open_ports() > 0)
+    /// Whether calls of this side are under way, ports are open, or the end is waited for.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.with(|state| {
+            let core = &state.core;
+            core.has_calls_in_flight() || core.open_ports() > 0 || core.is_end_awaited()
+        })
     }
 
     /// Whether something waits to be written.

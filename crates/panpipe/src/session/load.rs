@@ -24,6 +24,11 @@ impl Load {
         counted
     }
 
+    /// How many run now.
+    pub(crate) fn running(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn give_back(&self) {
         self.calls.fetch_sub(1, Ordering::Relaxed);
     }

@@ -29,9 +29,11 @@ mod ways;
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use panpipe_transport::Peer;
@@ -543,6 +545,64 @@ impl Session {
 
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
         self.with(|state| state.core.close_reason().cloned())
+    }
+
+    /// Waits for the end of the connection, without keeping it open.
+    pub(crate) fn closed(self: &Arc<Self>) -> Closed {
+        Closed(EndWaiter { session: Arc::clone(self), key: None })
+    }
+
+    /// Waits until one side says that the connection is to end.
+    pub(crate) fn ending(self: &Arc<Self>) -> Ending {
+        Ending(EndWaiter { session: Arc::clone(self), key: None })
+    }
+
+    /// Whether one side has said that the connection is to end, or it has ended.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.with(|state| state.core.is_ending())
+    }
+}
+
+/// A future's place among those that wait for the end of a connection.
+struct EndWaiter {
+    session: Arc<Session>,
+    /// Names the place, once it waits.
+    key: Option<usize>,
+}
+
+impl Drop for EndWaiter {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.session.with(|state| state.core.forget_end(key));
+        }
+    }
+}
+
+/// Waits for the end of a connection.
+pub(crate) struct Closed(EndWaiter);
+
+/// Waits until a connection is to end.
+pub(crate) struct Ending(EndWaiter);
+
+impl Future for Closed {
+    type Output = CloseReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let EndWaiter { session, key } = &mut self.0;
+        let polled = session.with(|state| state.core.poll_closed(key, cx.waker()));
+        if polled.is_pending() {
+            session.executor.awaits();
+        }
+        polled
+    }
+}
+
+impl Future for Ending {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let EndWaiter { session, key } = &mut self.0;
+        session.with(|state| state.core.poll_ending(key, cx.waker()))
     }
 }
 

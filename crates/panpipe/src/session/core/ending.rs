@@ -1,5 +1,6 @@
 //! How a session ends.
 
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use super::{Core, Phase, Role};
@@ -18,6 +19,7 @@ impl Core {
             return;
         }
         self.draining = true;
+        self.wake_end_waiters();
         match (&self.phase, self.role) {
             (Phase::Open, _) => self.say_goodbye(),
             // Nothing of the peer's has been read: it is told so.
@@ -43,6 +45,7 @@ impl Core {
             return;
         }
         self.peer_draining = true;
+        self.wake_end_waiters();
         for key in self.calls.keys() {
             if matches!(self.calls.get_mut(key).state, CallState::Waiting | CallState::Granted) {
                 let unsent = CallError::Disconnected { sent: false };
@@ -212,6 +215,53 @@ impl Core {
         }
     }
 
+    /// Ready with the reason when the connection has ended. `key` names the waiter until it is
+    /// [forgotten](Self::forget_end).
+    pub(crate) fn poll_closed(&mut self, key: &mut Option<usize>, waker: &Waker) -> Poll<CloseReason> {
+        if let Some(reason) = self.close_reason() {
+            return Poll::Ready(reason.clone());
+        }
+        self.await_end(key, waker);
+        Poll::Pending
+    }
+
+    /// Ready when the connection is to end, or has ended: it waits for the calls that run.
+    pub(crate) fn poll_ending(&mut self, key: &mut Option<usize>, waker: &Waker) -> Poll<()> {
+        if self.is_ending() {
+            return Poll::Ready(());
+        }
+        self.await_end(key, waker);
+        Poll::Pending
+    }
+
+    /// Whether one side has said that the connection is to end, or it has ended.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.draining || self.peer_draining || self.is_over()
+    }
+
+    fn await_end(&mut self, key: &mut Option<usize>, waker: &Waker) {
+        match key {
+            Some(key) => self.waiters.end[*key].clone_from(waker),
+            None => *key = Some(self.waiters.end.insert(waker.clone())),
+        }
+    }
+
+    /// A future that waited for the end is dropped.
+    pub(crate) fn forget_end(&mut self, key: usize) {
+        self.waiters.end.remove(key);
+    }
+
+    fn wake_end_waiters(&mut self) {
+        if let Some(waiters) = self.waiters.used() {
+            self.aftermath.wakes.extend(waiters.end.iter().map(|(_, waker)| waker.clone()));
+        }
+    }
+
+    /// Whether a future waits for the end of the connection.
+    pub(crate) fn is_end_awaited(&self) -> bool {
+        self.waiters.seen().is_some_and(|waiters| !waiters.end.is_empty())
+    }
+
     /// Ends all that waits; of calls the other side may have run those whose end is before
     /// `sent` in the outgoing stream.
     fn fail_everything(&mut self, sent: u64, reason: &CloseReason) {
@@ -233,6 +283,7 @@ impl Core {
         self.fail_ports();
         self.wake_reply_waiters();
         self.wake_oneway_waiters();
+        self.wake_end_waiters();
     }
 
     pub(super) fn wake_reply_waiters(&mut self) {

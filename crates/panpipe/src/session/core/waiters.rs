@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::task::Waker;
 
+use slab::Slab;
+
 use crate::session::on_demand::Part;
 
 /// Mostly nobody does.
@@ -18,6 +20,9 @@ pub(super) struct Waiters {
     pub(super) large: Vec<u64>,
     /// Calls, until one-way calls have been handed to their handlers.
     pub(super) flush: BTreeMap<u32, Waker>,
+    /// The end of the connection, or that it is to end; each under a key of its own, until it
+    /// is forgotten.
+    pub(super) end: Slab<Waker>,
 }
 
 impl Part for Waiters {
@@ -28,6 +33,7 @@ impl Part for Waiters {
             stream: Vec::new(),
             large: Vec::new(),
             flush: BTreeMap::new(),
+            end: Slab::new(),
         };
         &UNUSED
     }

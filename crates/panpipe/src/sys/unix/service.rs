@@ -3,22 +3,35 @@
 use std::io;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ready on ctrl-c, and on SIGTERM, by which service managers end their services.
-pub(crate) async fn told_to_end() {
-    let told = async {
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+/// What tells a process to end: ctrl-c, and SIGTERM, by which service managers end their
+/// services.
+pub(crate) struct EndSignals(Option<(Signal, Signal)>);
+
+impl EndSignals {
+    /// Listens from now on: neither signal ends the process by itself any more.
+    pub(crate) fn listen() -> Self {
+        let both =
+            || Ok::<_, io::Error>((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
+        EndSignals(
+            both()
+                .inspect_err(|error| {
+                    tracing::warn!(
+                        "signals cannot be watched for, the server runs until it is killed: {error}"
+                    );
+                })
+                .ok(),
+        )
+    }
+
+    /// Ready with the next signal.
+    pub(crate) async fn next(&mut self) {
+        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        Ok::<_, io::Error>(())
-    };
-    if let Err(error) = told.await {
-        tracing::warn!("signals cannot be watched for, the server runs until it is killed: {error}");
-        std::future::pending::<()>().await;
     }
 }
 

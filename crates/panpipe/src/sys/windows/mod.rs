@@ -11,7 +11,7 @@ mod watched_child;
 pub(crate) use child_process::ChildProcess;
 pub(crate) use confinement::Confinement;
 pub(crate) use program::{FileIdentity, check_null_device, file_identity, is_executable};
-pub(crate) use service::{ready, stopping, told_to_end};
+pub(crate) use service::{EndSignals, ready, stopping};
 pub(crate) use signals::on_told_to_end;
 pub(crate) use spawn::spawn;
 pub(crate) use watched_child::{ChildEnd, WatchedChild};
