@@ -2,12 +2,14 @@
 //! a peer written from PROTOCOL.md alone, and what the system says of a process.
 
 pub mod bare;
+pub mod board;
 pub mod endings;
 pub mod gauge;
 pub mod hall;
 pub mod keeper;
 pub mod layers;
 pub mod ledger;
+pub mod lines;
 pub mod plug;
 pub mod probe;
 pub mod process;

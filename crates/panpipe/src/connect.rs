@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::limits::Limits;
 use crate::link::{Link, over_blocking};
 use crate::offers::Offers;
-use crate::reconnect::{Plan, Reconnecting};
+use crate::reconnect::{OnReconnect, Plan, Reconnecting};
 use crate::servable::Service;
 use crate::session::{Config, ServiceInfo};
 
@@ -80,6 +80,7 @@ pub struct Connect<C> {
     config: Config,
     offers: Offers,
     reconnect: Option<(Backoff, MakeClient<C>)>,
+    on_reconnect: Option<OnReconnect>,
 }
 
 /// Makes a client of the connections that it is to call over.
@@ -100,6 +101,7 @@ impl<C: Target> Connect<C> {
             config: Config::dialer(C::wants()),
             offers: Offers::default(),
             reconnect: None,
+            on_reconnect: None,
         }
     }
 
@@ -223,6 +225,52 @@ impl<C: ServiceClient> Connect<C> {
         self.reconnect = Some((backoff, |engine| C::from_inner(Client::of_reconnecting(engine))));
         self
     }
+
+    /// Calls `hook` with a client of the new connection each time that this client has
+    /// reconnected, so that it can register again what the last server knew of it: a callback,
+    /// a subscription.
+    ///
+    /// A client with a hook also reconnects where no call is made: it notices the end of its
+    /// connection by itself, and tries for as long as there is a client. What `hook` gives
+    /// runs as a task; it is dropped when its connection ends. The hook is not called for the
+    /// first connection, and calls of other tasks do not wait for it. Without
+    /// [`reconnect`](Self::reconnect) the client does so with [`Backoff::exponential`].
+    ///
+    /// Where registering is one call, an `#[idempotent]` method that does not return while the
+    /// server lives needs no hook: that call is made again on the next connection by itself.
+    /// The example `watch` shows both.
+    ///
+    /// ```
+    /// # #[panpipe::service]
+    /// # pub trait Listener { async fn news(&self, text: String); }
+    /// # #[panpipe::service]
+    /// # pub trait Board { async fn subscribe(&self, listener: ListenerClient); }
+    /// # async fn run(listener: ListenerClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let again = listener.clone();
+    /// let board = BoardClient::connect("acme.board")
+    ///     .on_reconnect(move |board: BoardClient| {
+    ///         let listener = again.clone();
+    ///         async move {
+    ///             if let Err(error) = board.subscribe(listener).await {
+    ///                 eprintln!("not subscribed again: {error}");
+    ///             }
+    ///         }
+    ///     })
+    ///     .await?;
+    /// board.subscribe(listener).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_reconnect<F>(mut self, hook: impl Fn(C) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.on_reconnect = Some(Arc::new(move |link| Box::pin(hook(C::from_inner(Client::of_link(link))))));
+        match self.reconnect {
+            Some(_) => self,
+            None => self.reconnect(Backoff::exponential()),
+        }
+    }
 }
 
 /// The limits of a client whose server has to be there within each of these times: it has no
@@ -268,7 +316,7 @@ impl<C: ServiceClient> Connect<C> {
     /// one this is an error of the kind [`Unsupported`](std::io::ErrorKind::Unsupported),
     /// as it always is on Windows.
     pub fn blocking(self) -> Result<C::Blocking, ConnectError> {
-        let Connect { name, wait, trust, config, offers, reconnect } = self;
+        let Connect { name, wait, trust, config, offers, reconnect, .. } = self;
         let name = name?;
         if reconnect.is_some() {
             let why = "a client that reconnects is async; connect anew after an error instead";
@@ -298,7 +346,7 @@ impl<C: Target> IntoFuture for Connect<C> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Connect { name, wait, trust, config, offers, reconnect } = self;
+            let Connect { name, wait, trust, config, offers, reconnect, on_reconnect } = self;
             let name = name?;
             let (backoff, make_client) = reconnect.unzip();
             let in_all = backoff.as_ref().and_then(Backoff::in_all);
@@ -311,7 +359,11 @@ impl<C: Target> IntoFuture for Connect<C> {
                 None => plan.dial().await?,
             };
             Ok(match make_client {
-                Some(make_client) => make_client(Reconnecting::new(plan, stream)),
+                Some(make_client) => {
+                    let engine = Reconnecting::new(plan, stream);
+                    on_reconnect.into_iter().for_each(|hook| engine.keep_connected(hook));
+                    make_client(engine)
+                }
                 None => C::of(plan.start(stream)),
             })
         })

@@ -1,6 +1,7 @@
 //! A connection as a value, for programs that call several services over it.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use panpipe_transport::Peer;
@@ -106,6 +107,24 @@ impl Connection {
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.link.close_reason()
+    }
+
+    /// Waits until the connection has ended, and gives the reason.
+    ///
+    /// The future does not keep the connection open: it is ready, too, when the last clone,
+    /// client, stub and stream of this side is dropped. Cancel safe.
+    pub fn closed(&self) -> impl Future<Output = CloseReason> + Send + 'static + use<> {
+        self.link.closed()
+    }
+
+    /// Closes the connection in order: takes no new calls, lets those that run on both sides
+    /// finish, writes what is queued, and waits for the end. All clones and clients of the
+    /// connection end with it; their next calls fail as ones that were not sent.
+    ///
+    /// A call that never ends keeps the connection; dropping the future gives up waiting, and
+    /// does not take back the closing.
+    pub async fn close(&self) -> CloseReason {
+        self.link.close_in_order().await
     }
 
     /// How many streams, senders and stubs are open on the connection, of both

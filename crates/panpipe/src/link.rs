@@ -23,8 +23,8 @@ use crate::error::CallError;
 use crate::executor::Executor;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    CallTarget, CloseReason, Config, Draft, Driver, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply, ReplyBody,
-    ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
+    CallTarget, CloseReason, Closed, Config, Draft, Driver, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply,
+    ReplyBody, ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
 use crate::timer::{Timer, within};
@@ -49,6 +49,19 @@ impl Drop for Link {
         if let Some(crew) = self.executor().crew() {
             crew.wind_up();
         }
+    }
+}
+
+impl Link {
+    /// Waits for the end of the connection, without keeping it open.
+    pub(crate) fn closed(&self) -> Closed {
+        self.session.closed()
+    }
+
+    /// Lets what runs on both sides finish, then ends the connection; new calls fail.
+    pub(crate) async fn close_in_order(&self) -> CloseReason {
+        self.drain();
+        self.closed().await
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use panpipe_transport::{Access, ConnectError, PipeName, PipeStream};
@@ -54,6 +54,18 @@ pub(crate) struct Reconnecting {
     /// Where connections are made by calls that are polled outside any runtime.
     runtime: Handle,
     state: Mutex<State>,
+    /// The task that makes the next connection as soon as one has ended, if there is a hook.
+    keeper: OnceLock<AbortHandle>,
+}
+
+/// What a client does on each connection after the first.
+pub(crate) type OnReconnect =
+    Arc<dyn Fn(Arc<Link>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+impl Drop for Reconnecting {
+    fn drop(&mut self) {
+        self.stop_keeping();
+    }
 }
 
 struct State {
@@ -61,6 +73,8 @@ struct State {
     link: Arc<Link>,
     /// The next one, while calls wait for it.
     attempt: Weak<Attempt>,
+    /// No connection follows.
+    is_closed: bool,
 }
 
 impl fmt::Debug for Reconnecting {
@@ -84,8 +98,31 @@ impl Reconnecting {
     ///
     /// Outside a tokio runtime.
     pub(crate) fn of(source: Arc<dyn Source>, first: Arc<Link>) -> Arc<Self> {
-        let state = Mutex::new(State { link: first, attempt: Weak::new() });
-        Arc::new(Reconnecting { source, runtime: Handle::current(), state })
+        let state = Mutex::new(State { link: first, attempt: Weak::new(), is_closed: false });
+        Arc::new(Reconnecting { source, runtime: Handle::current(), state, keeper: OnceLock::new() })
+    }
+
+    /// Has each connection replaced as soon as it has ended, also where no call is made, and
+    /// runs the hook on the next one.
+    pub(crate) fn keep_connected(self: &Arc<Self>, hook: OnReconnect) {
+        let task = self.runtime.spawn(keep_connected(Arc::downgrade(self), hook));
+        let _ = self.keeper.set(task.abort_handle());
+    }
+
+    fn stop_keeping(&self) {
+        self.keeper.get().into_iter().for_each(AbortHandle::abort);
+    }
+
+    /// Makes no more connections. Gives the one that stands, or stood last.
+    pub(crate) fn close(&self) -> Arc<Link> {
+        self.stop_keeping();
+        let mut state = self.lock();
+        state.is_closed = true;
+        Arc::clone(&state.link)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().is_closed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -176,6 +213,9 @@ impl Reconnecting {
         if let Some(again) = past.pause(self.source.backoff(), clock::now())? {
             self.by(until, sleep_until(again, Some(&self.runtime))).await?;
         }
+        if self.is_closed() {
+            return Err(UNSENT);
+        }
         let link = match self.attempt(old) {
             Ok(attempt) => self.by(until, attempt.outcome()).await??,
             Err(link) => link,
@@ -203,7 +243,14 @@ impl Reconnecting {
     }
 
     fn install(&self, link: &Arc<Link>) {
-        let before = std::mem::replace(&mut self.lock().link, Arc::clone(link));
+        let mut state = self.lock();
+        if state.is_closed {
+            drop(state);
+            // Those who have waited for it find it closed, as they would the one before.
+            return link.drain();
+        }
+        let before = std::mem::replace(&mut state.link, Arc::clone(link));
+        drop(state);
         // It may be the last that held the old one.
         drop(before);
     }
@@ -219,6 +266,40 @@ impl Reconnecting {
     /// The caller's own runtime, if it has one: that of the first connection may be gone.
     fn runtime(&self) -> Handle {
         Handle::try_current().unwrap_or_else(|_| self.runtime.clone())
+    }
+}
+
+/// Replaces connections until the last client is dropped, which ends this task.
+async fn keep_connected(engine: Weak<Reconnecting>, hook: OnReconnect) {
+    let mut running: Option<HookTask> = None;
+    loop {
+        // It holds on to nothing that keeps a connection or its clients.
+        let Some(closed) = engine.upgrade().map(|engine| engine.link().closed()) else { return };
+        closed.await;
+        // The hook's calls have ended with their connection; what else it waits for is moot.
+        drop(running.take());
+        let link = loop {
+            let Some(next) = engine.upgrade().map(|engine| engine.attempt(&engine.link())) else { return };
+            match next {
+                Err(link) => break link,
+                Ok(attempt) => match attempt.outcome().await {
+                    Ok(link) => break link,
+                    // The calls that waited have failed; who only listens goes on waiting.
+                    Err(_) => sleep(limits::BACKOFF_MOST).await,
+                },
+            }
+        };
+        let hook = Arc::clone(&hook);
+        running = Some(HookTask(tokio::spawn(async move { hook(link).await }).abort_handle()));
+    }
+}
+
+/// A hook that runs, until this is dropped.
+struct HookTask(AbortHandle);
+
+impl Drop for HookTask {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -40,6 +40,27 @@ pub trait BlockingServiceClient: Clone + Send + Sync + Sized + 'static {
         self.as_async().inner().flush_blocking()
     }
 
+    /// Waits on this thread until the connection has ended, and gives the reason. See
+    /// [`ServiceClient::closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Unsupported`] where this thread is running a handler that the connection
+    /// waits for.
+    fn closed(&self) -> Result<CloseReason, CallError> {
+        self.as_async().inner().closed_blocking()
+    }
+
+    /// Closes the connection in order, and waits on this thread for its end. See
+    /// [`ServiceClient::close`].
+    ///
+    /// # Errors
+    ///
+    /// As [`closed`](Self::closed).
+    fn close(&self) -> Result<(), CallError> {
+        self.as_async().inner().close_blocking()
+    }
+
     /// The process at the other end, as far as the system tells.
     fn peer(&self) -> Peer {
         self.as_async().peer()

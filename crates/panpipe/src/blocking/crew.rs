@@ -253,7 +253,7 @@ impl Crew {
             return false;
         }
         let session = self.session.get().and_then(Weak::upgrade);
-        let is_awaited = session.is_some_and(|session| session.has_calls_or_ports());
+        let is_awaited = session.is_some_and(|session| session.is_awaited());
         // Who waits since then has said so again.
         self.lock().is_awaited |= is_awaited;
         is_awaited

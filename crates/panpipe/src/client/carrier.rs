@@ -14,7 +14,7 @@ use crate::link::Link;
 use crate::oneway::RecordWriter;
 use crate::reconnect::Reconnecting;
 use crate::service::{AnyService, MethodInfo};
-use crate::session::CloseReason;
+use crate::session::{CloseReason, Closed};
 use crate::stub::Stub;
 
 /// The future of a typed call.
@@ -84,6 +84,31 @@ impl<Req, Resp> Carrier<Req, Resp> {
             Carrier::Layered(layered) => layered.carrier.link(),
             Carrier::Reconnecting(_) | Carrier::Records(_) | Carrier::Typed(_) => None,
         }
+    }
+
+    /// Waits for the end of the connection that stands, without keeping it open. Without a
+    /// connection it is never ready.
+    pub(super) fn closed(&self) -> Option<Closed> {
+        match self {
+            Carrier::Link(link) => Some(link.closed()),
+            Carrier::Stub(stub) => Some(stub.link.closed()),
+            Carrier::Reconnecting(engine) => Some(engine.link().closed()),
+            Carrier::Records(_) | Carrier::Typed(_) => None,
+            Carrier::Layered(layered) => layered.carrier.closed(),
+        }
+    }
+
+    /// Has the connection end in order. Gives it, if there is one.
+    pub(super) fn close(&self) -> Option<Arc<Link>> {
+        let link = match self {
+            Carrier::Link(link) => Arc::clone(link),
+            Carrier::Stub(stub) => Arc::clone(&stub.link),
+            Carrier::Reconnecting(engine) => engine.close(),
+            Carrier::Records(_) | Carrier::Typed(_) => return None,
+            Carrier::Layered(layered) => return layered.carrier.close(),
+        };
+        link.drain();
+        Some(link)
     }
 
     pub(super) fn peer(&self) -> Peer {

@@ -111,6 +111,53 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
         self.inner().flush()
     }
 
+    /// Waits until the client's connection has ended, and gives the reason: the way for a
+    /// client that makes no calls, and only listens, to learn that its server is gone.
+    ///
+    /// The future does not keep the connection open: it is ready, too, when the last client is
+    /// dropped. Of a client that came as a value it is the connection that it came over. Of a
+    /// client that [reconnects](crate::Connect::reconnect) it is the connection which stands
+    /// when this is called: it is ready at once if that has ended. A client without a
+    /// connection, as a local one, is never closed. Cancel safe.
+    ///
+    /// ```
+    /// # #[panpipe::service]
+    /// # pub trait Store { async fn get(&self, key: String) -> u64; }
+    /// use panpipe::ServiceClient;
+    ///
+    /// # async fn run(store: StoreClient) {
+    /// let reason = store.closed().await;
+    /// eprintln!("the store is gone: {reason}");
+    /// # }
+    /// ```
+    fn closed(&self) -> impl Future<Output = CloseReason> + Send + 'static {
+        let closed = self.inner().carrier.closed();
+        async move {
+            match closed {
+                Some(closed) => closed.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Closes the client's connection in order: takes no new calls, lets those that run on
+    /// both sides finish, writes what is queued, and waits for the end. All clients of the
+    /// connection end with it; their next calls fail as ones that were not sent, and one that
+    /// [reconnects](crate::Connect::reconnect) does so no more. Of a client that came as a
+    /// value it is the connection that it came over; to give up the value alone, drop it. A
+    /// client without a connection has nothing to close.
+    ///
+    /// A call that never ends keeps the connection; dropping the future gives up waiting, and
+    /// does not take back the closing.
+    fn close(&self) -> impl Future<Output = ()> + Send + 'static {
+        let link = self.inner().carrier.close();
+        async move {
+            if let Some(link) = link {
+                link.closed().await;
+            }
+        }
+    }
+
     /// The process at the other end, as far as the system tells.
     fn peer(&self) -> Peer {
         self.inner().carrier.peer()
@@ -303,6 +350,23 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     /// The barrier behind one-way calls, for a thread.
     pub(crate) fn flush_blocking(&self) -> Result<(), CallError> {
         self.wait(None, self.flush())?
+    }
+
+    /// Waits on this thread for the end of the connection; for a client that has none, without
+    /// an end.
+    pub(crate) fn closed_blocking(&self) -> Result<CloseReason, CallError> {
+        match self.carrier.closed() {
+            Some(closed) => self.wait(None, closed),
+            None => Ok(block_on(std::future::pending())),
+        }
+    }
+
+    /// Closes the connection in order, and waits on this thread for its end.
+    pub(crate) fn close_blocking(&self) -> Result<(), CallError> {
+        match self.carrier.close() {
+            Some(link) => self.wait(None, link.closed()).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Waits on this thread.
