@@ -11,6 +11,7 @@
 mod common;
 
 mod cancel_storm;
+mod chaos;
 mod claims;
 mod codec_bombs;
 mod deadlines_off_the_wire;
@@ -25,6 +26,7 @@ mod killed_clients;
 mod killed_servers;
 mod malformed_frames;
 mod many_clients;
+mod mutating_proxy;
 mod names_and_races;
 mod never_reads;
 mod panics;

@@ -29,6 +29,11 @@ pub fn bind_to_one_processor() {
     sched_setaffinity(None, &set).expect("it is one of those that it has");
 }
 
+/// How many threads a process has.
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives").count()
+}
+
 /// How many file descriptors are open.
 pub fn fds(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
