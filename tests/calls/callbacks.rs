@@ -3,9 +3,12 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use panpipe::{CallError, ServiceClient};
+use futures::future::join_all;
+use panpipe::{CallError, Limits, ServiceClient};
 use panpipe_tests::process::Process;
-use panpipe_tests::studio::{Ear, Listener, ListenerClient, Studio, StudioClient, StudioImpl, sum_of};
+use panpipe_tests::studio::{
+    Bouncer, Ear, Listener, ListenerClient, Studio, StudioClient, StudioImpl, sum_of,
+};
 use panpipe_tests::{PATIENCE, eventually};
 
 use crate::common::{nothing_is_left, studio, studio_client};
@@ -47,6 +50,41 @@ async fn calls_nest_ten_deep_between_two_processes() {
     let own = StudioClient::offer(StudioImpl::default().serve());
     assert_eq!(studio.nest(own, 10).await, Ok(10));
     nothing_is_left(&studio).await;
+}
+
+/// A client of a studio with these limits on both sides, each of whose handlers calls the
+/// other side.
+async fn bouncing(max_calls: u32) -> (Process, StudioClient) {
+    let (server, name, _) = studio(&[&format!("max_calls={max_calls}")]).await;
+    let limits = Limits { max_calls, ..Limits::default() };
+    let studio = StudioClient::connect(&name).limits(limits).await.unwrap();
+    studio.be_prompted(ListenerClient::offer(Bouncer(studio.clone()).serve())).await.unwrap();
+    (server, studio)
+}
+
+#[tokio::test]
+async fn callbacks_that_call_back_do_not_wait_for_the_limit_that_their_callers_fill() {
+    for (max_calls, depth) in [(1, 200), (2, 250), (1024, 2200)] {
+        let (_server, studio) = bouncing(max_calls).await;
+        let bounced = tokio::time::timeout(PATIENCE, studio.bounce(depth)).await;
+        assert_eq!(bounced.expect("no call waits"), Ok(depth), "{max_calls}");
+        // Several at once have the levels in turns.
+        let several = join_all((0..8).map(|_| studio.bounce(100)));
+        let bounced = tokio::time::timeout(PATIENCE, several).await;
+        assert_eq!(bounced.expect("no call waits"), vec![Ok(100); 8], "{max_calls}");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_nest_too_deep_fail_at_once() {
+    for max_calls in [1, 1024] {
+        let (_server, studio) = bouncing(max_calls).await;
+        let bounced = tokio::time::timeout(PATIENCE, studio.bounce(2 * (max_calls + 1000))).await;
+        let Err(CallError::App(why)) = bounced.expect("no call waits") else { panic!("there is a limit") };
+        assert!(why.contains("limit"), "{why}");
+        assert_eq!(studio.echo(1).await, Ok(1));
+        assert_eq!(studio.bounce(10).await, Ok(10));
+    }
 }
 
 #[tokio::test]

@@ -47,6 +47,25 @@ async fn it_waits_for_the_one_way_calls_before_it_and_for_no_other() {
 }
 
 #[tokio::test]
+async fn it_does_not_wait_for_the_limit_of_calls() {
+    let (_server, _, studio) = studio(&["max_calls=1"]).await;
+    let (sender, numbers) = panpipe::channel::<u64>(1);
+    let mut lasting = Box::pin(studio.sum(numbers));
+    assert!(poll_immediate(&mut lasting).await.is_none());
+    let mut waiting = Box::pin(studio.echo(1));
+    assert!(poll_immediate(&mut waiting).await.is_none());
+    for x in 0..5 {
+        studio.note_bytes(x, Vec::new()).await.unwrap();
+    }
+    let flushes = join_all((0..3).map(|_| studio.flush()));
+    assert_eq!(in_time(flushes).await, vec![Ok(()); 3]);
+    assert!(poll_immediate(&mut lasting).await.is_none() && poll_immediate(&mut waiting).await.is_none());
+    drop(sender);
+    assert_eq!((in_time(lasting).await, in_time(waiting).await), (Ok(0), Ok(1)));
+    assert_eq!(studio.noted().await, Ok(Vec::from_iter(0..5)));
+}
+
+#[tokio::test]
 async fn large_one_way_calls_that_go_in_parts_are_before_it() {
     let (_server, _, studio) = studio(&["max_calls=1"]).await;
     for x in 0..6 {

@@ -78,6 +78,9 @@ pub trait Studio {
     async fn call_back(&self, listener: ListenerClient, times: u64) -> Result<u64, String>;
     /// Has the other called with itself, so deep.
     async fn nest(&self, other: StudioClient, depth: u32) -> Result<u32, String>;
+    /// Has the listener that `prompt` calls called with one less, and so on to 0; gives how
+    /// often.
+    async fn bounce(&self, depth: u32) -> Result<u32, String>;
     /// Keeps a listener.
     async fn keep(&self, listener: ListenerClient);
     /// Calls the listeners that are kept, and gives how many answered.
@@ -121,6 +124,10 @@ pub trait Listener {
     async fn object(&self) -> Result<(), String>;
     /// Gives numbers.
     async fn stream(&self, to: u64) -> Streaming<u64>;
+    /// Has its caller called with one less, and so on to 0; gives how often.
+    async fn bounce(&self, depth: u32) -> Result<u32, String> {
+        Ok(depth)
+    }
     /// The process that has called, by its id.
     async fn caller(&self) -> Option<u32>;
 }
@@ -421,6 +428,17 @@ impl Studio for StudioImpl {
         Ok(below + 1)
     }
 
+    async fn bounce(&self, depth: u32) -> Result<u32, String> {
+        let listener = self.prompted.lock().expect("no holder panics").clone();
+        match (depth, listener) {
+            (0, _) | (_, None) => Ok(0),
+            (_, Some(listener)) => match listener.bounce(depth - 1).await {
+                Ok(below) => Ok(below + 1),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+
     async fn keep(&self, listener: ListenerClient) {
         StudioImpl::kept(self).push(listener);
     }
@@ -522,6 +540,38 @@ impl Listener for Ear {
 
     async fn caller(&self) -> Option<u32> {
         panpipe::call::peer().pid
+    }
+}
+
+/// Calls the studio when it is called.
+#[derive(Debug, Clone)]
+pub struct Bouncer(pub StudioClient);
+
+impl Listener for Bouncer {
+    async fn hear(&self, x: u64) -> u64 {
+        x
+    }
+
+    async fn overhear(&self, _: u64) {}
+
+    async fn object(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn stream(&self, to: u64) -> Streaming<u64> {
+        numbers(to)
+    }
+
+    async fn bounce(&self, depth: u32) -> Result<u32, String> {
+        if depth == 0 {
+            return Ok(0);
+        }
+        let below = self.0.bounce(depth - 1).await.map_err(|error| error.to_string())?;
+        Ok(below + 1)
+    }
+
+    async fn caller(&self) -> Option<u32> {
+        None
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct CallContext {
     pub(crate) method: &'static str,
     /// The version of the service that the caller speaks, as far as it is known.
     pub(crate) version: Option<u32>,
+    /// How deep the calls nest that the handler makes of its caller.
+    pub(crate) nesting: u32,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<Arc<TraceContext>>,
 }
@@ -89,9 +91,11 @@ pub(crate) fn inherited() -> (Option<Instant>, Option<Arc<TraceContext>>) {
     of_current(|call| (call.deadline, call.trace.clone())).unwrap_or_default()
 }
 
-/// Whether this code runs in a handler that answers a call of this session.
-pub(crate) fn is_answering(session: u64) -> bool {
-    of_current(|call| call.who.session().map(|session| session.id())).flatten() == Some(session)
+/// How deep a call of this session nests that is made here: 0 if this code runs in no handler
+/// that answers a call of the session.
+pub(crate) fn nesting_in(session: u64) -> u32 {
+    let is_over_it = |call: &CallContext| call.who.session().is_some_and(|known| known.id() == session);
+    of_current(|call| if is_over_it(call) { call.nesting } else { 0 }).unwrap_or(0)
 }
 
 /// The process that made the call which the current handler answers.
@@ -333,6 +337,7 @@ impl CallContext {
             who: Caller::of(Peer::unknown()),
             method: "Nothing.known",
             version: None,
+            nesting: 0,
             deadline: None,
             trace: None,
         }

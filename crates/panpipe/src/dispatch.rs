@@ -292,6 +292,7 @@ impl IncomingCall<'_> {
             who: Caller::Over(Arc::clone(self.session)),
             method: info.name,
             version: self.version,
+            nesting: self.session.nesting_in(self.reply_to),
             deadline: self.deadline,
             trace: trace_of(watch).cloned(),
         }

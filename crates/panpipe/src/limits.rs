@@ -24,6 +24,12 @@ pub struct Limits {
     /// How many calls of one peer run at once. Its further calls wait with the
     /// peer.
     pub max_calls: u32,
+    /// How many levels deep calls may nest when `max_calls` of them run: one call of the peer's
+    /// runs for each level, beside the others. A call nests that a handler makes while it
+    /// answers a call of the other side. One that nests deeper fails at once with
+    /// [`CallError::Overloaded`](crate::CallError::Overloaded), for both sides would wait for
+    /// each other. Calls of a task that a handler has spawned count as not nested.
+    pub max_nested_calls: u32,
     /// How many bytes of arguments of one peer's running calls are held at
     /// once. Its further calls wait with the peer.
     pub max_call_bytes: usize,
@@ -74,6 +80,7 @@ impl Default for Limits {
         Limits {
             max_message: MAX_FRAME,
             max_calls: MAX_CALLS,
+            max_nested_calls: MAX_NESTED_CALLS,
             max_call_bytes: MAX_CALL_BYTES,
             oneway_bytes: ONEWAY_BYTES,
             queued_bytes: QUEUED_BYTES,

@@ -23,8 +23,8 @@ use crate::error::CallError;
 use crate::executor::Executor;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    CallTarget, CloseReason, Closed, Config, Draft, Driver, FLUSH, Inlet, OPEN, Outlet, ROOT_PORT, Reply,
-    ReplyBody, ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
+    CallTarget, CloseReason, Closed, Config, Draft, Driver, FLUSH, Inlet, OPEN, Outlet, PING, ROOT_PORT,
+    Reply, ReplyBody, ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
 use crate::timer::{Timer, within};
@@ -378,10 +378,9 @@ impl Link {
     /// Asks the peer whether it is there: ready when it has answered in any way, or the
     /// connection has ended.
     pub(crate) async fn ping(self: &Arc<Self>) {
-        // A method that nobody has: to say so is an answer.
-        const NO_METHOD: u64 = u64::MAX;
+        // No service has the method: to say so is an answer.
         let mut call = PendingCall::new(Arc::clone(self), None);
-        let target = CallTarget::new(ROOT_PORT, NO_METHOD);
+        let target = CallTarget::new(ROOT_PORT, PING);
         if call.start(target, |_, _| Ok(None)).await.is_ok() {
             let _ = call.reply().await;
         }

@@ -31,6 +31,7 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
             who: Caller::of(Peer::this_process()),
             method: info.name,
             version: Some(I::VERSION),
+            nesting: 0,
             deadline,
             trace,
         };

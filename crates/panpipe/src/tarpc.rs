@@ -94,6 +94,7 @@ impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
             who: Caller::of(Peer::unknown()),
             method,
             version: Some(I::VERSION),
+            nesting: 0,
             deadline: Some(context.deadline),
             trace: from_tarpc(&context.trace_context).map(Arc::new),
         };

@@ -142,6 +142,8 @@ pub const PASSED_OVER_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many calls of one peer run at once.
 pub const MAX_CALLS: u32 = 1024;
+/// How many more of them run that nest in calls of this side's.
+pub const MAX_NESTED_CALLS: u32 = 256;
 /// How many bytes of one peer's one-way calls wait until fewer than that run. Further ones
 /// wait with the peer.
 pub const ONEWAY_BYTES: usize = 2 << 20;

@@ -109,6 +109,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Layered<Req, Resp> {
             who: Caller::of(self.carrier.peer()),
             method: info.name,
             version: None,
+            nesting: 0,
             deadline: terms.deadline,
             trace: terms.trace.clone(),
         };

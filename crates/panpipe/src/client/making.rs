@@ -235,7 +235,8 @@ where
                 return told(watch, Outcome::Done, sent);
             }
         };
-        let target = CallTarget { port, method: info.id, trace: trace_of(&watch).map(|trace| &**trace) };
+        let target =
+            CallTarget { trace: trace_of(&watch).map(|trace| &**trace), ..CallTarget::new(port, info.id) };
         let sent = oneway(&link, target, move |codec, out| carried::encode(codec, &args, out)).await;
         told(watch, Outcome::Done, sent)
     }

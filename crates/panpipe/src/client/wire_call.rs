@@ -84,7 +84,7 @@ where
             Some(args) => {
                 let port = this.stub.as_ref().map_or(ROOT_PORT, |stub| stub.port);
                 let trace = trace_of(&this.watch).map(|trace| &**trace);
-                let target = CallTarget { port, method: this.info.id, trace };
+                let target = CallTarget { trace, ..CallTarget::new(port, this.info.id) };
                 let encode = |codec, out: &mut Vec<u8>| carried::encode(codec, args, out);
                 match this.info.since {
                     Some(since) if is_older(call.link(), this.stub.as_deref(), since) => {

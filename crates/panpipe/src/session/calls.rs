@@ -5,7 +5,7 @@
 //! caller has gone: so a reply never reaches another call than its own, and
 //! the peer never holds more calls than it accepts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
 use panpipe_transport::buffer::FrameBuf;
@@ -32,6 +32,9 @@ pub(crate) struct Call {
     pub(crate) deadline: Option<Ticket>,
     /// The place in the order of those who wait.
     turn: u64,
+    /// What it is, and which ids it may have.
+    sort: Sort,
+    ids: Ids,
     /// What has come back.
     reply: Reply,
     error: Option<Box<CallError>>,
@@ -46,7 +49,7 @@ pub(crate) enum CallState {
     /// There was no room yet.
     Waiting,
     /// Room is kept for this call; its caller has been woken.
-    Granted,
+    Granted(Place),
     /// Sent; `end` is where its frame ends in the outgoing stream.
     Sent { id: u32, end: u64 },
     /// Its reply has come.
@@ -60,6 +63,80 @@ impl CallState {
     #[inline]
     pub(crate) fn is_over(self) -> bool {
         matches!(self, CallState::Replied | CallState::Failed)
+    }
+}
+
+/// Which ids a call may have: those below the peer's `max_calls`, and one beyond.
+///
+/// The ids beyond make sure that a call that others wait for is never held up by them. Id
+/// `max_calls + n` is for calls that nest `n + 1` deep: made by the handler of a call that the
+/// peer made with its extra id `n - 1`, or for 0 with any regular id. The call with extra id
+/// `n` waits for no other extra id than `n + 1`, so calls that nest cannot wait for each other
+/// in a circle, and the one that nests deepest fails instead of waiting. The two last ids are
+/// for Flush and for the health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ids {
+    regular: bool,
+    extra: Option<u32>,
+}
+
+/// What sort of call asks for an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// Made by a handler of this connection, `0` levels deep if not.
+    Nested(u32),
+    Flush,
+    Ping,
+}
+
+impl Ids {
+    const REGULAR: Ids = Ids { regular: true, extra: None };
+
+    /// The ids that a call may have of those in `room`. `None` if it nests too deep.
+    pub(crate) fn of(sort: Sort, room: Room) -> Option<Ids> {
+        let Some(nested) = room.extra.checked_sub(CONTROL_IDS) else { return Some(Ids::REGULAR) };
+        let extra = match sort {
+            Sort::Nested(0) => None,
+            Sort::Nested(depth) => match depth - 1 {
+                level if level < nested => Some(level),
+                // It waits for a regular id, as where the peer has no others.
+                0 => None,
+                _ => return None,
+            },
+            Sort::Flush => Some(nested),
+            Sort::Ping => Some(nested + 1),
+        };
+        // A handler that the peer called with an extra id may hold up the callers of all
+        // regular ids.
+        Some(Ids { regular: !matches!(sort, Sort::Nested(2..)), extra })
+    }
+}
+
+/// Where a call has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A regular id.
+    Regular,
+    /// The id that is so many beyond the regular ones.
+    Extra(u32),
+}
+
+/// How many of the extra ids are not for calls that nest: that of Flush, that of the health
+/// check.
+pub(crate) const CONTROL_IDS: u32 = 2;
+
+/// The calls with extra ids. Mostly there is none.
+#[derive(Debug, Default)]
+struct ExtraCalls {
+    flights: BTreeMap<u32, Flight>,
+    granted: BTreeSet<u32>,
+    /// By the id that they wait for, and their order.
+    waiting: BTreeMap<(u32, u64), usize>,
+}
+
+impl ExtraCalls {
+    fn is_free(&self, extra: u32) -> bool {
+        !self.flights.contains_key(&extra) && !self.granted.contains(&extra)
     }
 }
 
@@ -82,6 +159,9 @@ pub(crate) struct Calls {
     granted: usize,
     bytes_in_flight: usize,
     next_turn: u64,
+    extra: Option<Box<ExtraCalls>>,
+    /// The first of the extra ids.
+    regular: usize,
 }
 
 impl Part for Calls {
@@ -94,6 +174,8 @@ impl Part for Calls {
             granted: 0,
             bytes_in_flight: 0,
             next_turn: 0,
+            extra: None,
+            regular: 0,
         };
         &UNUSED
     }
@@ -104,6 +186,8 @@ impl Part for Calls {
 pub(crate) struct Room {
     pub(crate) calls: usize,
     pub(crate) bytes: usize,
+    /// How many ids it has beyond those of `calls`.
+    pub(crate) extra: u32,
 }
 
 impl Calls {
@@ -114,7 +198,32 @@ impl Calls {
 
     /// Whether a call waits for room.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.extra.as_ref().is_some_and(|extra| !extra.waiting.is_empty())
+    }
+
+    /// Where a call that may have these ids has room now.
+    pub(crate) fn find_place(&self, ids: Ids, room: Room) -> Option<Place> {
+        if ids.regular && self.has_room(room) {
+            return Some(Place::Regular);
+        }
+        let is_free = |extra| self.extra.as_ref().is_none_or(|calls| calls.is_free(extra));
+        ids.extra.filter(|&extra| is_free(extra)).map(Place::Extra)
+    }
+
+    /// What sort of call waits, or has waited.
+    pub(crate) fn sort(&self, key: usize) -> Sort {
+        self.calls[key].sort
+    }
+
+    /// The peer's hello has come, which tells the extra ids: calls that wait may have those too.
+    pub(crate) fn room_is_known(&mut self, room: Room) {
+        for (&turn, &key) in &self.waiting {
+            let call = &mut self.calls[key];
+            call.ids = Ids::of(call.sort, room).unwrap_or(Ids::REGULAR);
+            if let Some(extra) = call.ids.extra {
+                self.extra.get_or_insert_default().waiting.insert((extra, turn), key);
+            }
+        }
     }
 
     fn place(&self, room: Room) -> bool {
@@ -133,7 +242,8 @@ impl Calls {
     #[cold]
     fn add_place(&mut self) -> usize {
         let (state, reply) = (CallState::Vacant, Reply::default());
-        self.calls.push(Call { state, waker: None, deadline: None, turn: 0, reply, error: None });
+        let (sort, ids) = (Sort::Nested(0), Ids::REGULAR);
+        self.calls.push(Call { state, waker: None, deadline: None, turn: 0, sort, ids, reply, error: None });
         self.calls.len() - 1
     }
 
@@ -141,37 +251,101 @@ impl Calls {
         &mut self.calls[key]
     }
 
-    /// Puts a call among those who wait, at its place in their order.
-    pub(crate) fn wait(&mut self, key: usize, was_granted: bool) {
+    /// Puts a call among those who wait for one of the ids that it may have, at its place in
+    /// their order.
+    pub(crate) fn wait(&mut self, key: usize, sort: Sort, room: Room, granted: Option<Place>) {
+        let ids = Ids::of(sort, room).unwrap_or(Ids::REGULAR);
         let call = &mut self.calls[key];
         call.state = CallState::Waiting;
-        self.waiting.insert(call.turn, key);
-        if was_granted {
-            self.granted -= 1;
+        (call.sort, call.ids) = (sort, ids);
+        let turn = call.turn;
+        if ids.regular {
+            self.waiting.insert(turn, key);
+        }
+        if let Some(extra) = ids.extra {
+            self.extra.get_or_insert_default().waiting.insert((extra, turn), key);
+        }
+        self.give_up(granted);
+    }
+
+    /// A place that was granted is not taken, or is taken now.
+    fn give_up(&mut self, granted: Option<Place>) {
+        match granted {
+            None => {}
+            Some(Place::Regular) => self.granted -= 1,
+            Some(Place::Extra(id)) => {
+                if let Some(extra) = &mut self.extra {
+                    extra.granted.remove(&id);
+                }
+            }
         }
     }
 
-    /// The next id to be used on the wire.
-    pub(crate) fn next_id(&self) -> u32 {
-        u32::try_from(self.flights.vacant_key())
-            .expect("calls in flight are fewer than u32::MAX, the most a hello can allow")
+    /// A call waits no more.
+    fn end_waiting(&mut self, key: usize) {
+        let call = &self.calls[key];
+        self.waiting.remove(&call.turn);
+        if let (Some(id), Some(extra)) = (call.ids.extra, &mut self.extra) {
+            extra.waiting.remove(&(id, call.turn));
+        }
     }
 
-    /// Notes that the call's frame of `bytes` was encoded with the [next id](Self::next_id).
+    /// The id that is used next on the wire by a call at `place`.
     #[inline]
-    pub(crate) fn sent(&mut self, key: usize, bytes: usize, end: u64, was_granted: bool) {
-        let id = self.flights.insert(Flight { key: Some(key), bytes }) as u32;
-        self.bytes_in_flight += bytes;
-        if was_granted {
-            self.granted -= 1;
+    pub(crate) fn next_id(&self, place: Place, room: Room) -> u32 {
+        let id = match place {
+            Place::Regular => self.flights.vacant_key(),
+            Place::Extra(extra) => room.calls + extra as usize,
+        };
+        u32::try_from(id).expect("calls in flight are fewer than u32::MAX, the most a hello can allow")
+    }
+
+    /// Notes that the call's frame of `bytes` was encoded with `id`, the
+    /// [next](Self::next_id) of `place`.
+    #[inline]
+    pub(crate) fn sent(
+        &mut self,
+        key: usize,
+        (place, id): (Place, u32),
+        bytes: usize,
+        end: u64,
+        granted: Option<Place>,
+    ) {
+        match place {
+            Place::Regular => {
+                self.flights.insert(Flight { key: Some(key), bytes });
+                self.bytes_in_flight += bytes;
+            }
+            Place::Extra(extra) => self.sent_beyond(extra, id, key),
+        }
+        if granted.is_some() {
+            self.give_up(granted);
         }
         self.calls[key].state = CallState::Sent { id, end };
     }
 
+    #[cold]
+    fn sent_beyond(&mut self, extra: u32, id: u32, key: usize) {
+        self.regular = (id - extra) as usize;
+        let flight = Flight { key: Some(key), bytes: 0 };
+        self.extra.get_or_insert_default().flights.insert(extra, flight);
+    }
+
+    fn flight(&mut self, id: u64) -> Option<&mut Flight> {
+        let id = usize::try_from(id).ok()?;
+        match self.flights.get_mut(id) {
+            None => {
+                let extra = u32::try_from(id.checked_sub(self.regular)?).ok()?;
+                self.extra.as_mut()?.flights.get_mut(&extra)
+            }
+            regular => regular,
+        }
+    }
+
     /// Notes that the last part of a call has been queued, and where it ends.
     pub(crate) fn is_out(&mut self, id: u64, at: u64) {
-        let flight = usize::try_from(id).ok().and_then(|id| self.flights.get(id));
-        if let Some(call) = flight.and_then(|flight| self.calls.get_mut(flight.key?)) {
+        let key = self.flight(id).and_then(|flight| flight.key);
+        if let Some(call) = key.and_then(|key| self.calls.get_mut(key)) {
             if let CallState::Sent { end, .. } = &mut call.state {
                 *end = at;
             }
@@ -182,21 +356,42 @@ impl Calls {
     /// and hands over their wakers.
     #[inline]
     pub(crate) fn grant(&mut self, room: Room, wakes: &mut Vec<Waker>) {
-        if !self.waiting.is_empty() {
+        if self.has_waiting() {
             self.grant_waiting(room, wakes);
         }
     }
 
     fn grant_waiting(&mut self, room: Room, wakes: &mut Vec<Waker>) {
         while self.place(room) {
-            let Some((_, key)) = self.waiting.pop_first() else {
-                return;
-            };
-            let call = &mut self.calls[key];
-            call.state = CallState::Granted;
+            let Some((_, &key)) = self.waiting.first_key_value() else { break };
             self.granted += 1;
-            wakes.extend(call.waker.take());
+            self.grant_to(key, Place::Regular, wakes);
         }
+        let mut from = 0;
+        while let Some((id, key, is_free)) = self.next_beyond(from) {
+            from = id + 1;
+            if is_free {
+                if let Some(extra) = &mut self.extra {
+                    extra.granted.insert(id);
+                }
+                self.grant_to(key, Place::Extra(id), wakes);
+            }
+        }
+    }
+
+    /// The first extra id from `from` on that a call waits for, the call that has waited
+    /// longest, and whether the id is free.
+    fn next_beyond(&self, from: u32) -> Option<(u32, usize, bool)> {
+        let extra = self.extra.as_ref()?;
+        let (&(id, _), &key) = extra.waiting.range((from, 0)..).next()?;
+        Some((id, key, extra.is_free(id)))
+    }
+
+    fn grant_to(&mut self, key: usize, place: Place, wakes: &mut Vec<Waker>) {
+        self.end_waiting(key);
+        let call = &mut self.calls[key];
+        call.state = CallState::Granted(place);
+        wakes.extend(call.waker.take());
     }
 
     /// Takes the reply to `id`: frees the id, and hands over the caller's key
@@ -204,8 +399,15 @@ impl Calls {
     #[inline]
     pub(crate) fn land(&mut self, id: u64) -> Option<Option<usize>> {
         let id = usize::try_from(id).ok()?;
-        let flight = self.flights.try_remove(id)?;
+        let Some(flight) = self.flights.try_remove(id) else { return self.land_beyond(id) };
         self.bytes_in_flight -= flight.bytes;
+        Some(flight.key)
+    }
+
+    #[cold]
+    fn land_beyond(&mut self, id: usize) -> Option<Option<usize>> {
+        let extra = u32::try_from(id.checked_sub(self.regular)?).ok()?;
+        let flight = self.extra.as_mut()?.flights.remove(&extra)?;
         Some(flight.key)
     }
 
@@ -270,12 +472,10 @@ impl Calls {
     fn leave(&mut self, key: usize) -> Option<u32> {
         let call = &self.calls[key];
         match call.state {
-            CallState::Waiting => {
-                self.waiting.remove(&call.turn);
-            }
-            CallState::Granted => self.granted -= 1,
+            CallState::Waiting => self.end_waiting(key),
+            CallState::Granted(place) => self.give_up(Some(place)),
             CallState::Sent { id, .. } => {
-                if let Some(flight) = self.flights.get_mut(id as usize) {
+                if let Some(flight) = self.flight(u64::from(id)) {
                     flight.key = None;
                     return Some(id);
                 }
@@ -287,7 +487,13 @@ impl Calls {
 
     /// Whether a call has been sent whose reply has not come, a dropped one too.
     pub(crate) fn are_in_flight(&self) -> bool {
-        !self.flights.is_empty()
+        !self.flights.is_empty() || self.extra.as_ref().is_some_and(|extra| !extra.flights.is_empty())
+    }
+
+    /// How many calls have been sent whose replies have not come, but for those with extra
+    /// ids.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
     }
 
     /// Whether this is the only call on its way.

@@ -54,6 +54,8 @@ const IDLE_ROOM: usize = 7;
 struct Handler {
     /// Tells the call from others that have had its id.
     serial: u32,
+    /// Whether its id is beyond the regular ones.
+    is_extra: bool,
     bytes: usize,
     deadline: Option<Ticket>,
     waker: Option<Waker>,
@@ -69,6 +71,9 @@ pub(crate) struct Handlers {
     others: OnDemand<Others>,
     serial: u32,
     bytes: usize,
+    /// The same of those with extra ids, and how many there are.
+    extra_bytes: usize,
+    extra: u32,
     oneways: OnDemand<Oneways>,
     /// Failures that wait for room in the outgoing queue.
     deferred: OnDemand<Deferred>,
@@ -132,21 +137,43 @@ impl Handlers {
         self.others.seen().map_or(0, |others| others.0.len()) + usize::from(self.last.is_some())
     }
 
-    /// The bytes of arguments that the running calls came with.
+    /// The bytes of arguments that the running calls with regular ids came with.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// The same of the calls with extra ids.
+    pub(crate) fn extra_bytes(&self) -> usize {
+        self.extra_bytes
+    }
+
+    /// Whether a call runs that has an extra id.
+    #[inline]
+    pub(crate) fn has_extra(&self) -> bool {
+        self.extra > 0
+    }
+
     /// Notes a call; none when its id is in use already.
     #[inline]
-    pub(crate) fn add(&mut self, id: u32, bytes: usize, deadline: Option<Ticket>) -> Option<ReplyTo> {
+    pub(crate) fn add(
+        &mut self,
+        id: u32,
+        is_extra: bool,
+        bytes: usize,
+        deadline: Option<Ticket>,
+    ) -> Option<ReplyTo> {
         if !self.make_way(id) {
             return None;
         }
         self.serial = self.serial.wrapping_add(1);
-        let handler = Handler { serial: self.serial, bytes, deadline, waker: None, stop: None };
+        let handler = Handler { serial: self.serial, is_extra, bytes, deadline, waker: None, stop: None };
         self.last = Some((id, handler));
-        self.bytes += bytes;
+        if is_extra {
+            self.extra += 1;
+            self.extra_bytes += bytes;
+        } else {
+            self.bytes += bytes;
+        }
         Some(ReplyTo { id, serial: self.serial })
     }
 
@@ -192,7 +219,12 @@ impl Handlers {
             Some((_, handler)) => handler,
             None => self.remove_other(call.id)?,
         };
-        self.bytes -= handler.bytes;
+        if handler.is_extra {
+            self.extra -= 1;
+            self.extra_bytes -= handler.bytes;
+        } else {
+            self.bytes -= handler.bytes;
+        }
         spent.extend(handler.waker);
         Some(handler.deadline)
     }
@@ -330,8 +362,8 @@ mod tests {
     #[test]
     fn an_id_in_use_is_not_taken_twice_and_counts_return_to_nothing() {
         let mut handlers = Handlers::default();
-        let call = handlers.add(3, 10, None).unwrap();
-        assert_eq!(handlers.add(3, 10, None), None);
+        let call = handlers.add(3, false, 10, None).unwrap();
+        assert_eq!(handlers.add(3, false, 10, None), None);
         assert_eq!((handlers.active(), handlers.bytes()), (1, 10));
         assert_eq!(handlers.remove(call, &mut Vec::new()), Some(None));
         assert_eq!(handlers.remove(call, &mut Vec::new()), None);
@@ -341,12 +373,12 @@ mod tests {
     #[test]
     fn calls_are_told_apart_however_many_there_are_and_a_high_id_takes_no_memory() {
         let mut handlers = Handlers::default();
-        let high = handlers.add(u32::MAX, 1, None).unwrap();
+        let high = handlers.add(u32::MAX, false, 1, None).unwrap();
         assert_eq!(handlers.others.0.capacity(), 0);
-        let others: Vec<_> = (0..100).map(|id| handlers.add(id, 1, None).unwrap()).collect();
+        let others: Vec<_> = (0..100).map(|id| handlers.add(id, false, 1, None).unwrap()).collect();
         assert!(handlers.others.0.capacity() < 1000);
-        assert_eq!((handlers.add(u32::MAX, 1, None), handlers.add(50, 1, None)), (None, None));
-        assert_eq!(handlers.add(99, 1, None), None);
+        assert_eq!((handlers.add(u32::MAX, false, 1, None), handlers.add(50, false, 1, None)), (None, None));
+        assert_eq!(handlers.add(99, false, 1, None), None);
         assert_eq!(handlers.active(), 101);
         assert!(others.iter().chain([&high]).all(|call| handlers.remove(*call, &mut Vec::new()).is_some()));
         assert_eq!((handlers.active(), handlers.bytes()), (0, 0));
@@ -356,9 +388,9 @@ mod tests {
     #[test]
     fn a_call_that_was_answered_has_nothing_to_do_with_the_next_of_its_id() {
         let mut handlers = Handlers::default();
-        let answered = handlers.add(3, 10, None).unwrap();
+        let answered = handlers.add(3, false, 10, None).unwrap();
         handlers.remove(answered, &mut Vec::new());
-        let next = handlers.add(3, 10, None).unwrap();
+        let next = handlers.add(3, false, 10, None).unwrap();
         assert!(handlers.contains(next) && !handlers.contains(answered));
         assert_eq!(handlers.remove(answered, &mut Vec::new()), None);
         handlers.stop(3, Stop::Cancelled, &mut Vec::new());
@@ -370,7 +402,7 @@ mod tests {
     #[test]
     fn the_first_reason_to_stop_is_kept() {
         let mut handlers = Handlers::default();
-        let call = handlers.add(0, 0, None).unwrap();
+        let call = handlers.add(0, false, 0, None).unwrap();
         assert_eq!(handlers.stopped(call, &mut Some(Waker::noop().clone())), None);
         let mut wakes = Vec::new();
         handlers.stop(0, Stop::DeadlineExceeded, &mut wakes);

@@ -9,6 +9,7 @@ use std::fmt;
 
 use panpipe_transport::varint;
 
+use super::calls::CONTROL_IDS;
 use super::message::{PROTOCOL_VERSION, put_str, take_str, take_version};
 use crate::codec::Codec;
 use crate::error::{Refusal, RefusalReason};
@@ -123,6 +124,8 @@ pub(crate) struct Hello {
     /// How many bytes of one-way calls this side holds for its peer; 0 where it does not
     /// count them.
     pub(crate) oneway_bytes: u64,
+    /// How many ids of calls this side takes beyond `max_calls`.
+    pub(crate) extra_ids: u64,
 }
 
 /// How much of ports and streams one side takes. A peer that says nothing of it
@@ -170,6 +173,7 @@ impl Hello {
             ports: PortLimits::from(limits),
             choice: Vec::new(),
             oneway_bytes: limits.oneway_bytes as u64,
+            extra_ids: u64::from(limits.max_nested_calls).saturating_add(u64::from(CONTROL_IDS)),
         }
     }
 
@@ -216,6 +220,7 @@ impl Hello {
             varint::put(out, 0);
         }
         varint::put(out, self.oneway_bytes);
+        varint::put(out, self.extra_ids);
     }
 
     /// Reads a hello. Bytes after the known fields are a later version's and
@@ -234,6 +239,7 @@ impl Hello {
             ports: take_ports(rest)?,
             choice: Vec::new(),
             oneway_bytes: 0,
+            extra_ids: 0,
         };
         // One that ends here comes from a side that speaks one version of each.
         if !rest.is_empty() {
@@ -244,6 +250,7 @@ impl Hello {
         // One that ends here comes from a side that does not count one-way calls.
         if !rest.is_empty() {
             hello.oneway_bytes = varint::take(rest)?;
+            hello.extra_ids = varint::take(rest)?;
         }
         Some(hello)
     }
@@ -358,6 +365,9 @@ mod tests {
         Hello::new(Codec::default(), &Limits::default(), wants.map(info), offers.map(info))
     }
 
+    /// How many bytes of a hello with the default limits stand behind the ranges of versions.
+    const BEHIND_RANGES: usize = 4 + 2;
+
     fn varint_len(value: u64) -> usize {
         let mut out = Vec::new();
         varint::put(&mut out, value);
@@ -384,7 +394,7 @@ mod tests {
         };
         hello.encode(&mut bytes);
         let whole = bytes.len();
-        let without_oneways = Hello { oneway_bytes: 0, ..hello.clone() };
+        let without_oneways = Hello { oneway_bytes: 0, extra_ids: 0, ..hello.clone() };
         let exact = |service: &Option<ServiceInfo>| {
             service.as_ref().map(|service| ServiceInfo::new(service.name.clone(), service.version))
         };
@@ -397,7 +407,7 @@ mod tests {
         let without_ports = Hello { ports: PortLimits::default(), ..without_ranges.clone() };
         // Two bytes and one for the oldest versions, and the choice behind them, its
         // length and two services; before them the limits of ports.
-        let oneways_at = whole - varint_len(hello.oneway_bytes);
+        let oneways_at = whole - varint_len(hello.oneway_bytes) - varint_len(hello.extra_ids);
         let ranges_at = oneways_at - 3 - 1 - 6 - 8;
         let ports_at = ranges_at - 11;
         for cut in 0..=whole {
@@ -428,7 +438,7 @@ mod tests {
     fn a_range_that_is_reversed_is_malformed() {
         let mut bytes = Vec::new();
         hello(Some(("Store", 3)), None).encode(&mut bytes);
-        let oldest = bytes.len() - 3 - varint_len(limits::ONEWAY_BYTES as u64);
+        let oldest = bytes.len() - 3 - BEHIND_RANGES;
         assert_eq!(bytes[oldest], 3);
         bytes[oldest] = 4;
         assert_eq!(Hello::decode(&bytes), None);

@@ -24,6 +24,10 @@ pub(crate) const IN_RETURN: u64 = 1;
 /// before it have been handed to their handlers.
 pub(crate) const FLUSH: u64 = 1;
 
+/// The method of the root port that no service has: a call of it asks whether the other side
+/// answers.
+pub(crate) const PING: u64 = u64::MAX;
+
 /// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

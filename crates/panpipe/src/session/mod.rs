@@ -52,7 +52,7 @@ pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
 use self::lending::{Lending, wake_behind};
 pub(crate) use self::load::Load;
-pub(crate) use self::message::{FLUSH, OPEN, ROOT_PORT, put_str, take_str, take_u64, take_version};
+pub(crate) use self::message::{FLUSH, OPEN, PING, ROOT_PORT, put_str, take_str, take_u64, take_version};
 pub(crate) use self::outlet::{Inlet, Outlet, of_blocking, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
 pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_status};
@@ -94,6 +94,8 @@ pub(crate) struct Session {
     /// The codec, once it is known: what is sent is encoded outside of the lock.
     codec: OnceLock<Codec>,
     peer: Peer,
+    /// How many calls of the peer run at once that do not nest.
+    max_calls: u32,
     /// The users' handle of this session, as long as there is any.
     link: Weak<Link>,
     /// What the peer's calls have to pass, if anything.
@@ -136,6 +138,7 @@ impl Session {
             Role::Acceptor => OnceLock::new(),
         };
         let mut core = Core::new(config);
+        let max_calls = core.max_calls();
         let clock = executor.clock();
         core.begin(clock.now());
         let lending = inlet.is_lent().then(Box::default);
@@ -145,6 +148,7 @@ impl Session {
             codec,
             state: Mutex::new(State { core, outlet, lending }),
             peer,
+            max_calls,
             link,
             hooks: OnceLock::new(),
             executor,
@@ -197,6 +201,14 @@ impl Session {
     fn learn_codec(&self) -> Option<Codec> {
         let codec = self.with(|state| state.core.is_open().then(|| state.core.codec()))?;
         Some(*self.codec.get_or_init(|| codec))
+    }
+
+    /// How deep a call nests that the handler makes of the peer's call with this id; `None`
+    /// for a one-way call.
+    #[inline]
+    pub(crate) fn nesting_in(&self, call: Option<ReplyTo>) -> u32 {
+        let beyond = call.map_or(0, |call| call.id().saturating_add(1).saturating_sub(self.max_calls));
+        beyond + 1
     }
 
     #[inline]
@@ -287,7 +299,12 @@ impl Session {
         });
         // Nearly every call that is started keeps it until its reply.
         let mut waker = Some(waker.clone());
+        let mut at_limit = None;
         let (polled, behind) = self.with(|state| {
+            let mut target = target;
+            if state.core.needs_nesting() {
+                target.nesting = call::nesting_in(self.id);
+            }
             let before = state.core.outbox().pending_len();
             let polled = state.core.poll_call(key, target, deadline, &mut waker, message);
             let is_crowded = state.core.is_crowded();
@@ -303,9 +320,15 @@ impl Session {
             if deadline.is_some_and(|deadline| deadline.at.is_some()) {
                 state.core.check_timer();
             }
+            if polled.is_pending() {
+                at_limit = state.core.is_first_at_limit();
+            }
             let awaits = !self.lends || is_crowded;
             (polled.map_ok(|()| awaits && state.core.await_reply(*key, &mut waker)), behind)
         });
+        if let Some(in_flight) = at_limit {
+            warn_at_limit(&self.peer, in_flight);
+        }
         behind.iter().for_each(wake_behind);
         if matches!(polled, Poll::Ready(Ok(true))) {
             self.executor.awaits();
@@ -338,7 +361,7 @@ impl Session {
         mut message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), CallError>> {
         self.poll_with(waker, |state, waker| {
-            let nested = || call::is_answering(self.id);
+            let nested = || call::nesting_in(self.id) > 0;
             let polled = state.core.poll_oneway(target, nested, waker, message.as_deref_mut());
             state.write_or_wake(false);
             polled
@@ -604,6 +627,15 @@ impl Future for Ending {
         let EndWaiter { session, key } = &mut self.0;
         session.with(|state| state.core.poll_ending(key, cx.waker()))
     }
+}
+
+/// Tells, once for a connection, why its calls wait.
+#[cold]
+fn warn_at_limit(peer: &Peer, in_flight: usize) {
+    tracing::warn!(
+        %peer,
+        "{in_flight} calls are in flight, as many as the other side runs at once: further calls wait; if handlers wait for each other's calls, raise `Limits::max_calls` there"
+    );
 }
 
 impl State {

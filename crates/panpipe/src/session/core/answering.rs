@@ -15,7 +15,7 @@ use super::{Core, EncodedMessage, Incoming, IncomingExtras, remember_one_more};
 use crate::limits;
 use crate::session::deadlines::Due;
 use crate::session::handlers::{ReplyTo, Stop};
-use crate::session::message::{Header, Kind, ROOT_PORT, take_u64};
+use crate::session::message::{FLUSH, Header, Kind, PING, ROOT_PORT, take_u64};
 use crate::session::reply::{Failure, put_failure};
 use crate::trace::TraceContext;
 
@@ -51,10 +51,12 @@ impl Core {
             let incoming = Incoming { reply_to: None, method, deadline: None, args, len, extras };
             return self.receive_oneway(incoming);
         }
-        let too_many = header.id >= u64::from(self.limits.max_calls)
-            || (self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes)
-            || self.load.as_ref().is_some_and(|load| !load.take());
-        if too_many {
+        let is_extra = header.id >= u64::from(self.limits.max_calls);
+        let is_full = match is_extra {
+            true => !self.takes_extra(header, method),
+            false => self.handlers.active() > 0 && self.handlers.bytes() >= self.limits.max_call_bytes,
+        };
+        if is_full || self.load.as_ref().is_some_and(|load| !load.take()) {
             self.let_go_of(Incoming { reply_to: None, method, deadline: None, args, len, extras });
             self.overloaded(header.id);
             return None;
@@ -64,7 +66,7 @@ impl Core {
         let within = left.checked_sub(1).map(Duration::from_micros);
         let deadline = within.and_then(|within| now().checked_add(within.min(limits::LONGEST_DEADLINE)));
         let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
-        let Some(reply_to) = self.handlers.add(id, frame.len(), ticket) else {
+        let Some(reply_to) = self.handlers.add(id, is_extra, frame.len(), ticket) else {
             self.lighten();
             self.violation("a call uses the id of another that still runs");
             return None;
@@ -76,6 +78,22 @@ impl Core {
             return None;
         }
         Some(incoming)
+    }
+
+    /// Whether a call may run whose id is beyond the regular ones.
+    #[cold]
+    fn takes_extra(&self, header: Header, method: u64) -> bool {
+        if header.id > u64::from(u32::MAX) {
+            return false;
+        }
+        let extra = header.id.saturating_sub(u64::from(self.limits.max_calls));
+        let nested = u64::from(self.limits.max_nested_calls);
+        match extra.checked_sub(nested) {
+            None => self.handlers.extra_bytes() < self.limits.max_call_bytes,
+            Some(0) => header.port == ROOT_PORT && method == FLUSH,
+            Some(1) => header.port == ROOT_PORT && method == PING,
+            Some(_) => false,
+        }
     }
 
     /// Counts a one-way call. `None` if the peer was not to send it.

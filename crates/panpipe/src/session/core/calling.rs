@@ -9,9 +9,9 @@ use super::carrying::PutError;
 use super::{CallTarget, Core, Deadline, EncodedMessage, Phase, Role, remember, remember_one_more};
 use crate::error::CallError;
 use crate::limits;
-use crate::session::calls::{CallState, Reply};
+use crate::session::calls::{CallState, Ids, Place, Reply, Sort};
 use crate::session::deadlines::Due;
-use crate::session::message::{Kind, ROOT_PORT, TRACED};
+use crate::session::message::{FLUSH, Kind, PING, ROOT_PORT, TRACED};
 use crate::trace::TraceContext;
 
 /// How many bytes a method's hash takes.
@@ -34,7 +34,7 @@ impl Core {
         let granted = match *key {
             None => {
                 self.open_for_calls(target.port).map_err(Box::new)?;
-                false
+                None
             }
             Some(known) => {
                 let call = self.calls.get_mut(known);
@@ -43,7 +43,7 @@ impl Core {
                         remember(&mut call.waker, waker);
                         return Poll::Pending;
                     }
-                    CallState::Granted => true,
+                    CallState::Granted(place) => Some(place),
                     // Its deadline passed, or the connection ended, as it waited.
                     state => {
                         assert!(state.is_over(), "a call that has been started is not started again");
@@ -53,15 +53,24 @@ impl Core {
                 }
             }
         };
-        let room = granted || self.calls.has_room(self.room);
+        let ids = if granted.is_some() || !self.is_id_scarce() {
+            None
+        } else {
+            Some(Ids::of(sort_of(target), self.room).ok_or_else(|| Box::new(CallError::Overloaded))?)
+        };
+        let place = match ids {
+            None => Some(granted.unwrap_or(Place::Regular)),
+            Some(ids) => self.calls.find_place(ids, self.room),
+        };
+        let place = place.filter(|_| self.has_room_for_calls());
         let is_encoded = message.is_some();
-        let started = match message {
-            Some(message) if room && self.has_room_for_calls() => {
+        let started = match (message, place) {
+            (Some(message), Some(place)) => {
                 self.say_hello();
                 let left = deadline.map(|deadline| deadline.left);
-                let id = u64::from(self.calls.next_id());
-                match self.put_call(Kind::Call, id, target, left, message) {
-                    Ok(started) => started,
+                let id = self.calls.next_id(place, self.room);
+                match self.put_call(Kind::Call, u64::from(id), target, left, message) {
+                    Ok(bytes) => bytes.map(|bytes| (bytes, (place, id))),
                     Err(error) => {
                         if let Some(known) = key.take() {
                             self.forget(known);
@@ -81,15 +90,16 @@ impl Core {
             known
         });
         match started {
-            Some(bytes) => {
+            Some((bytes, id)) => {
                 // One that goes out in parts is not out before its last part is.
                 let end = if bytes > limits::LARGE_MESSAGE { u64::MAX } else { self.outbox.queued_total() };
-                self.calls.sent(known, bytes, end, granted);
+                self.calls.sent(known, id, bytes, end, granted);
                 self.crowd = if self.calls.alone() { self.crowd.saturating_sub(1) } else { limits::CROWD };
                 Poll::Ready(Ok(()))
             }
             None => {
-                self.calls.wait(known, granted);
+                let sort = if granted.is_some() { self.calls.sort(known) } else { sort_of(target) };
+                self.calls.wait(known, sort, self.room, granted);
                 remember(&mut self.calls.get_mut(known).waker, waker);
                 if !is_encoded && self.is_open() {
                     // The hello came since the caller asked for the codec.
@@ -98,6 +108,28 @@ impl Core {
                 Poll::Pending
             }
         }
+    }
+
+    /// Whether not every call may have the next regular id: where there is none, and where a
+    /// handler may make a call that must not have it.
+    #[inline]
+    fn is_id_scarce(&self) -> bool {
+        !self.calls.has_room(self.room) || self.handlers.has_extra()
+    }
+
+    /// Whether the next call may have to wait, so that it matters how deep it nests.
+    #[inline]
+    pub(crate) fn needs_nesting(&self) -> bool {
+        self.is_id_scarce() || !self.has_room_for_calls()
+    }
+
+    /// Whether calls are waiting for the peer's limit for the first time: how many are in
+    /// flight.
+    pub(crate) fn is_first_at_limit(&mut self) -> Option<usize> {
+        let in_flight = self.calls.in_flight();
+        let is_first = !self.has_warned && self.is_open() && in_flight >= self.room.calls;
+        self.has_warned |= is_first;
+        is_first.then_some(in_flight)
     }
 
     /// Has `waker` be woken by the reply to a call that was started. Whether it will be.
@@ -247,7 +279,7 @@ impl Core {
         left: Option<Duration>,
         message: &mut EncodedMessage,
     ) -> Result<Option<usize>, CallError> {
-        let CallTarget { port, method, trace } = target;
+        let CallTarget { port, method, trace, .. } = target;
         let open = matches!(self.phase, Phase::Open);
         // Whether the peer takes a trace only its hello says.
         if !open && (self.role == Role::Acceptor || trace.is_some()) {
@@ -306,6 +338,15 @@ impl Core {
         if self.calls.has_waiting() && self.has_room_for_calls() {
             self.calls.grant(self.room, &mut self.aftermath.wakes);
         }
+    }
+}
+
+/// What sort of call this is, for the ids that it may have.
+fn sort_of(target: CallTarget<'_>) -> Sort {
+    match (target.port, target.method) {
+        (ROOT_PORT, FLUSH) => Sort::Flush,
+        (ROOT_PORT, PING) => Sort::Ping,
+        _ => Sort::Nested(target.nesting),
     }
 }
 

@@ -47,7 +47,7 @@ impl Core {
         self.peer_draining = true;
         self.wake_end_waiters();
         for key in self.calls.keys() {
-            if matches!(self.calls.get_mut(key).state, CallState::Waiting | CallState::Granted) {
+            if matches!(self.calls.get_mut(key).state, CallState::Waiting | CallState::Granted(_)) {
                 let unsent = CallError::Disconnected { sent: false };
                 self.calls.fail(key, unsent, &mut self.aftermath.wakes);
             }

@@ -144,12 +144,15 @@ pub(crate) struct CallTarget<'a> {
     pub(crate) port: u64,
     pub(crate) method: u64,
     pub(crate) trace: Option<&'a TraceContext>,
+    /// How deep the call nests in those that the two sides make of each other: 0 if no handler
+    /// of this connection makes it.
+    pub(crate) nesting: u32,
 }
 
 impl CallTarget<'_> {
     /// A call that belongs to no trace.
     pub(crate) fn new(port: u64, method: u64) -> Self {
-        CallTarget { port, method, trace: None }
+        CallTarget { port, method, trace: None, nesting: 0 }
     }
 }
 
@@ -260,6 +263,8 @@ pub(crate) struct Core {
     /// Nothing else is left than that it says so, in its time.
     awaits_goodbye: bool,
     closing: bool,
+    /// Whether it has been logged that calls wait for the peer's limit.
+    has_warned: bool,
     /// Whether the peer may call a service of this side's without being asked.
     is_called_back: bool,
     /// Whether a caller has had its reply since that was last asked.
@@ -304,7 +309,7 @@ impl Core {
             version: None,
             limits,
             phase: Phase::Quiet,
-            room: Room { calls: 1, bytes: usize::MAX },
+            room: Room { calls: 1, bytes: usize::MAX, extra: 0 },
             max_message: limits::FIRST_MESSAGE,
             peer_traces: false,
             peer_stream_credit: false,
@@ -329,6 +334,7 @@ impl Core {
             peer_is_done: false,
             awaits_goodbye: false,
             closing: false,
+            has_warned: false,
             is_called_back,
             has_replied: false,
             crowd: 0,
@@ -678,6 +684,11 @@ impl Core {
                 self.wake_driver();
             }
         }
+    }
+
+    /// How many calls of the peer run at once that do not nest.
+    pub(crate) fn max_calls(&self) -> u32 {
+        self.limits.max_calls
     }
 
     pub(crate) fn codec(&self) -> Codec {

@@ -100,7 +100,13 @@ impl Core {
         self.room = Room {
             calls: usize::try_from(peer.max_calls).unwrap_or(usize::MAX).clamp(1, MAX_PEER_CALLS),
             bytes: usize::try_from(peer.max_call_bytes).unwrap_or(usize::MAX).max(1),
+            extra: 0,
         };
+        let ids_left = u32::MAX.saturating_sub(u32::try_from(self.room.calls).unwrap_or(u32::MAX));
+        self.room.extra = u32::try_from(peer.extra_ids).unwrap_or(u32::MAX).min(ids_left);
+        if let Some(calls) = self.calls.used() {
+            calls.room_is_known(self.room);
+        }
         self.max_message =
             usize::try_from(peer.max_message).unwrap_or(usize::MAX).min(limits::LARGEST_MESSAGE);
         if self.draining {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::carried::{Apart, Cargo};
 use crate::session::handlers::Stop;
+use crate::session::message::{FLUSH, PING};
 use crate::session::reply::{Failure, ReplyBody, parse};
 
 fn calls(max_calls: u32) -> Limits {
@@ -198,13 +199,15 @@ fn no_timer_stands_once_both_hellos_have_passed() {
 
 #[test]
 fn calls_over_the_limit_are_answered_while_their_replies_are_read() {
-    let (mut ours, mut theirs) = greeted(Limits::default(), calls(1));
+    let limits = Limits { max_nested_calls: 0, ..calls(1) };
+    let (mut ours, mut theirs) = greeted(Limits::default(), limits);
     ours.started(b"x");
     let call = ours.sends();
     theirs.hears(&call);
-    // The same under an id that there is not.
+    // The same under an id that there is not; behind the regular one are those of Flush and of
+    // the health check.
     let mut over = call.clone();
-    over[6] = 1;
+    over[6] = 3;
     theirs.hears(&over);
     assert_eq!(Side::kinds(&theirs.sends()), [Kind::Reply]);
     assert_eq!(theirs.core.close_reason(), None);
@@ -697,4 +700,142 @@ fn peer_that_sends_more_one_way_calls_than_it_may_is_cut_off() {
         assert!((held..held + (300 << 10)).contains(&sent), "{sent}");
         assert!(matches!(theirs.core.close_reason(), Some(CloseReason::Protocol(_))));
     }
+}
+
+/// Starts a call of a method that nests so deep.
+fn start_nested(side: &mut Side, nesting: u32, method: u64) -> (Option<usize>, Poll<Result<(), CallError>>) {
+    let mut key = None;
+    let target = CallTarget { nesting, ..CallTarget::new(0, method) };
+    let polled =
+        side.core.poll_call(&mut key, target, None, &mut idle(), Some(&mut message(|_, _| Ok(None))));
+    (key, unboxed(polled))
+}
+
+/// How deep a call nests that answers the one with this id, where `max_calls` are regular.
+fn nesting_of(id: u32, max_calls: u32) -> u32 {
+    (id + 1).saturating_sub(max_calls) + 1
+}
+
+#[test]
+fn calls_that_nest_never_wait_for_each_other_and_fail_at_the_last_level() {
+    for max_calls in [1, 3] {
+        let limits = || Limits { max_nested_calls: 5, ..calls(max_calls) };
+        let (mut ours, mut theirs) = greeted(limits(), limits());
+        let (mut nesting, mut ids) = (0, Vec::new());
+        loop {
+            let (caller, callee) =
+                if ids.len() % 2 == 0 { (&mut ours, &mut theirs) } else { (&mut theirs, &mut ours) };
+            let (key, polled) = start_nested(caller, nesting, 7);
+            if polled == Poll::Ready(Err(CallError::Overloaded)) {
+                break;
+            }
+            assert_eq!(polled, Poll::Ready(Ok(())), "call {} waits", ids.len());
+            callee.hears(&caller.sends());
+            let id = callee.asked.pop().unwrap().reply_to.unwrap().id();
+            nesting = nesting_of(id, max_calls);
+            ids.push((id, key));
+        }
+        // All regular ids, in both directions, and all levels.
+        assert_eq!(ids.len() as u32, 2 * max_calls + 5);
+        for (depth, (id, mut key)) in ids.into_iter().enumerate().rev() {
+            let (caller, callee) =
+                if depth % 2 == 0 { (&mut ours, &mut theirs) } else { (&mut theirs, &mut ours) };
+            assert_eq!(callee.answer(id, b""), Poll::Ready(()));
+            caller.hears(&callee.sends());
+            assert!(matches!(caller.reply(&mut key), Poll::Ready(Ok(_))));
+        }
+        for side in [&mut ours, &mut theirs] {
+            assert_eq!((side.core.close_reason(), side.core.calls.are_in_flight()), (None, false));
+            assert_eq!((side.core.handlers.active(), side.core.handlers.has_extra()), (0, false));
+        }
+    }
+}
+
+#[test]
+fn many_calls_of_one_level_wait_for_each_other_in_their_order() {
+    let limits = || Limits { max_nested_calls: 5, ..calls(1) };
+    let (mut ours, mut theirs) = greeted(limits(), limits());
+    let mut regular = ours.started(b"");
+    let mut keys: Vec<_> = (0..10).map(|_| start_nested(&mut ours, 2, 7)).collect();
+    assert_eq!(keys[0].1, Poll::Ready(Ok(())));
+    assert!(keys[1..].iter().all(|(_, polled)| polled.is_pending()));
+    theirs.hears(&ours.sends());
+    // A regular id that is free is not theirs.
+    assert_eq!(theirs.answer(0, b""), Poll::Ready(()));
+    ours.hears(&theirs.sends());
+    assert!(ours.reply(&mut regular).is_ready());
+    assert!(ours.again(&mut keys[1].0, b"").is_pending());
+    // One of those that wait is given up.
+    ours.core.drop_call(keys.remove(1).0.unwrap());
+    for (index, (mut key, _)) in keys.into_iter().enumerate() {
+        if index > 0 {
+            assert_eq!(ours.again(&mut key, b""), Poll::Ready(Ok(())), "call {index}");
+            theirs.hears(&ours.sends());
+        }
+        assert_eq!(theirs.answer(2, b""), Poll::Ready(()));
+        ours.hears(&theirs.sends());
+        assert!(ours.reply(&mut key).is_ready());
+    }
+    assert!(!ours.core.calls.has_waiting() && !ours.core.calls.are_in_flight());
+}
+
+#[test]
+fn flush_and_health_check_do_not_wait_for_the_limit_of_calls() {
+    let (mut ours, mut theirs) = greeted(calls(1), calls(1));
+    ours.started(b"");
+    assert!(start_nested(&mut ours, 0, 7).1.is_pending());
+    assert_eq!(ours.core.is_first_at_limit(), Some(1));
+    assert_eq!(ours.core.is_first_at_limit(), None, "it is told once");
+    let (mut flush, polled) = start_nested(&mut ours, 0, FLUSH);
+    assert_eq!(polled, Poll::Ready(Ok(())));
+    let (mut second, polled) = start_nested(&mut ours, 0, FLUSH);
+    assert!(polled.is_pending());
+    let (mut ping, polled) = start_nested(&mut ours, 0, PING);
+    assert_eq!(polled, Poll::Ready(Ok(())));
+    theirs.hears(&ours.sends());
+    let ids: Vec<_> = theirs.asked.iter().map(|call| call.reply_to.unwrap().id()).collect();
+    let first = 1 + Limits::default().max_nested_calls;
+    assert_eq!(ids, [0, first, first + 1]);
+    for id in [first, first + 1] {
+        assert_eq!(theirs.answer(id, b""), Poll::Ready(()));
+    }
+    ours.hears(&theirs.sends());
+    assert!(ours.reply(&mut flush).is_ready() && ours.reply(&mut ping).is_ready());
+    assert_eq!(ours.again(&mut second, b""), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn extra_ids_are_for_calls_that_nest_and_a_peer_that_uses_others_is_told_overloaded() {
+    let limits = || Limits { max_nested_calls: 2, ..calls(4) };
+    let (mut ours, mut theirs) = greeted(limits(), limits());
+    // Ids 4 and 5 are for calls that nest, 6 for Flush, 7 for the health check.
+    for (id, method, runs) in
+        [(4, 7, true), (5, 7, true), (6, 7, false), (6, FLUSH, true), (7, 7, false), (8, PING, false)]
+    {
+        let mut frame = Vec::new();
+        let head = begin_message(&mut frame, Kind::Call, ROOT_PORT, id);
+        frame.extend(u64::to_le_bytes(method));
+        frame.push(0);
+        frame::finish(&mut frame, head, usize::MAX).unwrap();
+        theirs.hears(&frame);
+        assert_eq!((theirs.asked.pop().is_some(), theirs.core.close_reason()), (runs, None), "{id}");
+    }
+    assert_eq!(Side::kinds(&theirs.sends()), [Kind::Reply; 3]);
+    // A peer that takes none is sent none.
+    ours.core.room.extra = 0;
+    for _ in 0..4 {
+        ours.started(b"");
+    }
+    assert!(start_nested(&mut ours, 1, 7).1.is_pending() && start_nested(&mut ours, 0, FLUSH).1.is_pending());
+}
+
+#[test]
+fn flush_that_was_made_before_the_hello_came_does_not_wait_for_the_limit_of_calls_either() {
+    let (mut ours, mut theirs) = pair(Limits::default(), calls(1));
+    ours.started(b"");
+    let (mut flush, polled) = start_nested(&mut ours, 0, FLUSH);
+    assert!(polled.is_pending());
+    theirs.hears(&ours.sends());
+    ours.hears(&theirs.sends());
+    assert_eq!(ours.again(&mut flush, b""), Poll::Ready(Ok(())));
 }
