@@ -252,14 +252,15 @@ impl Spin {
         }
     }
 
-    /// The same where nobody else will wake the task: whether it is polled again. After some
-    /// times it is not, and the event loop is to be told to wake it.
+    /// As [`wait`](Self::wait), for a reader that is not registered with the event loop. Returns
+    /// whether the task is polled again; otherwise the caller must register the reader.
     pub(crate) fn wait_untold(&mut self, cx: &mut Context<'_>) -> bool {
         if self.untold == SPIN_UNTOLD || !self.wants_to_wait() {
             return false;
         }
         self.untold += 1;
-        // A runtime that is left forgets who has yielded there.
+        // A runtime drops its yielded wakers unused when it is left, for instance when a `LocalSet`
+        // is moved out of it. No event wakes this task, so the waker wakes it when it is dropped.
         let waker = Arc::new(WakesAtLast(cx.waker().clone())).into();
         let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
         true
@@ -388,7 +389,7 @@ impl Drop for Spin {
     }
 }
 
-/// A waker that wakes when it is used, or when it is forgotten.
+/// A waker that wakes its task when it is dropped, which a runtime does after waking it too.
 struct WakesAtLast(Waker);
 
 impl Wake for WakesAtLast {
@@ -409,6 +410,11 @@ fn rising(least: u16, times: u16) -> u16 {
 
 #[cfg(test)]
 impl Spin {
+    /// How often it had itself polled again without a registration.
+    pub(crate) fn untold(&self) -> u8 {
+        self.untold
+    }
+
     /// As on a single processor, with a clock that stands: however long the machine takes,
     /// neither the time to spin nor that of others passes.
     pub(crate) fn yielding() -> Self {
