@@ -599,4 +599,25 @@ fn a_server_knows_groups_name_and_program_of_another_users_client() {
     let words = house.serve(ANNA).says(BERT, &["about"]);
     assert!(words.contains("groups: Ok([50202, 50203])") && words.contains("running: Ok(true)"), "{words}");
     assert!(words.contains("cannot be seen by this user: Permission denied"), "{words}");
+    // Also where /proc hides the processes of other users altogether.
+    let house = House::new();
+    let words = house.serve_by(ANNA, |command| hide_others_from(command, ANNA)).says(BERT, &["about"]);
+    assert!(words.contains("groups: Ok([50202, 50203])") && words.contains("running: Ok(true)"), "{words}");
+    assert!(words.contains("cannot be seen by this user: Permission denied"), "{words}");
+}
+
+/// Has a program run as a user on a hardened system, where `/proc` hides other users' processes.
+fn hide_others_from(command: &mut Command, user: Ids<'static>) -> &mut Command {
+    let program = command.get_program().to_owned();
+    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let groups: Vec<_> = user.groups.iter().map(ToString::to_string).collect();
+    let script = format!(
+        "mount -t proc -o hidepid=invisible proc /proc && exec setpriv --reuid {} --regid {} --groups {} \"$@\"",
+        user.uid,
+        user.gid,
+        groups.join(",")
+    );
+    *command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    command.arg(program).args(args)
 }

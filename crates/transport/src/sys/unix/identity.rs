@@ -293,6 +293,12 @@ fn executable_of(process: BorrowedFd<'_>) -> io::Result<PathBuf> {
         return Err(ended());
     }
     link.map_err(|error| {
+        // The process lives, so it has a program. Where /proc is mounted with `hidepid` the folders of
+        // other users' processes do not exist: that is a refusal too.
+        let error = match error.kind() {
+            io::ErrorKind::NotFound => io::Error::from(rustix::io::Errno::ACCESS),
+            _ => error,
+        };
         let why = format!("the program in {} cannot be seen by this user: {error}", folder.display());
         io::Error::new(error.kind(), why)
     })
