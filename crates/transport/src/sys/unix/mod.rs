@@ -15,6 +15,8 @@ mod fifo;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_gate.rs")]
 mod gate;
 mod half;
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod hand_over;
 mod held;
 mod id_map;
 mod identity;
