@@ -54,7 +54,7 @@ impl Tasks {
     }
 }
 
-struct Task {
+pub(super) struct Task {
     /// Nothing while it is polled, and once it is over.
     future: Mutex<Option<Work>>,
     crew: Weak<Crew>,
@@ -219,7 +219,7 @@ impl Crew {
 
     /// Polls each task that is ready, once. `later` are those that have to be polled
     /// again at some time.
-    fn run_tasks(self: &Arc<Self>, later: &mut Vec<(Instant, Arc<Task>)>) {
+    pub(super) fn run_tasks(self: &Arc<Self>, later: &mut Vec<(Instant, Arc<Task>)>) {
         if !later.is_empty() {
             let now = clock::system();
             later.retain(|(at, task)| {

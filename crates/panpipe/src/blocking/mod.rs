@@ -10,6 +10,8 @@ mod child;
 mod client;
 mod crew;
 mod helper;
+#[cfg(test)]
+mod model;
 mod parker;
 mod waiting;
 
