@@ -252,6 +252,8 @@ mod tests {
         let Some((client, server)) = named().await else { return };
         let peer = server.peer();
         let (_reader, mut writer) = client.into_split();
+        let (mut their_reader, their_writer) = server.into_split();
+        assert!(their_reader.expects_bypass(&peer));
         assert_eq!(writer.switch(b"on").unwrap_err().kind(), io::ErrorKind::NotFound);
         let _kept = writer.pass_bypass(b"made", &peer).unwrap();
         while writer.try_write(&[0; 4096]).is_ok() {}
@@ -259,7 +261,7 @@ mod tests {
         assert_eq!(writer.switch(b"on").unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert_eq!(writer.pass_bypass(b"made", &peer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(!writer.is_on_bypass());
-        drop(server);
+        drop((their_reader, their_writer));
         assert_eq!(writer.switch(b"on").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 

@@ -38,6 +38,15 @@ pub fn leave_open<'a>(command: &'a mut Command, fds: &[i32]) -> &'a mut Command 
     }
 }
 
+/// Has the system refuse the descriptors that are sent to a socket; whether it can.
+pub fn refuse_descriptors(socket: &std::os::unix::net::UnixStream) -> bool {
+    /// Since Linux 6.16.
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let (no, fd) = (0, std::os::fd::AsRawFd::as_raw_fd(socket));
+    // SAFETY: the value is of the length that is told, and the kernel only reads it.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const no).cast(), 4) == 0 }
+}
+
 /// The status flags of one of this process's descriptors.
 pub fn status_flags(fd: i32) -> i32 {
     // SAFETY: the call reads flags and touches no memory.

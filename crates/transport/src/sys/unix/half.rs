@@ -18,7 +18,7 @@ use super::bypass::{self, Taken};
 use super::gate::Gate;
 use super::held::{Held, Roomy};
 use super::register::{Watch, Watched, watch};
-use super::sigpipe;
+use super::{rights, sigpipe};
 use crate::stream::Hold;
 
 /// How a socket is written: at once or not at all, and without a signal.
@@ -144,12 +144,14 @@ impl ReadHalf {
     /// From here on it also takes what is passed on with the bytes of a socket.
     pub(crate) fn expects_bypass(&mut self) {
         if self.kind == Kind::Socket {
+            rights::accept(&self.fd);
             self.bypass = self.bypass.take().or_else(Taken::none_yet);
         }
     }
 
     /// Takes up the bypass that has been passed on, and expects no other.
     pub(crate) fn take_bypass(&mut self) -> io::Result<(ReadHalf, WriteHalf)> {
+        rights::refuse(&self.fd);
         self.bypass.take().ok_or(io::ErrorKind::NotFound)?.take_up()
     }
 

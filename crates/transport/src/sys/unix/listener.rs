@@ -24,7 +24,7 @@ use super::lock::NameLock;
 use super::loss::LossWatch;
 use super::place::own_uid;
 use super::register::{Watched, watch};
-use super::{BlockingRead, Place, ReadHalf, WriteHalf, activation};
+use super::{BlockingRead, Place, ReadHalf, WriteHalf, activation, rights};
 use crate::access::{AccessDenied, Reach};
 use crate::error::{BindError, ConnectError};
 use crate::limits::BACKLOG;
@@ -243,6 +243,8 @@ pub(super) fn bind_socket(place: &Place, reach: Reach) -> Result<(Option<BoundNa
 }
 
 fn listen_at(socket: &OwnedFd) -> io::Result<()> {
+    // Before anybody connects: the sockets of clients inherit it when they do.
+    rights::refuse(socket);
     listen(socket, BACKLOG as i32)?;
     Ok(ioctl_fionbio(socket, true)?)
 }
@@ -447,6 +449,7 @@ pub(super) fn occupied(entry: &Entry) -> BindError {
 
 fn try_connect(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    rights::refuse(&socket);
     rustix::net::connect(&socket, address)?;
     Ok(socket)
 }

@@ -31,6 +31,7 @@ mod processor;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
 mod refused;
 mod register;
+mod rights;
 mod sigpipe;
 mod stdio;
 
