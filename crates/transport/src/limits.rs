@@ -226,6 +226,14 @@ pub const LARGE_ITEM_BYTES: usize = 32 << 20;
 pub const STREAM_GROWTH: u64 = 4;
 /// How many bytes all streams of a connection get together for being read quickly.
 pub const STREAM_GROWTH_BYTES: u64 = 16 << 20;
+/// How often a connection's task reads before streams that wait to be written have their turn.
+pub const READ_TURN: u32 = 8;
+/// How many bytes each of several streams and large messages sends in its turn.
+pub const QUANTUM: usize = 32 << 10;
+/// How many bytes wait to be sent at most while several of them take turns.
+pub const SHARED_QUEUE: usize = 64 << 10;
+/// For how many rounds of turns a stream that has nothing to send keeps its place.
+pub const IDLE_ROUNDS: u8 = 32;
 /// How many bytes one stream sends before others get their turn.
 pub const STREAM_TURN: usize = 512 << 10;
 /// How many bytes wait to be sent before streams wait with further items.

@@ -107,7 +107,7 @@ impl State {
     fn flush_at_most(&mut self, most: usize) -> Flushed {
         let mut gone = 0;
         loop {
-            self.core.feed();
+            self.core.feed_all();
             self.outlet.hold(self.core.hold());
             let outbox = self.core.outbox();
             if outbox.pending().is_empty() {

@@ -173,7 +173,7 @@ impl Driver {
     /// Reads what there is and deals with it. Ready when nothing more will come.
     #[inline(always)]
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
-        let mut looks = 0;
+        let (mut looks, mut reads) = (0, 0);
         loop {
             let Some(intake) = &mut self.intake else { return Poll::Pending };
             if let Some(end) = &intake.end {
@@ -204,6 +204,12 @@ impl Driver {
                 // Who has called has read meanwhile: an answer is not to wait for what this
                 // poll has found before.
                 self.written.is_full = false;
+            }
+            reads += 1;
+            if reads >= limits::READ_TURN && self.session.with(|state| state.core.awaits_streams()) {
+                // Their tasks cannot run while this one reads.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return Poll::Pending;
             }
             // What the batch has answered goes out before the next one.
             self.write_beside(cx);
@@ -403,7 +409,8 @@ impl Driver {
             }
             outlet.hold(core.hold());
             let is_empty = core.outbox().pending().is_empty();
-            if is_empty && !(written.spares_bulk && core.has_unsent()) {
+            // Bulk may be left where it is the turn of streams that have not run since.
+            if is_empty && !core.has_unsent() {
                 break;
             }
             if is_empty || turn >= most.min(core.write_turn()) {

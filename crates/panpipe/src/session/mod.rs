@@ -24,6 +24,7 @@ mod outlet;
 mod parts;
 mod ports;
 mod reply;
+mod scheduler;
 mod stream_end;
 mod ways;
 
@@ -655,7 +656,7 @@ impl State {
         let (mut turn, most) = (0, self.core.write_turn());
         loop {
             // Also behind the last write: what was lent is taken back.
-            self.core.feed();
+            self.core.feed_all();
             self.outlet.hold(self.core.hold());
             // Bulk that is alone again may go by the other way.
             let is_enough = turn >= most.min(self.core.write_turn());

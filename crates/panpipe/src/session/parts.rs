@@ -10,8 +10,9 @@ use panpipe_transport::frame::{self, HEAD};
 use super::large::LargeMessage;
 use super::message::{Kind, ROOT_PORT, begin_message};
 use super::on_demand::Part;
+use super::scheduler::{Flow, Scheduler};
 use crate::carried::Attach;
-use crate::limits::{PART, QUEUED_LARGE, SHORT_PART, SHORT_PARTS, TRANSFERS};
+use crate::limits::{PART, QUEUED_LARGE, SHARED_QUEUE, SHORT_PART, SHORT_PARTS, TRANSFERS};
 
 /// What a message that goes out in parts is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,8 +233,13 @@ impl Outgoing {
 
     /// Hands the next part to the outbox, if there is one and room for it. Gives
     /// the message of which it is the last, and the streams that may begin.
-    /// No part is larger than `max_part`.
-    pub(crate) fn feed(&mut self, outbox: &mut Outbox, max_part: usize) -> Option<(Content, Opened)> {
+    /// No part is larger than `max_part`. Where streams send as well it is done in `turns`.
+    pub(super) fn feed(
+        &mut self,
+        outbox: &mut Outbox,
+        max_part: usize,
+        turns: Option<Turns<'_>>,
+    ) -> Option<(Content, Opened)> {
         if outbox.has_lent() {
             return None;
         }
@@ -245,12 +251,28 @@ impl Outgoing {
         if self.seen.is_some_and(|seen| seen != outbox.queued_total()) {
             self.short = SHORT_PARTS;
         }
-        let most = if self.short > 0 { SHORT_PART } else { PART.min(max_part) };
+        let mut turns = turns;
+        if let Some(turns) = &mut turns {
+            // Also where there is no room now: streams are to leave it some.
+            self.claim_turns(turns.scheduler);
+        }
+        let mut most = match turns {
+            _ if self.short > 0 => SHORT_PART,
+            Some(_) => SHARED_QUEUE,
+            None => PART.min(max_part),
+        };
         if outbox.pending_len() >= most {
             return None;
         }
+        let (number, scheduler) = match turns {
+            None => (self.next()?, None),
+            Some(Turns { scheduler, may_fill_in }) => {
+                let number = self.next_in_turn(scheduler, may_fill_in, outbox.pending_len() == 0)?;
+                most = most.min(scheduler.left(Flow::Bulk(number)).clamp(SHORT_PART, max_part));
+                (number, Some(scheduler))
+            }
+        };
         self.short = self.short.saturating_sub(1);
-        let number = self.next()?;
         let mut transfer = self.active[number].take()?;
         let out = outbox.append();
         let start = out.len();
@@ -268,6 +290,12 @@ impl Outgoing {
         }
         self.bytes -= part;
         self.lent = outbox.has_lent().then_some(number);
+        if let Some(scheduler) = scheduler {
+            scheduler.sent(Flow::Bulk(number), part);
+            if is_last {
+                scheduler.gone(Flow::Bulk(number));
+            }
+        }
         if is_last {
             outbox.append().extend_from_slice(&transfer.after);
             if !self.words.is_empty() {
@@ -309,13 +337,51 @@ impl Outgoing {
         }
     }
 
-    /// Whose turn it is.
-    fn next(&mut self) -> Option<usize> {
-        for place in &mut self.active {
-            if place.is_none() {
-                *place = self.waiting.pop_front();
+    /// Gives each place that is free to a message that waits: first to those of ports of which
+    /// none is going out, so that many of one port do not hold up those of another.
+    fn fill_places(&mut self) {
+        while let Some(free) = self.active.iter().position(Option::is_none) {
+            let is_new = |port| self.active.iter().flatten().all(|active| active.content.port != port);
+            let first = self.waiting.iter().position(|transfer| is_new(transfer.content.port));
+            let Some(transfer) = self.waiting.remove(first.unwrap_or(0)) else { return };
+            self.active[free] = Some(transfer);
+        }
+    }
+
+    /// Has the scheduler know which messages are going out.
+    fn claim_turns(&mut self, scheduler: &mut Scheduler) {
+        self.fill_places();
+        for (number, place) in self.active.iter().enumerate() {
+            match place {
+                Some(_) => scheduler.backlog(number),
+                None => scheduler.gone(Flow::Bulk(number)),
             }
         }
+    }
+
+    /// Whose turn it is, where streams send as well. `is_empty` says that nothing else is to go
+    /// out: then one part goes out once past the streams whose turn it is.
+    fn next_in_turn(
+        &mut self,
+        scheduler: &mut Scheduler,
+        may_fill_in: &mut bool,
+        is_empty: bool,
+    ) -> Option<usize> {
+        let active = |number: &usize| self.active.get(*number).is_some_and(Option::is_some);
+        let mut numbers = (0..TRANSFERS).map(|step| (self.turn + step) % TRANSFERS).filter(active);
+        let in_turn = numbers.clone().find(|&number| scheduler.is_turn(Flow::Bulk(number)));
+        let number = match in_turn {
+            Some(number) => number,
+            None if is_empty && std::mem::take(may_fill_in) => numbers.next()?,
+            None => return None,
+        };
+        self.turn = number + 1;
+        Some(number)
+    }
+
+    /// Whose turn it is.
+    fn next(&mut self) -> Option<usize> {
+        self.fill_places();
         let number = (0..TRANSFERS)
             .map(|step| (self.turn + step) % TRANSFERS)
             .find(|&number| self.active.get(number).is_some_and(Option::is_some))?;
@@ -331,6 +397,13 @@ impl Outgoing {
         *self = Outgoing { lent: self.lent, ..Outgoing::default() };
         opened
     }
+}
+
+/// The turns of streams and of what goes out in parts.
+pub(super) struct Turns<'a> {
+    pub(super) scheduler: &'a mut Scheduler,
+    /// Whether a part may go out though it is the turn of streams that were woken.
+    pub(super) may_fill_in: &'a mut bool,
 }
 
 /// What became of a call that was given up while it went out in parts.
@@ -429,7 +502,7 @@ mod tests {
     fn received(outgoing: &mut Outgoing, outbox: &mut Outbox) -> Vec<Vec<u8>> {
         let mut bytes = Vec::new();
         loop {
-            outgoing.feed(outbox, PART);
+            outgoing.feed(outbox, PART, None);
             let run = outbox.pending().to_vec();
             if run.is_empty() {
                 break;
@@ -480,7 +553,7 @@ mod tests {
         let (mut outgoing, mut outbox) = (Outgoing::default(), Outbox::default());
         outgoing.add(Content { kind: Kind::Item, port: 3, ..call(0) }, message(PART * 3, 1), Vec::new());
         assert!(outgoing.has(Kind::Item, 3) && !outgoing.has(Kind::Item, 5));
-        outgoing.feed(&mut outbox, PART);
+        outgoing.feed(&mut outbox, PART, None);
         put_frame(outbox.append(), Kind::Goodbye, 0, 0);
         assert!(outgoing.is_to(3) && !outgoing.is_to(5));
         let mut end = Vec::new();
@@ -501,16 +574,16 @@ mod tests {
         assert_eq!(outgoing.abort_call(7, &mut outbox), Abort::NeverSent);
         assert!(outgoing.is_idle());
         outgoing.add(call(8), message(PART * 3, 8), Vec::new());
-        outgoing.feed(&mut outbox, PART);
+        outgoing.feed(&mut outbox, PART, None);
         assert_eq!(outgoing.abort_call(8, &mut outbox), Abort::NeverSent);
         assert!(received(&mut outgoing, &mut outbox).is_empty());
         outgoing.add(call(1), message(PART * 3, 1), Vec::new());
         outgoing.add(call(2), message(PART * 3, 2), Vec::new());
-        outgoing.feed(&mut outbox, PART);
+        outgoing.feed(&mut outbox, PART, None);
         while !outbox.pending().is_empty() {
             outbox.advance(outbox.pending().len());
         }
-        outgoing.feed(&mut outbox, PART);
+        outgoing.feed(&mut outbox, PART, None);
         assert_eq!(outgoing.abort_call(1, &mut outbox), Abort::NeverSent);
         let whole = received(&mut outgoing, &mut outbox);
         assert_eq!(whole.iter().map(|message| message[0]).collect::<Vec<_>>(), [2]);

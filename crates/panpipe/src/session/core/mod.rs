@@ -30,8 +30,9 @@ use super::load::Load;
 use super::message::{Kind, ROOT_PORT, begin_message};
 use super::on_demand::OnDemand;
 use super::oneway_window::{self, SendWindow};
-use super::parts::{Abort, Content, Incomplete, Opened, Outgoing};
+use super::parts::{Abort, Content, Incomplete, Opened, Outgoing, Turns};
 use super::ports::{Attached, Port, Ports};
+use super::scheduler::Scheduler;
 use super::ways::{Turn, Ways};
 use crate::codec::Codec;
 use crate::error::CallError;
@@ -227,6 +228,10 @@ pub(crate) struct Core {
     /// What goes out in parts, and what comes in parts.
     outgoing: OnDemand<Outgoing>,
     incomplete: Incomplete,
+    /// Whose turn it is to send, of streams and of what goes out in parts.
+    scheduler: OnDemand<Scheduler>,
+    /// Whether a part may go out once though it is the turn of streams that were woken.
+    may_fill_in: bool,
     calls: OnDemand<Calls>,
     /// What the peer takes of one-way calls.
     oneway_window: SendWindow,
@@ -317,6 +322,8 @@ impl Core {
             outbox: Outbox::default(),
             outgoing: OnDemand::default(),
             incomplete: Incomplete::default(),
+            scheduler: OnDemand::default(),
+            may_fill_in: true,
             calls: OnDemand::default(),
             oneway_window: SendWindow::FIRST,
             peer_counts_oneways: false,
@@ -364,12 +371,21 @@ impl Core {
         &mut self.outbox
     }
 
-    /// Adds the next part of a large message to what goes out, if it is time.
+    /// Adds the next part of a large message to what goes out, if it is time. Streams whose
+    /// turn it is, and that were woken, have the turn of their tasks to come.
     #[inline]
     pub(crate) fn feed(&mut self) {
         if self.outgoing.seen().is_some_and(|outgoing| !outgoing.is_idle()) {
             self.feed_part();
         }
+    }
+
+    /// The same for who writes all that there is: the queue does not run empty for a stream
+    /// that was woken.
+    #[inline]
+    pub(crate) fn feed_all(&mut self) {
+        self.may_fill_in = true;
+        self.feed();
     }
 
     /// Whether short messages go out between bulk: they are not to wait behind
@@ -394,7 +410,8 @@ impl Core {
     pub(crate) fn hold(&self) -> Hold {
         match () {
             () if self.is_bulk_passed() => Hold::Little,
-            () if self.bulk().is_some() => Hold::Much,
+            // What the system holds, each stream has to wait for.
+            () if self.bulk().is_some() && !self.has_flowing_streams() => Hold::Much,
             () => Hold::NotLittle,
         }
     }
@@ -430,15 +447,47 @@ impl Core {
         self.ways.give_up();
     }
 
+    /// Whether streams wait to send, or were woken and have not run since.
+    pub(crate) fn awaits_streams(&self) -> bool {
+        self.scheduler.seen().is_some_and(Scheduler::awaits_streams)
+    }
+
+    /// Whether streams have sent items lately, or wait to.
+    #[inline]
+    fn has_flowing_streams(&self) -> bool {
+        self.scheduler.seen().is_some_and(Scheduler::has_streams)
+    }
+
+    /// Has streams wait for bulk no longer that is out, or given up.
+    fn settle_bulk(&mut self) {
+        if self.bulk().is_none() || !self.has_flowing_streams() {
+            if let Some(scheduler) = self.scheduler.used() {
+                scheduler.forget_bulk();
+            }
+        }
+    }
+
     fn feed_part(&mut self) {
         // The frame of a part is a little longer than the part.
-        let fed = self.outgoing.feed(&mut self.outbox, self.max_message.saturating_sub(16));
+        let max_part = self.max_message.saturating_sub(16);
+        let before = self.outbox.queued_total();
+        let fed = if self.has_flowing_streams() {
+            let turns = Turns { scheduler: &mut self.scheduler, may_fill_in: &mut self.may_fill_in };
+            self.outgoing.feed(&mut self.outbox, max_part, Some(turns))
+        } else {
+            self.outgoing.feed(&mut self.outbox, max_part, None)
+        };
+        self.settle_bulk();
+        if let Some(ports) = self.ports.used() {
+            // Bulk that takes turns with streams is none of the messages that pass them.
+            ports.passed.around_words(before, self.outbox.queued_total());
+        }
         self.words_are_out();
         let Some((sent, opened)) = fed else { return };
         self.begin_streams(opened);
         match sent.kind {
             Kind::Call => self.calls.is_out(sent.id, self.outbox.queued_total()),
-            Kind::Item => self.wake_all(|waiters| &mut waiters.stream),
+            Kind::Item => self.wake_writer(sent.port),
             Kind::Oneway => {
                 self.wake_reply_waiters();
                 self.answer_goodbye();
@@ -470,6 +519,7 @@ impl Core {
             Abort::NeverSent => {
                 // There will be no reply: the id is free, and so is what room it took.
                 self.calls.land(u64::from(id));
+                self.settle_bulk();
                 self.words_are_out();
                 self.after_write();
                 self.calls_are_fewer();
@@ -480,7 +530,7 @@ impl Core {
     /// Whether anybody waits for room.
     #[inline]
     pub(crate) fn has_waiters(&self) -> bool {
-        !self.waiters.stream.is_empty()
+        self.scheduler.has_waiting()
             || !self.waiters.reply.is_empty()
             || self.handlers.has_deferred()
             || self.calls.has_waiting()
@@ -624,6 +674,7 @@ impl Core {
 
     pub(crate) fn driver_starts(&mut self) {
         self.driving = true;
+        self.may_fill_in = true;
     }
 
     /// Whether `waker` is the one by which the driver is woken.

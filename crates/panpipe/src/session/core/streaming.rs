@@ -13,7 +13,9 @@ use super::{Core, EncodedMessage, remember, remember_one_more};
 use crate::limits;
 use crate::session::batch::Batch;
 use crate::session::message::{Header, Kind, ROOT_PORT};
+use crate::session::on_demand::OnDemand;
 use crate::session::ports::{Credit, End, Word};
+use crate::session::scheduler::Flow;
 use crate::session::stream_end::StreamEnd;
 
 /// The id of an item that its reader has called for past the pool.
@@ -179,8 +181,10 @@ impl Core {
         message: &mut EncodedMessage,
     ) -> Poll<Result<usize, ItemError>> {
         let pool = self.ports.large_left(self.peer_ports);
-        let has_room = self.has_stream_room();
         let over = self.is_over();
+        if let Some(scheduler) = self.scheduler.used() {
+            scheduler.came(number);
+        }
         let Some(port) = self.ports.get(number) else { return Poll::Ready(Err(ItemError::Closed)) };
         if over || port.heard() || port.said() {
             return Poll::Ready(Err(ItemError::Closed));
@@ -193,8 +197,12 @@ impl Core {
             return Poll::Pending;
         }
         // The items of one stream stay in their order.
-        if !has_room || self.outgoing.has(Kind::Item, number) {
-            remember_one_more(&mut self.waiters.stream, waker);
+        if self.outgoing.has(Kind::Item, number) {
+            remember_one_more(&mut writing.wakers, waker);
+            return Poll::Pending;
+        }
+        if !self.has_stream_room(number) {
+            self.wait_for_turn(number, waker);
             return Poll::Pending;
         }
         let most = self.max_message;
@@ -203,8 +211,7 @@ impl Core {
         let id = if exempt { CALLED_FOR } else { 0 };
         match self.put_message(Kind::Item, number, id, max, |_| (), message) {
             Ok(size) => {
-                self.ports.passed.before_item(before);
-                self.ports.passed.after_item(self.outbox.queued_total());
+                self.charge_item(number, before, size);
                 self.ports.item_sent(number, size.saturating_sub(frame::HEAD) as u64, exempt);
                 Poll::Ready(Ok(size))
             }
@@ -234,9 +241,52 @@ impl Core {
     /// Whether an item may be sent now, if it is not too large; also where the stream is over.
     pub(crate) fn takes_item(&mut self, number: u64) -> bool {
         let pool = self.ports.large_left(self.peer_ports);
-        let is_busy = !self.has_stream_room() || self.outgoing.has(Kind::Item, number);
+        let is_busy = !self.has_stream_room(number) || self.outgoing.has(Kind::Item, number);
         let writing = self.ports.get(number).and_then(|port| port.writing());
         writing.is_none_or(|writing| !is_busy && writing.allows(pool) > 0) || self.is_over()
+    }
+
+    /// Charges an item of the stream that has been queued behind `before`.
+    #[inline]
+    fn charge_item(&mut self, number: u64, before: u64, size: usize) {
+        let after = self.outbox.queued_total();
+        self.ports.passed.before_item(before);
+        self.ports.passed.after_item(after);
+        if let Some(outgoing) = self.outgoing.used() {
+            // A stream that takes turns with bulk is none of the messages that pass it.
+            outgoing.around_words(before, after);
+        }
+        // A large item is a flow of its own until its last part is out.
+        let flow = Flow::Stream(number);
+        let is_alone = self.scheduler.seen().is_none_or(|scheduler| scheduler.is_alone(flow));
+        if size <= limits::LARGE_MESSAGE && (!is_alone || self.bulk().is_some()) {
+            self.scheduler.sent(flow, size);
+        }
+    }
+
+    /// The stream has an item for which there is no room, or of which it is not the turn.
+    fn wait_for_turn(&mut self, number: u64, waker: &mut Option<Waker>) {
+        // Without a waker it is polled again, with one.
+        if waker.is_some() {
+            let Some(writing) = self.ports.get(number).and_then(|port| port.writing()) else { return };
+            remember_one_more(&mut writing.wakers, waker);
+            self.scheduler.wait(number);
+        }
+    }
+
+    /// Wakes who waits to write to the stream.
+    pub(super) fn wake_writer(&mut self, number: u64) {
+        match self.ports.get(number).and_then(|port| port.writing()) {
+            Some(writing) if !writing.wakers.is_empty() => {
+                self.aftermath.wakes.append(&mut writing.wakers);
+            }
+            // Nothing is there to come back.
+            _ => {
+                if let Some(scheduler) = self.scheduler.used() {
+                    scheduler.came(number);
+                }
+            }
+        }
     }
 
     /// An item that needs so much waits until the reader takes it.
@@ -257,6 +307,9 @@ impl Core {
     /// Whether the stream is read no more; if not, `waker` is woken when it is.
     pub(crate) fn poll_stopped(&mut self, number: u64, waker: &mut Option<Waker>) -> Poll<()> {
         let over = self.is_over();
+        if let Some(scheduler) = self.scheduler.used() {
+            scheduler.came(number);
+        }
         match self.ports.get(number) {
             Some(port) if !over && !port.heard() => {
                 if let Some(writing) = port.writing() {
@@ -271,11 +324,14 @@ impl Core {
     /// Forgets one of those who wait to write to the stream, or for its reader to go.
     pub(crate) fn forget_writer(&mut self, number: u64, waker: &Waker) {
         let writing = self.ports.get(number).and_then(|port| port.writing());
-        let wakers = writing.map(|writing| &mut writing.wakers);
-        let others = self.waiters.used().map(|waiters| &mut waiters.stream);
-        for wakers in others.into_iter().chain(wakers) {
-            if let Some(at) = wakers.iter().position(|known| known.will_wake(waker)) {
-                self.aftermath.spent.push(wakers.swap_remove(at));
+        let Some(wakers) = writing.map(|writing| &mut writing.wakers) else { return };
+        if let Some(at) = wakers.iter().position(|known| known.will_wake(waker)) {
+            self.aftermath.spent.push(wakers.swap_remove(at));
+        }
+        if wakers.is_empty() {
+            if let Some(scheduler) = self.scheduler.used() {
+                scheduler.came(number);
+                self.wake_stream_waiters();
             }
         }
     }
@@ -283,6 +339,10 @@ impl Core {
     /// Nothing more is written to the stream.
     pub(crate) fn end_writing(&mut self, number: u64, end: &StreamEnd) {
         self.say_last(Kind::End, number, |out| end.encode(out));
+        if let Some(scheduler) = self.scheduler.used() {
+            scheduler.gone(Flow::Stream(number));
+            self.wake_stream_waiters();
+        }
         self.work_is_less();
     }
 
@@ -305,16 +365,49 @@ impl Core {
         self.wake_large_waiters();
     }
 
-    /// Whether little enough waits to be sent that streams may add to it.
-    fn has_stream_room(&self) -> bool {
-        let most = if self.ports.passed.is_now() { limits::SHORT_QUEUE } else { limits::STREAM_QUEUE };
-        self.outbox.pending_len() < most
+    /// How many bytes may wait to be sent for streams to add to them; `shared` where others
+    /// have their turns as well.
+    fn stream_queue(&self, shared: bool) -> usize {
+        match () {
+            () if self.ports.passed.is_now() => limits::SHORT_QUEUE,
+            () if shared => limits::SHARED_QUEUE,
+            () => limits::STREAM_QUEUE,
+        }
     }
 
-    /// Lets those in who wait for room for their items.
+    /// Whether the stream may send an item: little enough waits to be sent, and it is its turn.
+    fn has_stream_room(&mut self, number: u64) -> bool {
+        let pending = self.outbox.pending_len();
+        let has_bulk = self.bulk().is_some();
+        let flow = Flow::Stream(number);
+        let Some(scheduler) = self.scheduler.used() else {
+            return pending < self.stream_queue(has_bulk);
+        };
+        if scheduler.is_alone(flow) && !has_bulk {
+            return pending < self.stream_queue(false);
+        }
+        // Nothing is left to be sent: that is no time to wait for tasks that were woken. Bulk is
+        // sent by the driver, and at once.
+        let is_turn = scheduler.is_turn(flow) || (pending == 0 && !scheduler.is_turn_of_bulk());
+        is_turn && pending < self.stream_queue(true)
+    }
+
+    /// Wakes the streams whose turn it is, as far as there is room for their items.
     pub(super) fn wake_stream_waiters(&mut self) {
-        if !self.waiters.stream.is_empty() && self.has_stream_room() {
-            self.wake_all(|waiters| &mut waiters.stream);
+        if !self.scheduler.has_waiting() {
+            return;
+        }
+        let pending = self.outbox.pending_len();
+        let mut room = self.stream_queue(true).saturating_sub(pending);
+        let mut has_woken = false;
+        while let Some(port) = self.scheduler.wake_next(&mut room) {
+            self.wake_writer(port);
+            has_woken = true;
+        }
+        if !has_woken && pending == 0 && !self.scheduler.is_turn_of_bulk() {
+            if let Some(port) = self.scheduler.wake_any() {
+                self.wake_writer(port);
+            }
         }
     }
 
@@ -338,7 +431,7 @@ impl Core {
             self.ports.hear(number);
         }
         self.drop_closed_ports();
-        self.wake_all(|waiters| &mut waiters.stream);
+        self.scheduler = OnDemand::default();
         if let Some(waiters) = self.waiters.used() {
             waiters.large.clear();
         }

@@ -14,8 +14,6 @@ pub(super) struct Waiters {
     pub(super) reply: Vec<Waker>,
     /// One-way calls, until the peer takes more of them.
     pub(super) oneway: Vec<Waker>,
-    /// Streams, for room in the queue.
-    pub(super) stream: Vec<Waker>,
     /// The ports of streams that wait until large items have been read.
     pub(super) large: Vec<u64>,
     /// Calls, until one-way calls have been handed to their handlers.
@@ -30,7 +28,6 @@ impl Part for Waiters {
         static UNUSED: Waiters = Waiters {
             reply: Vec::new(),
             oneway: Vec::new(),
-            stream: Vec::new(),
             large: Vec::new(),
             flush: BTreeMap::new(),
             end: Slab::new(),

@@ -1,6 +1,7 @@
 //! Two cores whose bytes are carried by hand: no pipe, no clock, no task.
 
 mod calls;
+mod fairness;
 mod goodbye;
 mod ports;
 mod versions;

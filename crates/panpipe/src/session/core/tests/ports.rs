@@ -81,7 +81,7 @@ impl Side {
     }
 
     /// The lengths of the items that have come, or how the stream ended.
-    fn reads(&mut self, port: u64, batch: &mut Batch) -> Poll<Result<Vec<usize>, StreamEnd>> {
+    pub(super) fn reads(&mut self, port: u64, batch: &mut Batch) -> Poll<Result<Vec<usize>, StreamEnd>> {
         if let Some(end) = std::task::ready!(self.core.poll_items(port, batch, &mut idle())) {
             return Poll::Ready(Err(end));
         }
