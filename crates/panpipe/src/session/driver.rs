@@ -207,7 +207,6 @@ impl Driver {
             }
             reads += 1;
             if reads >= limits::READ_TURN && self.session.with(|state| state.core.awaits_streams()) {
-                // Their tasks cannot run while this one reads.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return Poll::Pending;
             }

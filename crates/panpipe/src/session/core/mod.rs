@@ -230,6 +230,8 @@ pub(crate) struct Core {
     incomplete: Incomplete,
     /// Whose turn it is to send, of streams and of what goes out in parts.
     scheduler: OnDemand<Scheduler>,
+    /// Whether a stream's reader was woken since that was last asked.
+    has_woken_reader: bool,
     /// Whether a part may go out once though it is the turn of streams that were woken.
     may_fill_in: bool,
     calls: OnDemand<Calls>,
@@ -323,6 +325,7 @@ impl Core {
             outgoing: OnDemand::default(),
             incomplete: Incomplete::default(),
             scheduler: OnDemand::default(),
+            has_woken_reader: false,
             may_fill_in: true,
             calls: OnDemand::default(),
             oneway_window: SendWindow::FIRST,
@@ -419,7 +422,12 @@ impl Core {
     /// How much is written before it is time to look what has come in.
     #[inline]
     pub(crate) fn write_turn(&self) -> usize {
-        if self.is_bulk_passed() { limits::SHORT_PART } else { limits::WRITE_TURN }
+        match () {
+            () if self.is_bulk_passed() => limits::SHORT_PART,
+            // Credit for the streams may have come: bulk is not to take their turns meanwhile.
+            () if self.bulk().is_some() && self.has_flowing_streams() => limits::SHARED_QUEUE,
+            () => limits::WRITE_TURN,
+        }
     }
 
     /// The ways that what is written can go by.
@@ -447,9 +455,11 @@ impl Core {
         self.ways.give_up();
     }
 
-    /// Whether streams wait to send, or were woken and have not run since.
-    pub(crate) fn awaits_streams(&self) -> bool {
-        self.scheduler.seen().is_some_and(Scheduler::awaits_streams)
+    /// Whether tasks of streams were woken that cannot run while the driver reads: writers that
+    /// wait for their turn, and readers, whose writers wait for credit.
+    pub(crate) fn awaits_streams(&mut self) -> bool {
+        std::mem::take(&mut self.has_woken_reader)
+            || self.scheduler.seen().is_some_and(Scheduler::awaits_streams)
     }
 
     /// Whether streams have sent items lately, or wait to.

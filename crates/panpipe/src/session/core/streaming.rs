@@ -47,6 +47,7 @@ impl Core {
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
             if let End::Reading(reading) = &mut port.end {
                 reading.queue.push_small(&frame[header.body..], cost);
+                self.has_woken_reader |= reading.waker.is_some();
                 self.aftermath.wakes.extend(reading.waker.take());
             }
         }
@@ -61,6 +62,7 @@ impl Core {
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
             if let End::Reading(reading) = &mut port.end {
                 reading.queue.push_special(frame, attached, cost);
+                self.has_woken_reader |= reading.waker.is_some();
                 self.aftermath.wakes.extend(reading.waker.take());
                 return;
             }
