@@ -94,7 +94,7 @@ fn proof_29_client_sees_the_end_of_a_child() {
 fn server_of(call: fn(&str), rounds: usize) {
     for runtime in runtimes() {
         let (name, hub) = (unique_name("endings"), Hub::new());
-        let probe = runtime.block_on(async {
+        runtime.block_on(async {
             let limits = Limits { max_clients: 40, ..Limits::default() };
             let server = Server::bind(&name).service(Prober::default().serve());
             let server = server.hub(&hub).limits(limits).start().unwrap();
@@ -112,7 +112,6 @@ fn server_of(call: fn(&str), rounds: usize) {
             drop(probe);
             server.shutdown().await.unwrap();
         });
-        drop(probe);
     }
 }
 

@@ -489,7 +489,7 @@ pub(super) fn with_address<T>(
         return use_it(&SocketAddrUnix::new(path)?);
     }
     let (directory, _) = split(path);
-    let flags = PIN - OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    let flags = (PIN - OFlags::NOFOLLOW) | OFlags::DIRECTORY;
     let directory = openat(rustix::fs::CWD, directory, flags, Mode::empty())?;
     use_it(&address(path, &directory)?)
 }
