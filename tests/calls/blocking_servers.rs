@@ -11,7 +11,7 @@ use panpipe_tests::bare::BareClient;
 use panpipe_tests::probe::{ProbeClient, ProbeError};
 use panpipe_tests::process::Process;
 use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioClient, numbers};
-use panpipe_tests::{PATIENCE, eventually, unique_name};
+use panpipe_tests::{PATIENCE, eventually, system, unique_name};
 use rustix::process::Signal;
 
 fn serve(what: &str) -> (Process, String) {
@@ -112,6 +112,40 @@ fn a_server_that_ends_lets_running_calls_finish() {
         assert!(server.finish().success());
         assert_eq!(busy.join().unwrap(), CallError::Disconnected { sent: false });
     });
+}
+
+/// The allocator keeps what each thread has freed, for all the threads that clients have had.
+#[test]
+fn memory_of_large_calls_goes_back_to_the_system_with_the_clients() {
+    const CLIENTS: usize = 24;
+    let (server, name) = serve("all");
+    let call_at_once = |size: usize| {
+        let all_are_in = std::sync::Barrier::new(CLIENTS);
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    let probe = ProbeClient::connect_blocking(&name).unwrap();
+                    assert_eq!(probe.add(1, 2), Ok(3));
+                    all_are_in.wait();
+                    for _ in 0..2 {
+                        assert_eq!(probe.echo(vec![1; size]).map(|echo| echo.len()), Ok(size));
+                    }
+                });
+            }
+        });
+    };
+    call_at_once(100);
+    let before = system::rss_kib(server.id());
+    for _ in 0..2 {
+        call_at_once(8 << 20);
+    }
+    // A thread ends a moment after its client's end. The pool keeps some buffers on purpose.
+    let kept = || (system::rss_kib(server.id()).saturating_sub(before)) >> 10;
+    let start = Instant::now();
+    while kept() > 64 {
+        assert!(start.elapsed() < PATIENCE, "the server keeps {} MiB", kept());
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]

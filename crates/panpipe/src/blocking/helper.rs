@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Instant;
 
+use panpipe_transport::buffer;
 use slab::Slab;
 
 use super::crew::{Crew, Lead, Rank, Role, Step};
@@ -155,6 +156,8 @@ impl Crew {
         while catch_unwind(AssertUnwindSafe(|| Own::with(|own| self.help_as(&own.parker)))).is_err() {
             tracing::error!("a connection's own thread has panicked, and goes on");
         }
+        drop(self);
+        buffer::give_back_memory();
     }
 
     fn help_as(self: &Arc<Self>, parker: &Arc<Parker>) {

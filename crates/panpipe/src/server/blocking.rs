@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use panpipe_transport::blocking::{Bell, BlockingListener, BlockingStream};
+use panpipe_transport::buffer;
 use panpipe_transport::{BindError, NameError, PipeName};
 
 use super::setup::ClientSetup;
@@ -264,7 +265,11 @@ impl Shared {
             number
         };
         let client = Client { shared: Arc::clone(self), number };
-        if let Err(error) = start("panpipe client", move || client.serve(stream)) {
+        let serve = move || {
+            client.serve(stream);
+            buffer::give_back_memory();
+        };
+        if let Err(error) = start("panpipe client", serve) {
             tracing::warn!("a client is not served, since there is no thread for it: {error}");
         }
     }

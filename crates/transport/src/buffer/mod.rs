@@ -27,6 +27,12 @@ pub fn lend() -> Vec<u8> {
     pool::lend()
 }
 
+/// Gives the memory that this thread's large messages have taken back to the system, for a thread
+/// that has served a connection and ends. After small messages it does nothing.
+pub fn give_back_memory() {
+    pool::give_back_memory();
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

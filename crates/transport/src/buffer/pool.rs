@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
 use crate::limits::{POOL_BUFFER, POOL_BUFFERS, POOL_LARGE, READ_CHUNK};
+use crate::sys;
 
 /// Below this a buffer is not worth keeping.
 pub(super) const LEAST: usize = 1024;
@@ -26,6 +27,11 @@ struct Stack {
 thread_local! {
     static EMPTY: Stack = const { Stack::new() };
     static INITIALISED: Stack = const { Stack::new() };
+}
+
+thread_local! {
+    /// Whether this thread has been done with a buffer of at least `POOL_BUFFER` bytes.
+    static HAS_HAD_LARGE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Large ones to read into, of any thread.
@@ -185,10 +191,23 @@ pub(super) fn give_back(buffer: Vec<u8>) {
     }
 }
 
+/// Gives what large messages have taken on this thread back to the system.
+pub(super) fn give_back_memory() {
+    if HAS_HAD_LARGE.try_with(Cell::take).unwrap_or(false) {
+        for stack in [&EMPTY, &INITIALISED] {
+            let _ = stack.try_with(|stack| stack.with_all(Vec::clear));
+        }
+        sys::give_back_free_memory();
+    }
+}
+
 /// The same for a buffer that was appended to.
 #[inline]
 pub(super) fn give_back_written(mut buffer: Vec<u8>) {
     if buffer.capacity() < LEAST || buffer.capacity() > POOL_BUFFER {
+        if buffer.capacity() > POOL_BUFFER {
+            let _ = HAS_HAD_LARGE.try_with(|had| had.set(true));
+        }
         return;
     }
     buffer.clear();

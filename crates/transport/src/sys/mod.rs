@@ -16,6 +16,7 @@
 //! - `ReadHalf` and `WriteHalf`: a handle at work in the event loop; `can_have_bypass`,
 //!   `pass_bypass`, `expects_bypass`, `take_bypass`: the pipes beside a socket;
 //! - `is_single()`: whether this thread has but one processor; `let_others_run()`;
+//! - `give_back_free_memory()`: what the allocator keeps for this thread;
 //! - `BlockingRead`, `Room`, `Bell`, `wait`, `Interrupt`, `BoundListener`, and what ends in
 //!   `_blocking`: the same for threads that wait by themselves;
 //! - `take_stdio()`: the process's standard streams;

@@ -25,6 +25,7 @@ mod listener;
 mod lock;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_loss.rs")]
 mod loss;
+mod memory;
 mod open_path;
 mod place;
 mod processor;
@@ -46,6 +47,7 @@ pub(crate) use id_map::may_be_unmapped_group;
 pub(crate) use identity::{Connected, child_process, this_process, this_user, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
 pub(crate) use listener::{NamedListener, RetiredListener, connect, connect_blocking};
+pub(crate) use memory::give_back_free_memory;
 pub(crate) use open_path::open_path;
 pub(crate) use place::Place;
 pub(crate) use processor::{is_single, let_others_run};

@@ -49,6 +49,9 @@ pub(crate) fn is_single() -> bool {
     false
 }
 
+/// Gives memory that this thread has freed back to the system: the system's own heap does so.
+pub(crate) fn give_back_free_memory() {}
+
 /// Lets others run that wait for this processor.
 pub(crate) fn let_others_run() {
     std::thread::yield_now();
