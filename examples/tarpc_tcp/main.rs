@@ -8,8 +8,8 @@ use std::error::Error;
 use std::process::Stdio;
 
 use futures::StreamExt;
-use panpipe::CallError;
 use panpipe::tarpc::{Reply, Request};
+use panpipe::{CallError, ServiceClient};
 use serde::{Deserialize, Serialize};
 use tarpc::client::Config;
 use tarpc::serde_transport::tcp;
@@ -70,10 +70,11 @@ async fn call() -> Result<(), Box<dyn Error>> {
         .await?;
 
     let transport = tcp::connect(address.trim(), Json::default).await?;
-    let stub = tarpc::client::new::<Request<MountainsRequest>, Reply<MountainsResponse>, _>(
-        Config::default(),
-        transport,
-    )
+    let stub = tarpc::client::new::<
+        Request<<MountainsClient as ServiceClient>::Req>,
+        Reply<<MountainsClient as ServiceClient>::Resp>,
+        _,
+    >(Config::default(), transport)
     .spawn();
     let (mountains, calls) = panpipe::tarpc::client::<MountainsClient, _>(stub);
     let calls = tokio::spawn(calls);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use syn::{Attribute, Block, Generics, Ident, Token, TraitItem, Type, TypeParamBound, Visibility};
+use syn::{Attribute, Block, Generics, Ident, Path, Token, TraitItem, Type, TypeParamBound, Visibility};
 
 /// A whole service trait.
 pub(crate) struct Service {
@@ -13,9 +13,22 @@ pub(crate) struct Service {
     pub(crate) generics: Generics,
     pub(crate) supertraits: Vec<TypeParamBound>,
     /// The name in the hello.
-    pub(crate) name: String,
+    pub(crate) name: ServiceName,
+    /// The name of the client, if it is not the trait's with `Client` behind.
+    pub(crate) client: Option<Ident>,
+    /// Whether the client implements the trait.
+    pub(crate) client_implements: bool,
+    /// The path of the crate `panpipe`, if it is not `::panpipe`.
+    pub(crate) krate: Option<Path>,
     pub(crate) versions: Versions,
     pub(crate) items: Vec<Item>,
+}
+
+/// The name of a service on the wire.
+pub(crate) enum ServiceName {
+    Text(String),
+    /// A constant of the user's, a `&str`.
+    Constant(Box<Path>),
 }
 
 /// The versions of a service that a build of its trait speaks.

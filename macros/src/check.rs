@@ -1,8 +1,12 @@
 //! What is wrong with a trait: every error at once, each on its own token.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{FnArg, GenericParam, Generics, LitInt, Pat, ReceiverKind, ReturnType, Safety, TraitItemFn, Type};
+use syn::ext::IdentExt;
+use syn::{
+    Attribute, FnArg, GenericParam, Generics, Ident, LitInt, Meta, Pat, ReceiverKind, ReturnType, Safety,
+    TraitItemFn, Type,
+};
 
 use crate::ast::Versions;
 
@@ -34,17 +38,54 @@ impl Errors {
 const MOST_ARGS: usize = 16;
 
 /// Names that the generated trait and client need for themselves.
-const RESERVED: [(&str, &str); 9] = [
+const RESERVED: [(&str, &str); 11] = [
     ("serve", "turns an implementation into a service"),
     ("connect", "makes a client"),
     ("connect_blocking", "makes a client"),
     ("blocking", "makes a client that is not async"),
     ("over", "makes a client"),
     ("local", "makes a client"),
+    ("local_encoded", "makes a client"),
     ("offer", "makes a client"),
+    ("with_layer", "makes a client with a layer"),
     ("with_timeout", "makes a client with a deadline"),
     ("clone", "makes another handle of a client"),
 ];
+
+/// The trait's name, unless another name is given to its client.
+pub(crate) fn name(ident: &Ident, errors: &mut Errors) {
+    let name = ident.unraw().to_string();
+    if let Some(other) = name.strip_suffix("Blocking").filter(|other| !other.is_empty()) {
+        errors.at(
+            ident,
+            format_args!(
+                "the client of `{name}` would have the name of the blocking client of a trait `{other}`; rename the trait, or name the client by `client = …`"
+            ),
+        );
+    }
+}
+
+/// Finds an attribute of the macro's that stands in a `cfg_attr`.
+pub(crate) fn conditional(attr: &Attribute, own: &[&str], errors: &mut Errors) -> bool {
+    let before = errors.count();
+    let Meta::List(list) = &attr.meta else { return false };
+    if !attr.path().is_ident("cfg_attr") {
+        return false;
+    }
+    for token in list.tokens.clone() {
+        if let TokenTree::Ident(ident) = token {
+            if own.iter().any(|own| ident == own) {
+                errors.at(
+                    &ident,
+                    format_args!(
+                        "`{ident}` cannot stand in a `cfg_attr`, since both processes must agree on it; write two methods, each with its `#[cfg(…)]`"
+                    ),
+                );
+            }
+        }
+    }
+    errors.count() > before
+}
 
 /// The trait's own generics.
 pub(crate) fn generics(generics: &Generics, errors: &mut Errors) {
@@ -89,13 +130,36 @@ pub(crate) fn method(method: &TraitItemFn, errors: &mut Errors) {
     if let Some(clause) = &sig.generics.where_clause {
         errors.at(clause, "a method of a service cannot have a where clause; put it on the trait");
     }
-    let name = sig.ident.to_string();
+    let name = sig.ident.unraw().to_string();
     if let Some((_, use_)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
         errors.at(&sig.ident, format_args!("`{name}` {use_}; give the method another name"));
     }
     arguments(method, errors);
     if let ReturnType::Type(_, ty) = &sig.output {
         owned(ty, "a result", errors);
+    }
+}
+
+/// A method of a trait that the client implements: it can return the failure of a call.
+pub(crate) fn fallible(method: &TraitItemFn, errors: &mut Errors) {
+    let is_result = match &method.sig.output {
+        ReturnType::Type(_, ty) => is_result(ty),
+        ReturnType::Default => false,
+    };
+    if !is_result {
+        errors.at(
+            &method.sig.ident,
+            "a client can implement this method only if the method returns a `Result` whose error is made of a `CallError`; leave out `client_implements` or change the method",
+        );
+    }
+}
+
+fn is_result(ty: &Type) -> bool {
+    match ty {
+        Type::Group(group) => is_result(&group.elem),
+        Type::Paren(paren) => is_result(&paren.elem),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Result"),
+        _ => false,
     }
 }
 
@@ -176,6 +240,18 @@ fn owned(ty: &Type, what: &str, errors: &mut Errors) {
         }
         fn visit_type_infer(&mut self, node: &'ast syn::TypeInfer) {
             self.errors.at(node, format_args!("{} needs its type written out", self.what));
+        }
+        fn visit_path(&mut self, node: &'ast syn::Path) {
+            if let Some(first) = node.segments.first().filter(|first| first.ident == "Self") {
+                self.errors.at(
+                    &first.ident,
+                    format_args!(
+                        "{} cannot be `Self`, which is another type in each process; name the type",
+                        self.what
+                    ),
+                );
+            }
+            syn::visit::visit_path(self, node);
         }
         fn visit_lifetime(&mut self, node: &'ast syn::Lifetime) {
             if node.ident != "static" {

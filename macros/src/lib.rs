@@ -6,6 +6,7 @@ mod check;
 mod expand;
 mod hash;
 mod parse;
+mod rebase;
 mod shape;
 
 use proc_macro::TokenStream;
@@ -26,7 +27,13 @@ fn service_tokens(
 ) -> proc_macro2::TokenStream {
     let mut errors = check::Errors::default();
     let expanded = match parse::service(options, item, &mut errors) {
-        Parsed::Service(service) => expand::service(&service),
+        Parsed::Service(service) => {
+            let expanded = expand::service(&service);
+            match &service.krate {
+                None => expanded,
+                Some(path) => rebase::rebase(expanded, path),
+            }
+        }
         Parsed::Inert(item) => quote::quote!(#[allow(async_fn_in_trait)] #item),
         Parsed::Nothing => proc_macro2::TokenStream::new(),
     };

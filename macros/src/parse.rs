@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proc_macro2::TokenStream;
-use quote::format_ident;
+use quote::{ToTokens, format_ident};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::parse_quote;
+use syn::visit_mut::{self, VisitMut};
 use syn::{
-    Attribute, Expr, ExprLit, ExprRange, FnArg, Ident, ItemTrait, Lit, LitInt, LitStr, Pat, RangeLimits,
-    ReturnType, Token, TraitItem, TraitItemFn, Type,
+    AttrStyle, Attribute, Expr, ExprLit, ExprRange, FnArg, Ident, ItemTrait, Lit, LitInt, LitStr, Pat, Path,
+    RangeLimits, ReturnType, Token, TraitItem, TraitItemFn, Type, TypeGroup, TypeParen,
 };
 
-use crate::ast::{Arg, Item, Method, Output, Service, Versions};
+use crate::ast::{Arg, Item, Method, Output, Service, ServiceName, Versions};
 use crate::check::{self, Errors};
 use crate::hash::{hash, signature};
 use crate::shape::type_args;
@@ -57,7 +58,24 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
     let before = errors.count();
     check::generics(&item.generics, errors);
     let inert = errors.count() > before;
-    let name = options.name.unwrap_or_else(|| item.ident.unraw().to_string());
+    if options.client.is_none() {
+        check::name(&item.ident, errors);
+    }
+    for attr in &mut item.attrs {
+        // Those inside of the braces are emitted before the trait.
+        attr.style = AttrStyle::Outer;
+    }
+    let name = options.name.unwrap_or_else(|| ServiceName::Text(item.ident.unraw().to_string()));
+    let mut client_implements = options.client_implements;
+    if client_implements {
+        let before = errors.count();
+        for method in &item.items {
+            if let TraitItem::Fn(method) = method {
+                check::fallible(method, errors);
+            }
+        }
+        client_implements = errors.count() == before;
+    }
     // Where they are not known nothing is said of what has to fit them.
     let versions = options.versions;
     let mut seen = Seen::default();
@@ -91,6 +109,9 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
         generics: item.generics,
         supertraits: item.supertraits.into_iter().collect(),
         name,
+        client: options.client,
+        client_implements,
+        krate: options.krate,
         versions: versions.unwrap_or(FIRST),
         items,
     })
@@ -99,10 +120,13 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
 /// The versions of a trait that says nothing of them.
 const FIRST: Versions = Versions { oldest: 1, newest: 1 };
 
-/// `name = "…"`, and `version = N` or `versions = A..=B`.
+/// `name = "…"`, `version = N` or `versions = A..=B`, `client = …`, `crate = "…"`.
 #[derive(Default)]
 struct Options {
-    name: Option<String>,
+    name: Option<ServiceName>,
+    client: Option<Ident>,
+    client_implements: bool,
+    krate: Option<Path>,
     versions: Option<Versions>,
 }
 
@@ -111,19 +135,55 @@ impl Parse for Options {
         let mut options = Options::default();
         let mut version_key: Option<Ident> = None;
         while !input.is_empty() {
-            let key: Ident = input.parse()?;
+            let key = Ident::parse_any(input)?;
+            if key == "client_implements" {
+                options.client_implements = true;
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+                continue;
+            }
             input.parse::<Token![=]>()?;
             let twice = || syn::Error::new(key.span(), format!("`{key}` is given twice"));
             match key.to_string().as_str() {
                 "name" => {
-                    let name: LitStr = input.parse()?;
-                    if name.value().is_empty() || name.value().len() > LONGEST_NAME {
-                        return Err(syn::Error::new(
-                            name.span(),
-                            format!("a service's name has 1 to {LONGEST_NAME} bytes"),
-                        ));
+                    let name = if input.peek(LitStr) {
+                        let name: LitStr = input.parse()?;
+                        if name.value().is_empty() || name.value().len() > LONGEST_NAME {
+                            return Err(syn::Error::new(
+                                name.span(),
+                                format!("a service's name has 1 to {LONGEST_NAME} bytes"),
+                            ));
+                        }
+                        ServiceName::Text(name.value())
+                    } else {
+                        let path = input.call(Path::parse_mod_style).map_err(|error| {
+                            syn::Error::new(
+                                error.span(),
+                                "a service's name is a text or the path of a constant `&str`",
+                            )
+                        })?;
+                        ServiceName::Constant(Box::new(path))
+                    };
+                    if options.name.replace(name).is_some() {
+                        return Err(twice());
                     }
-                    if options.name.replace(name.value()).is_some() {
+                }
+                "client" => {
+                    let client: Ident = input.parse()?;
+                    if options.client.replace(client).is_some() {
+                        return Err(twice());
+                    }
+                }
+                "crate" => {
+                    let text: LitStr = input.parse()?;
+                    let path = text.parse_with(Path::parse_mod_style).map_err(|_| {
+                        syn::Error::new(
+                            text.span(),
+                            "`crate` is the path of panpipe: `crate = \"acme::panpipe\"`",
+                        )
+                    })?;
+                    if options.krate.replace(path).is_some() {
                         return Err(twice());
                     }
                 }
@@ -148,7 +208,7 @@ impl Parse for Options {
                 _ => {
                     return Err(syn::Error::new(
                         key.span(),
-                        "unknown option; there are `name = \"…\"`, `version = N` and `versions = A..=B`",
+                        "unknown option; there are `name = \"…\"`, `version = N`, `versions = A..=B`, `client = …`, `client_implements` and `crate = \"…\"`",
                     ));
                 }
             }
@@ -215,6 +275,10 @@ impl Seen {
     /// The variant of a method: its name in camel case, unless another has that.
     fn take_variant(&mut self, name: &str) -> String {
         let variant = camel_case(name);
+        let is_name = variant != "Self" && syn::parse_str::<Ident>(&variant).is_ok();
+        if !is_name {
+            return format!("Method_{name}");
+        }
         let owner = self.variants.entry(variant.clone()).or_insert_with(|| name.to_owned());
         if owner == name { variant } else { format!("Method_{name}") }
     }
@@ -236,7 +300,7 @@ fn parse_method(
             if oneway.is_some() {
                 errors.at(arrow, "a one-way method gives nothing back");
             }
-            (**ty).clone()
+            plain_type((**ty).clone())
         }
     };
     if let (Some(_), Some((attr, _))) = (&oneway, &timeout) {
@@ -270,6 +334,10 @@ fn parse_method(
     }
     if errors.count() > before {
         hide_patterns(&mut item);
+        if item.sig.to_token_stream().to_string().contains("Self") {
+            // Otherwise the compiler finds that the size of `Self` is not known.
+            item.sig.generics.make_where_clause().predicates.push(parse_quote!(Self: ::core::marker::Sized));
+        }
         return Some(Item::Inert(Box::new(TraitItem::Fn(item))));
     }
     Some(Item::Method(Box::new(Method {
@@ -304,7 +372,28 @@ fn parse_arg(arg: &FnArg) -> Option<Arg> {
     let Pat::Ident(pat) = &*arg.pat else {
         return None;
     };
-    Some(Arg { mutable: pat.mutability.is_some(), ident: pat.ident.clone(), ty: (*arg.ty).clone() })
+    let ty = plain_type((*arg.ty).clone());
+    Some(Arg { mutable: pat.mutability.is_some(), ident: pat.ident.clone(), ty })
+}
+
+/// A type without the parentheses and the invisible groups (of `macro_rules!`) that change
+/// nothing in it. Otherwise types with the same text, and so the same hash, could travel in
+/// different forms.
+fn plain_type(mut ty: Type) -> Type {
+    struct Plain;
+    impl VisitMut for Plain {
+        fn visit_type_mut(&mut self, node: &mut Type) {
+            while let Type::Group(TypeGroup { elem, .. }) | Type::Paren(TypeParen { elem, .. }) = node {
+                if matches!(**elem, Type::TraitObject(_) | Type::ImplTrait(_)) {
+                    break;
+                }
+                *node = (**elem).clone();
+            }
+            visit_mut::visit_type_mut(self, node);
+        }
+    }
+    Plain.visit_type_mut(&mut ty);
+    ty
 }
 
 fn parse_output(whole: Type) -> Output {
@@ -327,8 +416,12 @@ struct Own {
     since: Option<(LitInt, u32)>,
 }
 
+/// The names of the macro's own attributes.
+const OWN: [&str; 4] = ["oneway", "timeout", "idempotent", "since"];
+
 fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
     let mut own = Own { oneway: None, timeout: None, idempotent: None, since: None };
+    attrs.retain(|attr| !check::conditional(attr, &OWN, errors));
     attrs.retain(|attr| {
         if attr.path().is_ident("oneway") {
             take_word(&mut own.oneway, attr, "oneway", errors);
@@ -459,7 +552,8 @@ mod tests {
             }
         };
         let service = parsed(quote!(versions = 3..=4, name = "s"), methods.clone()).unwrap();
-        assert_eq!((service.versions, &*service.name), (Versions { oldest: 3, newest: 4 }, "s"));
+        assert_eq!(service.versions, Versions { oldest: 3, newest: 4 });
+        assert!(matches!(&service.name, ServiceName::Text(name) if name == "s"));
         assert_eq!(service.methods().map(|method| method.since).collect::<Vec<_>>(), [None, Some(4)]);
         let plain = quote!(
             trait Store {}

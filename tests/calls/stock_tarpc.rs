@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures::StreamExt;
-use panpipe::CallError;
 use panpipe::tarpc::{Reply, Request};
-use panpipe_tests::probe::{Odd, Probe, ProbeClient, ProbeError, ProbeRequest, ProbeResponse, Prober};
+use panpipe::{CallError, ServiceClient};
+use panpipe_tests::probe::{Odd, Probe, ProbeClient, ProbeError, Prober};
 use panpipe_tests::studio::{Ear, Listener, ListenerClient, Studio, StudioClient, StudioImpl, numbers};
 use panpipe_tests::unique_name;
 use panpipe_tests::world::WorldClient;
@@ -72,7 +72,12 @@ async fn a_panpipe_service_runs_on_tarpcs_tcp() {
     });
     let transport = tcp::connect(address, Json::default).await.unwrap();
     let config = client::Config::default();
-    let stub = client::new::<Request<ProbeRequest>, Reply<ProbeResponse>, _>(config, transport).spawn();
+    let stub = client::new::<
+        Request<<ProbeClient as ServiceClient>::Req>,
+        Reply<<ProbeClient as ServiceClient>::Resp>,
+        _,
+    >(config, transport)
+    .spawn();
     let (probe, calls) = panpipe::tarpc::client::<ProbeClient, _>(stub);
     let calls = tokio::spawn(calls);
 

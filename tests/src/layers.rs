@@ -126,7 +126,7 @@ impl Service<Call> for Decided {
                     let message = format!("nothing first for {peer}");
                     Err(Refusal::new(RefusalReason::NotAllowed, message).into())
                 }
-                "depth" => Err(CallError::<std::convert::Infallible>::Overloaded.into()),
+                "depth" => Err(CallError::<panpipe::NoError>::Overloaded.into()),
                 "note" => Err("it will not be noted".into()),
                 "type" => Ok(Outcome::Value),
                 "impatient" => panic!("as it was asked to"),

@@ -110,7 +110,7 @@ thread_local! {
     static ENCODING: Cell<Encoding> = const { Cell::new(Encoding::Nothing) };
     static CARGO: RefCell<Cargo> = const { RefCell::new(Cargo { offers: Vec::new(), apart: Vec::new() }) };
     static CLAIMS: RefCell<Option<Box<Claims>>> = const { RefCell::new(None) };
-    /// Set while tarpc's own codec is at work: how often it has met a port.
+    /// Set while tarpc's own codec is at work, or samples are encoded: how many ports were met.
     static FOREIGN: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
@@ -307,6 +307,21 @@ fn meet_foreign() -> bool {
     let met = FOREIGN.get();
     FOREIGN.set(met.map(|met| met + 1));
     met.is_some()
+}
+
+/// Runs `check`, which encodes and decodes samples. A sample's ports are none, and no message
+/// gets them.
+pub(crate) fn sampling<R>(check: impl FnOnce() -> R) -> R {
+    struct Scope(Encoding, Option<Box<Claims>>, Option<u32>);
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            ENCODING.set(self.0);
+            drop(CLAIMS.replace(self.1.take()));
+            FOREIGN.set(self.2);
+        }
+    }
+    let _scope = Scope(ENCODING.replace(Encoding::Nothing), CLAIMS.take(), FOREIGN.replace(Some(0)));
+    check()
 }
 
 /// Runs tarpc's codec. Gives whether it has met a port, which is then lost.

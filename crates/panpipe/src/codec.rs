@@ -1,6 +1,6 @@
 //! The codec of a connection, chosen at run time by its hello.
 
-use panpipe_transport::codec::Codec as _;
+use panpipe_transport::codec::{Codec as _, TypeCheck};
 use serde::{Serialize, de::DeserializeOwned};
 
 #[cfg(not(any(feature = "bincode", feature = "postcard", feature = "messagepack", feature = "json")))]
@@ -84,6 +84,15 @@ impl Codec {
         }
     }
 
+    /// How many codecs there are, in every build.
+    pub(crate) const COUNT: u32 = 4;
+
+    /// A number below [`COUNT`](Self::COUNT).
+    #[inline]
+    pub(crate) fn index(self) -> u32 {
+        self.id() as u32 - 1
+    }
+
     pub(crate) fn from_id(id: u64) -> Option<Codec> {
         Self::BUILT_IN.iter().copied().find(|codec| codec.id() == id)
     }
@@ -91,6 +100,16 @@ impl Codec {
     #[inline]
     pub(crate) fn encode<T: Serialize>(self, value: &T, out: &mut Vec<u8>) -> Result<(), String> {
         each_codec!(self, c => c.encode(value, out).map_err(|error| error.to_string()))
+    }
+
+    /// Checks whether the codec carries the values of a type.
+    pub(crate) fn check<T: Serialize + DeserializeOwned>(self) -> Result<TypeCheck, String> {
+        each_codec!(self, c => c.check::<T>().map_err(|error| error.to_string()))
+    }
+
+    /// Checks that a value can be decoded after it was encoded.
+    pub(crate) fn verify<T: Serialize + DeserializeOwned>(self, value: &T) -> Result<(), String> {
+        each_codec!(self, c => c.verify(value).map_err(|error| error.to_string()))
     }
 
     #[inline]

@@ -1,7 +1,6 @@
 //! Runs handlers: decodes the arguments, polls once in place, spawns what is
 //! still pending, catches panics, sends the reply.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +14,7 @@ use crate::call::{CallContext, Caller};
 use crate::call_info::CallInfo;
 use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
-use crate::error::{CallError, Refusal};
+use crate::error::{CallError, NoError, Refusal};
 use crate::layer::{Call, Outcome, Work};
 use crate::running::{Running, conclude, poll_caught};
 use crate::service::{MethodInfo, Served};
@@ -23,6 +22,7 @@ use crate::session::{Draft, FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
 use crate::trace::TraceContext;
+use crate::type_check::{self, Part};
 use crate::watch::{self, Side, Watch, trace_of};
 
 /// One call of the peer's, before its handler runs.
@@ -75,14 +75,14 @@ impl IncomingCall<'_> {
         A: DeserializeOwned,
         F: FnOnce(A) -> Fut,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
-        T: Serialize + Send + 'static,
-        E: Serialize + Send + 'static,
+        T: Serialize + DeserializeOwned + Send + 'static,
+        E: Serialize + DeserializeOwned + Send + 'static,
     {
         self.answered(info, |session, reply_to, args| {
             let work = handler(args);
             Box::pin(async move {
                 let result = work.await;
-                Ok(answer(session, reply_to, result).await)
+                Ok(answer(info, session, reply_to, result).await)
             })
         })
     }
@@ -143,7 +143,7 @@ impl IncomingCall<'_> {
                     Err(Ok(error)) => Err(Wired::<SE, E>::new(error)),
                     Err(Err(failed)) => return Err(Box::new(failed)),
                 };
-                Ok(answer(session, reply_to, result).await)
+                Ok(answer(info, session, reply_to, result).await)
             })
         })
     }
@@ -157,7 +157,9 @@ impl IncomingCall<'_> {
         let session = Arc::clone(self.session);
         match service {
             Ok(service) => {
-                let work = answer(session, reply_to, Ok::<_, ()>(service));
+                let work = answer_with(session, reply_to, true, move |codec, out| {
+                    carried::encode(codec, &service, out)
+                });
                 self.run(&INFO, Box::pin(async { Ok(work.await) }))
             }
             Err(refusal) => self.fail(Failure::Refused(refusal)),
@@ -270,7 +272,7 @@ impl IncomingCall<'_> {
             (Ok(()), watch) => Ok(watch),
             (Err(refusal), watch) => {
                 if let Some(watch) = watch {
-                    watch.ended(watch::word_of(&CallError::<Infallible>::Refused(refusal.clone())));
+                    watch.ended(watch::word_of(&CallError::<NoError>::Refused(refusal.clone())));
                 }
                 Err(refusal)
             }
@@ -345,23 +347,39 @@ impl IncomingCall<'_> {
     }
 }
 
-/// Sends a reply, as soon as there is room for it.
+/// Sends a reply as soon as there is room for it.
 #[inline]
-fn answer<T: Serialize, E: Serialize>(
+fn answer<T, E>(
+    info: &'static MethodInfo,
     session: Arc<Session>,
     reply_to: ReplyTo,
     result: Result<T, E>,
+) -> impl Future<Output = Outcome>
+where
+    T: Serialize + DeserializeOwned + 'static,
+    E: Serialize + DeserializeOwned + 'static,
+{
+    answer_with(session, reply_to, result.is_ok(), move |codec, out| match &result {
+        Ok(value) => type_check::encode(info, Part::Reply, codec, value, out),
+        Err(error) => type_check::encode(info, Part::Error, codec, error, out),
+    })
+}
+
+/// The same for a reply that `encode` appends.
+#[inline]
+fn answer_with(
+    session: Arc<Session>,
+    reply_to: ReplyTo,
+    is_ok: bool,
+    mut encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String>,
 ) -> impl Future<Output = Outcome> {
     let mut draft = Draft::default();
     poll_fn(move |cx| {
         let answered = poll_answer(&session, reply_to, cx, &mut draft, |codec, out| {
-            put_status(out, result.is_ok());
-            match &result {
-                Ok(value) => carried::encode(codec, value, out),
-                Err(error) => carried::encode(codec, error, out),
-            }
+            put_status(out, is_ok);
+            encode(codec, out)
         });
-        answered.map(|()| if result.is_ok() { Outcome::Value } else { Outcome::Error })
+        answered.map(|()| if is_ok { Outcome::Value } else { Outcome::Error })
     })
 }
 

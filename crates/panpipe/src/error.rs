@@ -4,7 +4,40 @@ use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+/// The error type of a method that has none: no value of it exists.
+///
+/// It is `Infallible` with serde's traits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoError {}
+
+impl fmt::Display for NoError {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl std::error::Error for NoError {}
+
+impl Serialize for NoError {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        match *self {}
+    }
+}
+
+impl<'de> Deserialize<'de> for NoError {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("an error came from a method that has none"))
+    }
+}
+
+impl From<NoError> for Infallible {
+    fn from(never: NoError) -> Infallible {
+        match never {}
+    }
+}
 
 /// Why a call gave no value.
 ///
@@ -19,9 +52,11 @@ use thiserror::Error;
 /// }
 /// # assert!(worth_a_retry::<()>(&CallError::Overloaded));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+///
+/// It implements serde's traits, so that a service can pass on the error of another.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum CallError<E = Infallible> {
+pub enum CallError<E = NoError> {
     /// The method ran and returned this error of its own.
     #[error("{0}")]
     App(E),
@@ -133,7 +168,7 @@ impl<E> CallError<E> {
 /// Why a stream of another process ended before its writer had ended it.
 ///
 /// It is the last item of its stream. The items before it are whole.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StreamError {
     /// The connection that the stream came over has ended.
@@ -162,7 +197,7 @@ pub enum StreamError {
 }
 
 /// Why a connection, or one call, was turned down.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Refusal {
     /// What kind of refusal this is.
@@ -189,7 +224,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// The kinds of [`Refusal`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RefusalReason {
     /// The other side does not speak panpipe's protocol.
@@ -219,9 +254,30 @@ mod tests {
 
     #[test]
     fn a_lost_call_says_whether_calling_again_is_safe() {
-        let lost = CallError::<Infallible>::Disconnected { sent: false };
+        let lost = CallError::<NoError>::Disconnected { sent: false };
         assert!(lost.to_string().contains("safe to call again"));
-        let lost = CallError::<Infallible>::Disconnected { sent: true };
+        let lost = CallError::<NoError>::Disconnected { sent: true };
         assert!(lost.to_string().contains("may have run"));
+    }
+
+    #[cfg(feature = "bincode")]
+    #[test]
+    fn errors_of_calls_are_values_that_travel() {
+        fn travels<E>(error: CallError<E>)
+        where
+            E: Serialize + serde::de::DeserializeOwned + PartialEq + fmt::Debug,
+        {
+            let mut bytes = Vec::new();
+            crate::Codec::Bincode.encode(&error, &mut bytes).unwrap();
+            assert_eq!(crate::Codec::Bincode.decode::<CallError<E>>(&bytes), Ok(error));
+        }
+        travels(CallError::App("own".to_owned()));
+        travels::<NoError>(CallError::Disconnected { sent: true });
+        travels::<NoError>(CallError::TooLarge { size: 5, limit: 4 });
+        travels::<NoError>(CallError::Refused(Refusal::new(RefusalReason::Draining, "later")));
+        // A method without an error of its own cannot have sent one.
+        let mut bytes = Vec::new();
+        crate::Codec::Bincode.encode(&CallError::App(()), &mut bytes).unwrap();
+        assert!(crate::Codec::Bincode.decode::<CallError>(&bytes).is_err());
     }
 }

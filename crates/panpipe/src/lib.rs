@@ -109,9 +109,12 @@ mod stub;
 mod sys;
 mod timer;
 mod trace;
+mod type_check;
 mod watch;
 
 pub mod call;
+#[doc = include_str!("../docs/serde-features.md")]
+pub mod serde_features {}
 #[doc = include_str!("../docs/from-dotnet.md")]
 pub mod from_dotnet {}
 pub mod layer;
@@ -127,19 +130,25 @@ pub mod oneway;
 /// - `StoreClient`, with the same methods: one that returns `Result<T, E>` gives
 ///   the caller `Result<T, CallError<E>>`, any other `Result<T, CallError>`;
 /// - `StoreBlockingClient`, the same for code that is not async;
-/// - `StoreRequest`, `StoreResponse` and `StoreService`, which `tarpc` and the rest
-///   of panpipe need.
+/// - types for requests and responses as values, which `tarpc` needs:
+///   [`ServiceClient::Req`] and [`ServiceClient::Resp`] of the client;
+/// - an implementation of the trait for `Arc<T>` where `T` implements the trait, so that
+///   `Arc::clone(&db).serve()` serves a value that the program keeps.
 ///
 /// What crosses must be serde's `Serialize` and `Deserialize`, and `Send`. `Vec<u8>`
 /// and `Bytes` travel as one block, also inside `Option`, `Result` and tuples, as far
 /// as the trait's own text shows them. `Bytes` of 128 KiB and more go out from where they
 /// stand, and are a part of the buffer that they came in: nobody but the system copies
 /// them, and who keeps a part of one keeps all of its message. A `Result` behind an alias is taken for one if
-/// the alias is called `Result`, and by any other name for a value like others.
+/// the alias is called `Result`, and by any other name for a value like others. Not every
+/// codec carries every type: see [`serde_features`].
 ///
 /// | on the trait | |
 /// |---|---|
-/// | `#[panpipe::service(name = "acme.store")]` | the name that both sides must agree on; the trait's own, if not given |
+/// | `#[panpipe::service(name = "acme.store")]` | the name that both sides must agree on, a text or a constant; the trait's own, if not given |
+/// | `#[panpipe::service(client = Remote)]` | the client's name, and `RemoteBlocking` that of the blocking client |
+/// | `#[panpipe::service(client_implements)]` | the client implements the trait too: code that takes `impl Store` takes both. Every method returns a `Result<T, E>` with `E: From<CallError>` |
+/// | `#[panpipe::service(crate = "acme::panpipe")]` | the path of panpipe, in a crate that depends on it only through another crate |
 /// | `#[panpipe::service(version = 2)]` | the version that they must agree on; 1, if not given |
 /// | `#[panpipe::service(versions = 2..=3)]` | the oldest and the newest version that it speaks: the newest that both sides do is used |
 ///
@@ -235,11 +244,11 @@ pub use backoff::Backoff;
 pub use blocking::{BlockingChild, BlockingServiceClient, serve_parent_blocking};
 pub use call_info::CallInfo;
 pub use child::{Child, ParentError, Spawn, SpawnError, serve_parent, spawn};
-pub use client::{NoBlockingService, NoService, ServiceClient};
+pub use client::{BroadcastCall, NoBlockingService, NoService, OnewayCall, ServiceClient};
 pub use codec::Codec;
 pub use connect::{Connect, Target, connect};
 pub use connection::Connection;
-pub use error::{CallError, Refusal, RefusalReason, StreamError};
+pub use error::{CallError, NoError, Refusal, RefusalReason, StreamError};
 pub use hub::{ClientId, ConnectedClient, Delivery, Hub, Slow};
 pub use limits::Limits;
 pub use oneway::OnewayService;
@@ -268,9 +277,19 @@ pub mod __private {
 
     pub use crate::client::Client;
     pub use crate::dispatch::{Dispatched, IncomingCall};
-    pub use crate::local::local;
-    pub use crate::service::{MethodInfo, Request, ServiceImpl, Wire, generic_name};
+    pub use crate::local::{local, local_encoded};
+    pub use crate::service::{
+        MethodInfo, Request, ServiceImpl, Wire, generic_name, join, joined, joined_len,
+    };
     pub use crate::shape::*;
+
+    /// The error of a call as the method's own.
+    pub fn own_error<E: From<crate::CallError>>(error: crate::CallError<E>) -> E {
+        match error.into_app() {
+            Ok(own) => own,
+            Err(failed) => failed.into(),
+        }
+    }
 
     /// Connects a client to a server.
     pub fn connect<C: crate::ServiceClient>(

@@ -109,6 +109,11 @@ where
     prepare(config, Peer::unknown(), halves, Executor::current())
 }
 
+/// A connection to a stream of bytes whose other end is in this process.
+pub(crate) fn over_memory(io: tokio::io::DuplexStream, config: Config) -> Prepared {
+    prepare(config, Peer::this_process(), of_stream(io), Executor::current())
+}
+
 fn prepare(config: Config, peer: Peer, halves: (Inlet, Outlet), executor: Executor) -> Prepared {
     let mut driver = None;
     let connection = Arc::new_cyclic(|link| {

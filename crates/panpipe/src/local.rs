@@ -1,4 +1,4 @@
-//! A client of a service in the same process: no pipe, no bytes.
+//! A client of a service in the same process: without a pipe, and without bytes unless asked.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -11,9 +11,14 @@ use panpipe_transport::Peer;
 
 use crate::call::{self, CallContext, Caller};
 use crate::call_terms::CallTerms;
-use crate::client::{Client, TypedCall, TypedCarrier};
+use crate::client::{Client, ServiceClient, TypedCall, TypedCarrier};
+use crate::codec::Codec;
 use crate::error::CallError;
+use crate::limits::IN_MEMORY;
+use crate::link::over_memory;
+use crate::offers::Offers;
 use crate::service::{AnyService, MethodInfo, Serve, ServiceImpl};
+use crate::session::Config;
 use crate::timer::within;
 
 struct Local<I> {
@@ -84,6 +89,24 @@ impl<R> Future for InContext<R> {
             Err(_) => Poll::Ready(Err(CallError::Panicked)),
         }
     }
+}
+
+/// Makes a client that calls `service` in this process over a connection in memory.
+pub fn local_encoded<C, I>(service: Serve<I>, codec: Codec) -> C
+where
+    C: ServiceClient,
+    I: ServiceImpl,
+{
+    let (client, server) = tokio::io::duplex(IN_MEMORY);
+    let offers = Offers::of(service);
+    let config = Config { offers: offers.infos(), ..Config::acceptor() };
+    let (connection, driver) = over_memory(server, config).with_offers(offers).into_parts();
+    tokio::spawn(async move {
+        driver.await;
+        drop(connection);
+    });
+    let config = Config { codec, ..Config::dialer(C::info()) };
+    C::from_inner(Client::of_link(over_memory(client, config).start()))
 }
 
 /// Makes a client that calls `service` in place.

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::session::ServiceInfo;
+use crate::type_check::Checked;
 
 /// What a type parameter of a service trait must be able to do.
 pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -50,6 +51,7 @@ pub struct MethodInfo {
     pub(crate) idempotent: bool,
     /// The first version that has it, if not all have.
     pub(crate) since: Option<u32>,
+    pub(crate) checked: Checked,
 }
 
 impl MethodInfo {
@@ -57,7 +59,14 @@ impl MethodInfo {
     /// addresses it.
     #[must_use]
     pub const fn new(name: &'static str, id: u64) -> Self {
-        MethodInfo { name, id, timeout: None, idempotent: false, since: None }
+        MethodInfo {
+            name,
+            id,
+            timeout: None,
+            idempotent: false,
+            since: None,
+            checked: Checked::nothing(false),
+        }
     }
 
     /// The same method with a deadline for every call of it.
@@ -70,6 +79,12 @@ impl MethodInfo {
     #[must_use]
     pub const fn idempotent(self) -> Self {
         MethodInfo { idempotent: true, ..self }
+    }
+
+    /// The same method, whose types depend on type parameters.
+    #[must_use]
+    pub const fn generic(self) -> Self {
+        MethodInfo { checked: Checked::nothing(true), ..self }
     }
 
     /// The same method, which is there from a version on.
@@ -121,6 +136,51 @@ pub(crate) struct Served {
     pub(crate) service: Arc<dyn AnyService>,
     /// `None` where none has been agreed upon: it has been passed as a value.
     pub(crate) version: Option<u32>,
+}
+
+/// How long the full name of a method is.
+///
+/// # Panics
+///
+/// When the service's name has not 1 to 255 bytes: an error where the trait is compiled.
+#[doc(hidden)]
+#[must_use]
+pub const fn joined_len(service: &str, method: &str) -> usize {
+    assert!(!service.is_empty() && service.len() <= 255, "a service's name has 1 to 255 bytes");
+    service.len() + 1 + method.len()
+}
+
+/// The full name of a method as bytes.
+#[doc(hidden)]
+#[must_use]
+pub const fn joined<const LEN: usize>(service: &str, method: &str) -> [u8; LEN] {
+    let (service, method) = (service.as_bytes(), method.as_bytes());
+    let mut name = [b'.'; LEN];
+    let mut at = 0;
+    while at < service.len() {
+        name[at] = service[at];
+        at += 1;
+    }
+    let mut at = 0;
+    while at < method.len() {
+        name[service.len() + 1 + at] = method[at];
+        at += 1;
+    }
+    name
+}
+
+/// The full name of a method as text.
+///
+/// # Panics
+///
+/// When the bytes are no text.
+#[doc(hidden)]
+#[must_use]
+pub const fn join(name: &[u8]) -> &str {
+    match std::str::from_utf8(name) {
+        Ok(name) => name,
+        Err(_) => panic!("two texts make a text"),
+    }
 }
 
 /// Joins a generic service's name and the names of its type arguments.

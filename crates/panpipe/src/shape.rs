@@ -5,15 +5,16 @@
 //! sees the types as they are written and says by a shape which of their parts
 //! are blocks.
 
-use std::convert::Infallible;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error::NoError;
 use crate::{carried, in_place};
 
 /// How a `T` is serialized.
@@ -37,7 +38,7 @@ pub trait Shape<T> {
 #[derive(Debug)]
 pub struct Plain;
 
-/// One block of bytes.
+/// One block of bytes, if the type is `Vec<u8>` or `Bytes`.
 #[derive(Debug)]
 pub struct Block;
 
@@ -69,28 +70,39 @@ impl<T: Serialize + for<'de> Deserialize<'de>> Shape<T> for Plain {
     }
 }
 
-impl Shape<Vec<u8>> for Block {
+/// The macro sees a type's name only: a type of the user's that is named `Bytes` is [`Plain`].
+/// Which one it is the compiler knows, so that no test is left at run time.
+impl<T: Serialize + DeserializeOwned + 'static> Shape<T> for Block {
     #[inline]
-    fn serialize<S: Serializer>(value: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(value)
+    fn serialize<S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        let any = value as &dyn Any;
+        if let Some(bytes) = any.downcast_ref::<Vec<u8>>() {
+            serializer.serialize_bytes(bytes)
+        } else if let Some(bytes) = any.downcast_ref::<Bytes>() {
+            carried::share(bytes, || serializer.serialize_bytes(bytes))
+        } else {
+            value.serialize(serializer)
+        }
     }
 
     #[inline]
-    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        deserializer.deserialize_byte_buf(BlockVisitor(<[u8]>::to_vec))
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() {
+            Ok(same(deserializer.deserialize_byte_buf(BlockVisitor(<[u8]>::to_vec))?))
+        } else if TypeId::of::<T>() == TypeId::of::<Bytes>() {
+            Ok(same(deserializer.deserialize_byte_buf(BlockVisitor(in_place::block))?))
+        } else {
+            T::deserialize(deserializer)
+        }
     }
 }
 
-impl Shape<Bytes> for Block {
-    #[inline]
-    fn serialize<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        carried::share(value, || serializer.serialize_bytes(value))
-    }
-
-    #[inline]
-    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_byte_buf(BlockVisitor(in_place::block))
-    }
+/// A `B` as the `T` that it is.
+#[inline]
+fn same<B: 'static, T: 'static>(value: B) -> T {
+    let mut value = Some(value);
+    let same = (&mut value as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take);
+    same.expect("both types are the same")
 }
 
 /// Makes a value of the bytes that it is shown.
@@ -164,13 +176,13 @@ impl<S: Shape<T>, SE: Shape<E>, T, E> Shape<Result<T, E>> for Res<S, SE> {
     }
 }
 
-impl Shape<Infallible> for Never {
-    fn serialize<S: Serializer>(value: &Infallible, _: S) -> Result<S::Ok, S::Error> {
+impl Shape<NoError> for Never {
+    fn serialize<S: Serializer>(value: &NoError, _: S) -> Result<S::Ok, S::Error> {
         match *value {}
     }
 
-    fn deserialize<'de, D: Deserializer<'de>>(_: D) -> Result<Infallible, D::Error> {
-        Err(D::Error::custom("an error came from a method that has none"))
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NoError, D::Error> {
+        NoError::deserialize(deserializer)
     }
 }
 
@@ -275,6 +287,11 @@ impl<S> Shaped<S> {
 }
 
 /// The parts of a `Result`, also of one behind an alias.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is named `Result`, but is not the standard library's `Result`",
+    label = "rename this type: a method that returns a type named `Result` returns a value or an error",
+    note = "an alias of the standard library's `Result` may have this name"
+)]
 pub trait ResultParts {
     /// What it is when all is well.
     type Ok;

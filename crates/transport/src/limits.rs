@@ -140,6 +140,9 @@ pub const PASSED_OVER_PAUSE: Duration = Duration::from_secs(1);
 
 // ---- sessions ----
 
+/// How many bytes a connection in memory holds in each direction.
+pub const IN_MEMORY: usize = 64 << 10;
+
 /// How many calls of one peer run at once.
 pub const MAX_CALLS: u32 = 1024;
 /// How many more of them run that nest in calls of this side's.

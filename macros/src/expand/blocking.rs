@@ -44,8 +44,8 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
         impl #impl_generics ::panpipe::BlockingServiceClient for #blocking #arguments #where_clause {
             type Async = #client #arguments;
 
-            fn of_async(client: Self::Async) -> Self {
-                Self { client }
+            fn of_async(__client: Self::Async) -> Self {
+                Self { client: __client }
             }
 
             fn as_async(&self) -> &Self::Async {

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
 use super::service::info;
-use super::{Halves, Names, args_type, full_name, halves, info_name, item_attrs, wired};
+use super::{Halves, Names, args_type, documented_name, halves, info_name, item_attrs, wired};
 use crate::ast::{Method, Output, Service};
 
 pub(super) fn types(service: &Service, names: &Names) -> TokenStream {
@@ -44,8 +44,11 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     );
     let params = service.params();
     let offer_doc = "Makes a client of a service of this process, to be passed to another as an argument, a result or a stream's item: whoever has it calls back. The service is dropped with the last client of it, here and there.";
+    let local_encoded_doc = format!(
+        "Makes a client that calls `implementation` in this process, over a connection in memory: arguments and replies are encoded by `codec` and decoded, as a [`{client}::connect`] has it. Use it in tests; [`{client}::local`] encodes nothing, and so accepts types and values that no codec carries."
+    );
     let local_doc = format!(
-        "Makes a client that calls `implementation` in this process, without a pipe: for tests, and in place of a [`{client}::connect`] that is not needed."
+        "Makes a client that calls `implementation` in this process, without a pipe and without encoding: in place of a [`{client}::connect`] that is not needed. In tests use [`{client}::local_encoded`]."
     );
     quote! {
         #[automatically_derived]
@@ -104,6 +107,17 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
                 Self { inner: ::panpipe::__private::local(::panpipe::Serve::<#service_type<_, #(#params),*>>::new(service)) }
             }
 
+            #[doc = #local_encoded_doc]
+            ///
+            /// # Panics
+            ///
+            /// Outside a tokio runtime.
+            #[must_use]
+            pub fn local_encoded(implementation: impl #trait_name #arguments, codec: ::panpipe::Codec) -> Self {
+                let service = #service_type { implementation, types: ::core::marker::PhantomData };
+                ::panpipe::__private::local_encoded(::panpipe::Serve::<#service_type<_, #(#params),*>>::new(service), codec)
+            }
+
             #[doc = #offer_doc]
             #[must_use]
             pub fn offer(service: ::panpipe::Serve<#service_type<impl #trait_name #arguments, #(#params),*>>) -> Self {
@@ -147,11 +161,11 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
 
             fn relay(
                 &self,
-                call: ::panpipe::__private::IncomingCall<'_>,
+                __call: ::panpipe::__private::IncomingCall<'_>,
             ) -> ::panpipe::__private::Dispatched {
-                match call.method() {
+                match __call.method() {
                     #(#relays)*
-                    _ => call.unknown_method(),
+                    _ => __call.unknown_method(),
                 }
             }
         }
@@ -200,7 +214,7 @@ pub(super) fn method_attrs(service: &Service, method: &Method) -> TokenStream {
     let attrs = method.callers_attrs();
     let undocumented = !method.attrs.iter().any(|attr| attr.path().is_ident("doc"));
     let doc = undocumented.then(|| {
-        let doc = format!("Calls `{}`.", full_name(service, method));
+        let doc = format!("Calls `{}`.", documented_name(service, method));
         quote!(#[doc = #doc])
     });
     let since = method.since.map(|since| {
@@ -251,11 +265,17 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
     } else {
         call(names, method, &quote!(self.inner.call), &args)
     };
+    let future = quote! {
+        impl ::core::future::Future<Output = #output> + ::core::marker::Send + 'static + use<#(#params),*>
+    };
+    let (future, body) = if method.oneway {
+        (quote!(::panpipe::OnewayCall<#future>), quote!(::panpipe::OnewayCall::new(#body)))
+    } else {
+        (future, body)
+    };
     quote! {
         #attrs
-        pub fn #ident(&self, #(#bindings: #types),*) -> impl ::core::future::Future<Output = #output>
-            + ::core::marker::Send + 'static + use<#(#params),*>
-        {
+        pub fn #ident(&self, #(#bindings: #types),*) -> #future {
             #body
         }
     }
@@ -266,7 +286,7 @@ pub(super) fn to_request(names: &Names, method: &Method) -> TokenStream {
     let (request, variant, args) = (&names.request, &method.variant, args_type(method));
     let bindings = method.args.iter().map(|arg| &arg.ident);
     let indices = (0..method.args.len()).map(syn::Index::from);
-    let args_name = format_ident!("args");
+    let args_name = format_ident!("__args");
     quote!(|#args_name: #args| #request::#variant { #(#bindings: #args_name.#indices.into_inner()),* })
 }
 
@@ -276,17 +296,17 @@ pub(super) fn call(names: &Names, method: &Method, by: &TokenStream, args: &Toke
     let (info, args_type, to_request) = (info_name(method), args_type(method), to_request(names, method));
     let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
     let result = match &method.output {
-        Output::Plain(_) => quote!(::core::result::Result::Ok(output)),
-        Output::Result { .. } => quote!(output),
-        Output::Alias { .. } => quote!(::panpipe::__private::ResultParts::into_result(output)),
+        Output::Plain(_) => quote!(::core::result::Result::Ok(__output)),
+        Output::Result { .. } => quote!(__output),
+        Output::Alias { .. } => quote!(::panpipe::__private::ResultParts::into_result(__output)),
     };
     quote! {
         #by::<#args_type, #ok_shape, #ok, #err_shape, #err>(
             &#info,
             #args,
             #to_request,
-            |response| match response {
-                #response::#variant(output) => ::core::option::Option::Some(#result),
+            |__response| match __response {
+                #response::#variant(__output) => ::core::option::Option::Some(#result),
                 _ => ::core::option::Option::None,
             },
         )
@@ -299,23 +319,23 @@ fn relay_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
     let body = if method.oneway {
         let to_request = to_request(names, method);
         quote! {
-            call.oneway(&#info, move |args: #args| async move {
-                let _ = client.oneway(&#info, args, #to_request).await;
+            __call.oneway(&#info, move |__args: #args| async move {
+                let _ = __client.oneway(&#info, __args, #to_request).await;
             })
         }
     } else {
-        let made = call(names, method, &quote!(client.call), &quote!(args));
+        let made = call(names, method, &quote!(__client.call), &quote!(__args));
         let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
         quote! {
-            call.relay::<_, #ok_shape, #ok, #err_shape, #err, _, _>(&#info, move |args: #args| #made)
+            __call.relay::<_, #ok_shape, #ok, #err_shape, #err, _, _>(&#info, move |__args: #args| #made)
         }
     };
-    let name = full_name(service, method);
+    let name = documented_name(service, method);
     quote! {
         #[doc = #name]
         #(#cfgs)*
         #hash => {
-            let client = ::core::clone::Clone::clone(&self.inner);
+            let __client = ::core::clone::Clone::clone(&self.inner);
             #body
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
         quote!(#(#cfgs)* #request::#variant { .. } => #name,)
     });
     let never =
-        (!service.params().is_empty()).then(|| quote!(#request::__Types(_, never) => match never {},));
+        (!service.params().is_empty()).then(|| quote!(#request::__Types(_, __never) => match __never {},));
     quote! {
         #[automatically_derived]
         impl #impl_generics ::panpipe::__private::Request for #request #arguments #where_clause {

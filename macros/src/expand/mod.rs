@@ -6,13 +6,14 @@ mod client;
 mod messages;
 mod service;
 mod service_trait;
+mod trait_impls;
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Generics, Ident, Type};
 
-use crate::ast::{Method, Output, Service};
+use crate::ast::{Method, Output, Service, ServiceName};
 use crate::shape::shape;
 
 /// All code of a service.
@@ -28,6 +29,7 @@ pub(crate) fn service(service: &Service) -> TokenStream {
         service::impls(service, &names),
         client::impls(service, &names),
         blocking::impls(service, &names),
+        trait_impls::impls(service, &names),
     ];
     quote! {
         #service_trait
@@ -35,7 +37,7 @@ pub(crate) fn service(service: &Service) -> TokenStream {
         #service_type
         #(#clients)*
         // In a scope of their own the methods' names are nobody's.
-        #[allow(deprecated, unreachable_patterns, unused_qualifications, non_upper_case_globals)]
+        #[allow(deprecated, unreachable_patterns, unused_qualifications, non_upper_case_globals, non_snake_case)]
         #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
         const _: () = {
             #(#methods)*
@@ -64,11 +66,15 @@ impl Names {
             param.bounds.push(syn::parse_quote!(::panpipe::__private::Wire));
         }
         Names {
-            service: format_ident!("{}Service", service.ident),
-            client: format_ident!("{}Client", service.ident),
-            blocking: format_ident!("{}BlockingClient", service.ident),
-            request: format_ident!("{}Request", service.ident),
-            response: format_ident!("{}Response", service.ident),
+            // Users name the client only. The others have names that no user has.
+            service: format_ident!("__Panpipe{}Service", service.ident),
+            blocking: match &service.client {
+                None => format_ident!("{}BlockingClient", service.ident),
+                Some(client) => format_ident!("{}Blocking", client),
+            },
+            client: service.client.clone().unwrap_or_else(|| format_ident!("{}Client", service.ident)),
+            request: format_ident!("__Panpipe{}Request", service.ident),
+            response: format_ident!("__Panpipe{}Response", service.ident),
             generics: service.generics.clone(),
             wire,
         }
@@ -98,17 +104,45 @@ fn method_info(service: &Service) -> impl Fn(&Method) -> TokenStream + '_ {
             quote!(.with_timeout(::core::time::Duration::from_millis(#millis)))
         });
         let idempotent = method.idempotent.then(|| quote!(.idempotent()));
+        let generic = (!service.params().is_empty()).then(|| quote!(.generic()));
         let since = method.since.map(|version| quote!(.since(#version)));
         quote! {
             #(#cfgs)*
-            static #info: ::panpipe::__private::MethodInfo = ::panpipe::__private::MethodInfo::new(#name, #hash) #timeout #idempotent #since;
+            static #info: ::panpipe::__private::MethodInfo = ::panpipe::__private::MethodInfo::new(#name, #hash) #timeout #idempotent #since #generic;
         }
     }
 }
 
-/// `"Store.get"`.
-fn full_name(service: &Service, method: &Method) -> String {
-    format!("{}.{}", service.name, method.name)
+/// The expression of `"Store.get"`.
+fn full_name(service: &Service, method: &Method) -> TokenStream {
+    match &service.name {
+        ServiceName::Text(name) => format!("{name}.{}", method.name).to_token_stream(),
+        ServiceName::Constant(path) => {
+            let method = &method.name;
+            quote!({
+                const __NAME: &str = ::panpipe::__private::join(
+                    &::panpipe::__private::joined::<{ ::panpipe::__private::joined_len(#path, #method) }>(#path, #method),
+                );
+                __NAME
+            })
+        }
+    }
+}
+
+/// The expression of the service's name.
+fn service_name(service: &Service) -> TokenStream {
+    match &service.name {
+        ServiceName::Text(name) => name.to_token_stream(),
+        ServiceName::Constant(path) => path.to_token_stream(),
+    }
+}
+
+/// The same name for documentation.
+fn documented_name(service: &Service, method: &Method) -> String {
+    match &service.name {
+        ServiceName::Text(name) => format!("{name}.{}", method.name),
+        ServiceName::Constant(_) => format!("{}.{}", service.ident, method.name),
+    }
 }
 
 /// A type in its shape. An error about the type stands where the type stands.
@@ -141,7 +175,7 @@ fn halves(output: &Output) -> Halves {
         Output::Plain(whole) => Halves {
             ok: whole.to_token_stream(),
             ok_shape: shape(whole),
-            err: quote!(::core::convert::Infallible),
+            err: quote!(::panpipe::NoError),
             err_shape: quote!(::panpipe::__private::Never),
         },
         Output::Result { ok, err, .. } => Halves {
@@ -163,6 +197,6 @@ fn halves(output: &Output) -> Halves {
 fn item_attrs(doc: &str) -> TokenStream {
     quote! {
         #[doc = #doc]
-        #[allow(clippy::all, clippy::pedantic, clippy::nursery, missing_debug_implementations, unreachable_pub, dead_code)]
+        #[allow(clippy::all, clippy::pedantic, clippy::nursery, missing_debug_implementations, unreachable_pub, dead_code, non_snake_case, non_camel_case_types)]
     }
 }

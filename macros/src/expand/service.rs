@@ -4,7 +4,9 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::{Names, args_type, full_name, halves, info_name, item_attrs, wired, wired_as};
+use super::{
+    Names, args_type, documented_name, halves, info_name, item_attrs, service_name, wired, wired_as,
+};
 use crate::ast::{Method, Output, Service, Versions};
 
 pub(super) fn types(service: &Service, names: &Names) -> TokenStream {
@@ -34,7 +36,7 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     let dispatch = service.methods().map(|method| dispatch_arm(service, names, method));
     let respond = service.methods().map(|method| respond_arm(service, names, method));
     let never =
-        (!service.params().is_empty()).then(|| quote!(#request::__Types(_, never) => match never {},));
+        (!service.params().is_empty()).then(|| quote!(#request::__Types(_, __never) => match __never {},));
     let info = info(service);
     let version = service.versions.newest;
     let oneway = service.is_oneway().then(|| {
@@ -59,16 +61,16 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
 
             fn dispatch(
                 self: &::std::sync::Arc<Self>,
-                call: ::panpipe::__private::IncomingCall<'_>,
+                __call: ::panpipe::__private::IncomingCall<'_>,
             ) -> ::panpipe::__private::Dispatched {
-                match call.method() {
+                match __call.method() {
                     #(#dispatch)*
-                    _ => call.unknown_method(),
+                    _ => __call.unknown_method(),
                 }
             }
 
-            async fn respond(self: ::std::sync::Arc<Self>, request: Self::Req) -> Self::Resp {
-                match request {
+            async fn respond(self: ::std::sync::Arc<Self>, __request: Self::Req) -> Self::Resp {
+                match __request {
                     #(#respond)*
                     #never
                 }
@@ -79,7 +81,8 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
 
 /// The expression of the service's name and versions.
 pub(super) fn info(service: &Service) -> TokenStream {
-    let (name, Versions { oldest, newest }, params) = (&service.name, service.versions, service.params());
+    let (name, Versions { oldest, newest }, params) =
+        (service_name(service), service.versions, service.params());
     let with_oldest = (oldest < newest).then(|| quote!(.with_oldest(#oldest)));
     if params.is_empty() {
         return quote!(::panpipe::ServiceInfo::new(#name, #newest) #with_oldest);
@@ -111,43 +114,43 @@ fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStrea
     let values: Vec<_> = (0..method.args.len())
         .map(|index| {
             let index = syn::Index::from(index);
-            quote!(args.#index.into_inner())
+            quote!(__args.#index.into_inner())
         })
         .collect();
-    let invoke = invoke(service, names, method, &quote!(this), &values);
+    let invoke = invoke(service, names, method, &quote!(__this), &values);
     let halves = halves(&method.output);
     let body = match &method.output {
         _ if method.oneway => {
-            quote!(call.oneway(&#info, move |args: #args| async move { #invoke; }))
+            quote!(__call.oneway(&#info, move |__args: #args| async move { #invoke; }))
         }
         Output::Plain(whole) => {
             let (ok, err) = (wired(whole), wired_as(&halves.err_shape, &halves.err));
-            quote!(call.unary(&#info, move |args: #args| async move {
+            quote!(__call.unary(&#info, move |__args: #args| async move {
                 ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(#invoke))
             }))
         }
         Output::Result { .. } | Output::Alias { .. } => {
             let (ok, err) =
                 (wired_as(&halves.ok_shape, &halves.ok), wired_as(&halves.err_shape, &halves.err));
-            quote!(call.unary(&#info, move |args: #args| async move {
+            quote!(__call.unary(&#info, move |__args: #args| async move {
                 match ::panpipe::__private::ResultParts::into_result(#invoke) {
-                    ::core::result::Result::Ok(value) => {
-                        ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(value))
+                    ::core::result::Result::Ok(__value) => {
+                        ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(__value))
                     }
-                    ::core::result::Result::Err(error) => {
-                        ::core::result::Result::Err(::panpipe::__private::Wired::new(error))
+                    ::core::result::Result::Err(__error) => {
+                        ::core::result::Result::Err(::panpipe::__private::Wired::new(__error))
                     }
                 }
             }))
         }
     };
-    let name = full_name(service, method);
-    let guard = method.since.map(|since| quote!(if call.speaks(#since)));
+    let name = documented_name(service, method);
+    let guard = method.since.map(|since| quote!(if __call.speaks(#since)));
     quote! {
         #[doc = #name]
         #(#cfgs)*
         #hash #guard => {
-            let this = ::std::sync::Arc::clone(self);
+            let __this = ::std::sync::Arc::clone(self);
             #body
         }
     }
@@ -157,7 +160,7 @@ fn respond_arm(service: &Service, names: &Names, method: &Method) -> TokenStream
     let Names { request, response, .. } = names;
     let (cfgs, variant) = (method.cfgs(), &method.variant);
     let fields = method.args.iter().map(|arg| &arg.ident);
-    let bindings: Vec<_> = (0..method.args.len()).map(|index| format_ident!("arg{index}")).collect();
+    let bindings: Vec<_> = (0..method.args.len()).map(|index| format_ident!("__arg{index}")).collect();
     let args: Vec<_> = bindings.iter().map(|binding| quote!(#binding)).collect();
     let invoke = invoke(service, names, method, &quote!(self), &args);
     let value = if method.oneway {

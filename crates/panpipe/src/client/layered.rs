@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
 
 use super::carrier::{Carrier, TypedCall};
@@ -37,7 +37,7 @@ pub(super) fn through_layers<A, ST, T, SE, E, Req, Resp>(
     terms: CallTerms,
 ) -> Pin<Box<dyn Future<Output = Result<T, CallError<E>>> + Send>>
 where
-    A: Serialize + Send + 'static,
+    A: Serialize + DeserializeOwned + Send + 'static,
     ST: Shape<T> + 'static,
     SE: Shape<E> + 'static,
     T: Send + 'static,
@@ -76,7 +76,7 @@ pub(super) fn oneway_through_layers<A, Req, Resp>(
     terms: CallTerms,
 ) -> TypedCall<()>
 where
-    A: Serialize + Send + 'static,
+    A: Serialize + DeserializeOwned + Send + 'static,
     Req: Send + 'static,
     Resp: Send + 'static,
 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tracing::Instrument;
 
 use super::carrier::Carrier;
@@ -25,6 +25,7 @@ use crate::reconnect::Arguments;
 use crate::service::MethodInfo;
 use crate::session::{CallTarget, ROOT_PORT, ReplyBody, parse_reply};
 use crate::shape::{Shape, Wired};
+use crate::type_check::{self, Part};
 use crate::watch::{self, Watch, trace_of};
 
 /// How a method's arguments and results look as a client's values, and in which shapes
@@ -64,7 +65,7 @@ pub(super) fn make<A, ST, T, SE, E, Req, Resp>(
     watch: Option<Box<Watch>>,
 ) -> impl Future<Output = Result<T, CallError<E>>> + Send + 'static + use<A, ST, T, SE, E, Req, Resp>
 where
-    A: Serialize + Send + 'static,
+    A: Serialize + DeserializeOwned + Send + 'static,
     ST: Shape<T> + 'static,
     SE: Shape<E> + 'static,
     T: Send + 'static,
@@ -88,7 +89,9 @@ where
         let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
         let result = match carrier {
             Carrier::Reconnecting(engine) => {
-                let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
+                let args = Arguments::new(move |codec, out| {
+                    type_check::encode(info, Part::Arguments, codec, &args, out)
+                });
                 match in_span(&watch, engine.call(info, terms, args)).await {
                     Ok(mut received) => read_reply::<ST, T, SE, E>(info, &mut received),
                     Err(error) => Err(error.widen()),
@@ -199,7 +202,7 @@ pub(super) fn make_oneway<A, Req, Resp>(
     watch: Option<Box<Watch>>,
 ) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<A, Req, Resp>
 where
-    A: Serialize + Send + 'static,
+    A: Serialize + DeserializeOwned + Send + 'static,
     Req: Send + 'static,
     Resp: Send + 'static,
 {
@@ -212,7 +215,9 @@ where
             Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
             Carrier::Reconnecting(engine) => {
                 let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
-                let args = Arguments::new(move |codec, out| carried::encode(codec, &args, out));
+                let args = Arguments::new(move |codec, out| {
+                    type_check::encode(info, Part::Arguments, codec, &args, out)
+                });
                 let sent = in_span(&watch, engine.oneway(info, terms, args)).await;
                 return told(watch, Outcome::Done, sent);
             }
@@ -237,7 +242,9 @@ where
         };
         let target =
             CallTarget { trace: trace_of(&watch).map(|trace| &**trace), ..CallTarget::new(port, info.id) };
-        let sent = oneway(&link, target, move |codec, out| carried::encode(codec, &args, out)).await;
+        let encode =
+            move |codec, out: &mut Vec<u8>| type_check::encode(info, Part::Arguments, codec, &args, out);
+        let sent = oneway(&link, target, encode).await;
         told(watch, Outcome::Done, sent)
     }
 }

@@ -3,6 +3,7 @@
 mod carrier;
 mod layered;
 mod making;
+mod oneway_call;
 mod wire_call;
 
 use std::convert::Infallible;
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use panpipe_transport::Peer;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use self::carrier::{Carrier, Lost, Version};
 pub(crate) use self::carrier::{TypedCall, TypedCarrier};
 use self::layered::Layered;
 use self::making::{Form, make, make_oneway, nothing_comes_back};
+pub use self::oneway_call::{BroadcastCall, OnewayCall};
 use crate::blocking::{BlockingServiceClient, Within, block_on, by_others_too, wait_for};
 use crate::call;
 use crate::call_terms::CallTerms;
@@ -271,7 +274,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         from_response: fn(Resp) -> Option<Result<T, E>>,
     ) -> impl Future<Output = Result<T, CallError<E>>> + Send + 'static + use<A, ST, T, SE, E, Req, Resp>
     where
-        A: Serialize + Send + 'static,
+        A: Serialize + DeserializeOwned + Send + 'static,
         ST: Shape<T> + 'static,
         SE: Shape<E> + 'static,
         T: Send + 'static,
@@ -291,7 +294,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         to_request: fn(A) -> Req,
     ) -> impl Future<Output = Result<(), CallError>> + Send + 'static + use<A, Req, Resp>
     where
-        A: Serialize + Send + 'static,
+        A: Serialize + DeserializeOwned + Send + 'static,
     {
         let CallTerms { deadline, trace } = match self.carrier {
             // Nothing but a connection that is not there can take it long.
@@ -317,7 +320,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         from_response: fn(Resp) -> Option<Result<T, E>>,
     ) -> Result<T, CallError<E>>
     where
-        A: Serialize + Send + 'static,
+        A: Serialize + DeserializeOwned + Send + 'static,
         ST: Shape<T> + 'static,
         SE: Shape<E> + 'static,
         T: Send + 'static,
@@ -342,7 +345,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         to_request: fn(A) -> Req,
     ) -> Result<(), CallError>
     where
-        A: Serialize + Send + 'static,
+        A: Serialize + DeserializeOwned + Send + 'static,
     {
         self.wait(None, self.oneway(info, args, to_request))?
     }

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::making::{read_reply, told};
-use crate::carried;
 use crate::error::CallError;
 use crate::layer::Outcome;
 use crate::link::{Link, PendingCall};
@@ -18,6 +17,7 @@ use crate::service::MethodInfo;
 use crate::session::{CallTarget, ROOT_PORT};
 use crate::shape::Shape;
 use crate::stub::Stub;
+use crate::type_check::{self, Part};
 use crate::watch::{Watch, trace_of};
 
 /// What a call gives, and in which shapes that travels.
@@ -69,7 +69,7 @@ impl<A, ST, T, SE, E> WireCall<A, ST, T, SE, E> {
 
 impl<A, ST, T, SE, E> Future for WireCall<A, ST, T, SE, E>
 where
-    A: Serialize,
+    A: Serialize + DeserializeOwned + 'static,
     ST: Shape<T>,
     SE: Shape<E>,
 {
@@ -84,8 +84,10 @@ where
             Some(args) => {
                 let port = this.stub.as_ref().map_or(ROOT_PORT, |stub| stub.port);
                 let trace = trace_of(&this.watch).map(|trace| &**trace);
-                let target = CallTarget { trace, ..CallTarget::new(port, this.info.id) };
-                let encode = |codec, out: &mut Vec<u8>| carried::encode(codec, args, out);
+                let info = this.info;
+                let target = CallTarget { trace, ..CallTarget::new(port, info.id) };
+                let encode =
+                    |codec, out: &mut Vec<u8>| type_check::encode(info, Part::Arguments, codec, args, out);
                 match this.info.since {
                     Some(since) if is_older(call.link(), this.stub.as_deref(), since) => {
                         Err(Box::new(CallError::UnknownMethod))

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{ConnectedClient, Hub};
-use crate::client::ServiceClient;
+use crate::client::{BroadcastCall, ServiceClient};
 use crate::error::CallError;
 use crate::limits;
 
@@ -46,6 +46,34 @@ impl Hub {
     /// Makes a one-way call of every client that offers the service `C`, as
     /// [`Connect::offer`](crate::Connect::offer) does.
     ///
+    /// `call` returns the call of a `#[oneway]` method: a call that is answered does not
+    /// compile, since a slow handler would count as a slow connection.
+    ///
+    /// ```
+    /// # use panpipe::{Hub, Slow};
+    /// #[panpipe::service]
+    /// pub trait Audience {
+    ///     #[oneway]
+    ///     async fn hear(&self, x: u8);
+    /// }
+    ///
+    /// async fn tell(hub: &Hub) {
+    ///     hub.broadcast(Slow::Skip, |client: AudienceClient| client.hear(1)).await;
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// # use panpipe::{Hub, Slow};
+    /// #[panpipe::service]
+    /// pub trait Audience {
+    ///     async fn hear(&self, x: u8);
+    /// }
+    ///
+    /// async fn tell(hub: &Hub) {
+    ///     hub.broadcast(Slow::Skip, |client: AudienceClient| client.hear(1)).await;
+    /// }
+    /// ```
+    ///
     /// Ready when the call is on its way to all, or given up. Dropping the future
     /// gives up those that are waited for.
     ///
@@ -55,7 +83,7 @@ impl Hub {
     pub async fn broadcast<C, F>(&self, slow: Slow, call: impl Fn(C) -> F + Send + Sync + 'static) -> Delivery
     where
         C: ServiceClient,
-        F: Future<Output = Result<(), CallError>> + Send + 'static,
+        F: BroadcastCall,
     {
         self.broadcast_to(|_| true, slow, call).await
     }
@@ -69,7 +97,7 @@ impl Hub {
     ) -> Delivery
     where
         C: ServiceClient,
-        F: Future<Output = Result<(), CallError>> + Send + 'static,
+        F: BroadcastCall,
     {
         let call = Arc::new(call);
         let mut delivery = Delivery::default();
@@ -134,7 +162,7 @@ fn begin(call: impl Future<Output = Result<(), CallError>> + Send + 'static, slo
 async fn open_and_call<C, F>(client: &ConnectedClient, slow: Slow, call: &(impl Fn(C) -> F + Sync)) -> Fate
 where
     C: ServiceClient,
-    F: Future<Output = Result<(), CallError>> + Send + 'static,
+    F: BroadcastCall,
 {
     let patience = match slow {
         Slow::Wait(patience) => patience,

@@ -1,5 +1,6 @@
 //! What the caller learns of a layer that has failed.
 
+use std::convert::Infallible;
 use std::error::Error;
 
 use crate::error::{CallError, Refusal, RefusalReason};
@@ -10,6 +11,13 @@ pub(super) fn call_error(error: Box<dyn Error + Send + Sync>) -> CallError {
     while let Some(this) = cause {
         if let Some(known) = this.downcast_ref::<CallError>() {
             return known.clone();
+        }
+        // A layer of the user's may name the type for what it is to it.
+        if let Some(known) = this.downcast_ref::<CallError<Infallible>>() {
+            return match known.clone().into_app() {
+                Ok(never) => match never {},
+                Err(failed) => failed,
+            };
         }
         if let Some(refusal) = this.downcast_ref::<Refusal>() {
             return CallError::Refused(refusal.clone());
@@ -27,7 +35,6 @@ pub(crate) fn not_made() -> CallError {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
     use std::fmt;
 
     use super::*;

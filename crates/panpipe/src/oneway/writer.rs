@@ -7,19 +7,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use panpipe_transport::{ConnectError, FifoWriter};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::AsyncWrite;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::record::{TooLarge, begin, finish, service_hash};
-use crate::carried;
 use crate::clock;
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits::{CONNECT_PAUSE, CONNECT_PAUSE_MOST, RECORD};
 use crate::service::MethodInfo;
 use crate::session::ServiceInfo;
+use crate::type_check::{self, Part};
 
 /// What carries the calls of a client whose pipe goes one way.
 pub(crate) struct RecordWriter {
@@ -54,10 +54,15 @@ impl RecordWriter {
     }
 
     /// A call as a record.
-    pub(crate) fn record<A: Serialize>(&self, info: &MethodInfo, args: &A) -> Result<Vec<u8>, CallError> {
+    pub(crate) fn record<A: Serialize + DeserializeOwned + 'static>(
+        &self,
+        info: &MethodInfo,
+        args: &A,
+    ) -> Result<Vec<u8>, CallError> {
         let codec = u8::try_from(self.codec.id()).expect("the numbers of codecs are small");
         let mut body = begin(self.service, codec, info.id);
-        let carried = carried::encode(self.codec, args, &mut body).map_err(CallError::Malformed)?;
+        let carried = type_check::encode(info, Part::Arguments, self.codec, args, &mut body)
+            .map_err(CallError::Malformed)?;
         let mut cargo = carried.unwrap_or_default();
         cargo.put_back(&mut body);
         if !cargo.offers.is_empty() {

@@ -10,8 +10,10 @@ use bincode::error::EncodeError as BincodeError;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::apart::append;
+use super::encode_guard::{Format, Refused, Value};
 use super::guard::Guard;
-use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
+use super::type_check::check;
+use super::{Codec, DecodeError, EncodeError, TypeCheck, or_cut_back, whole};
 
 /// bincode's own limit is a constant; the guard's is the message's length.
 const CONFIG: Configuration<LittleEndian, Fixint, NoLimit> =
@@ -31,10 +33,28 @@ impl Writer for VecWriter<'_> {
     }
 }
 
+impl Format for Bincode {
+    const NAME: &'static str = "bincode";
+    const WRITES_NAMES: bool = false;
+    const UNKNOWN_LENGTHS: bool = false;
+    const SELF_DESCRIBING: bool = false;
+    const NULL_IS_NONE: bool = false;
+    const UNIT_STRUCT_IS_NULL: bool = false;
+    const ALL_FLOATS: bool = true;
+    const HUMAN_READABLE: bool = false;
+
+    #[inline]
+    fn encode_guarded<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refused> {
+        or_cut_back(out, |out| {
+            bincode::serde::encode_into_writer(Value::<T, Self>::new(value), VecWriter(out), CONFIG)
+        })
+    }
+}
+
 impl Codec for Bincode {
     #[inline]
     fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        or_cut_back(out, |out| bincode::serde::encode_into_writer(value, VecWriter(out), CONFIG))
+        Self::encode_guarded(value, out).map_err(|refused| EncodeError(refused.message))
     }
 
     #[inline]
@@ -43,5 +63,9 @@ impl Codec for Bincode {
         let (value, taken) = bincode::serde::seed_decode_from_slice(guard.seed::<T>(), message, CONFIG)
             .map_err(|error| guard.explain(error))?;
         whole(value, message.len().saturating_sub(taken))
+    }
+
+    fn check<T: Serialize + DeserializeOwned>(&self) -> Result<TypeCheck, EncodeError> {
+        check::<Self, T>(self)
     }
 }

@@ -6,7 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use std::cell::Cell;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 
 use serde::Deserialize;
@@ -24,7 +24,12 @@ pub(super) struct Guard {
     preallocated: Cell<usize>,
     /// What the message went too far with.
     broken: Cell<Option<Broken>>,
+    /// The innermost struct that could not be decoded, and the fields that it reads.
+    within: Cell<Option<Fields>>,
 }
+
+/// A struct's name and the fields that it reads.
+type Fields = (&'static str, &'static [&'static str]);
 
 #[derive(Debug, Clone, Copy)]
 enum Broken {
@@ -50,16 +55,30 @@ impl Guard {
             elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
             preallocated: Cell::new(PREALLOCATED),
             broken: Cell::new(None),
+            within: Cell::new(None),
         }
     }
 
     /// The codec's error, in the guard's own words where it was the guard that
     /// refused: not every codec keeps them.
     pub(super) fn explain(&self, error: impl fmt::Display) -> DecodeError {
-        DecodeError(match self.broken.get() {
+        let mut text = match self.broken.get() {
             Some(broken) => broken.to_string(),
             None => error.to_string(),
-        })
+        };
+        if let Some((name, fields)) = self.within.get() {
+            let fields: Vec<_> = fields.iter().map(|field| format!("`{field}`")).collect();
+            let _ = write!(text, " (in `{name}`, which reads {})", fields.join(", "));
+        }
+        DecodeError(text)
+    }
+
+    /// Notes a struct on the way out of a message.
+    #[cold]
+    fn note(&self, fields: Fields) {
+        if self.within.get().is_none() {
+            self.within.set(Some(fields));
+        }
     }
 
     #[cold]
@@ -246,7 +265,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         let visitor = self.wrap(visitor);
-        self.inner.deserialize_struct(name, fields, visitor)
+        let guard = self.guard;
+        let result = self.inner.deserialize_struct(name, fields, visitor);
+        if result.is_err() {
+            guard.note((name, fields));
+        }
+        result
     }
 
     #[inline]

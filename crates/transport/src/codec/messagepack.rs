@@ -6,8 +6,10 @@ use serde::de::DeserializeSeed;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::apart::append;
+use super::encode_guard::{Format, Refused, Value};
 use super::guard::Guard;
-use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
+use super::type_check::check;
+use super::{Codec, DecodeError, EncodeError, TypeCheck, or_cut_back, whole};
 
 /// MessagePack, structures as arrays.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,9 +29,25 @@ impl Write for VecWriter<'_> {
     }
 }
 
+impl Format for MessagePack {
+    const NAME: &'static str = "MessagePack";
+    const WRITES_NAMES: bool = false;
+    const UNKNOWN_LENGTHS: bool = true;
+    const SELF_DESCRIBING: bool = true;
+    const NULL_IS_NONE: bool = true;
+    const UNIT_STRUCT_IS_NULL: bool = false;
+    const ALL_FLOATS: bool = true;
+    const HUMAN_READABLE: bool = false;
+
+    #[inline]
+    fn encode_guarded<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refused> {
+        or_cut_back(out, |out| rmp_serde::encode::write(&mut VecWriter(out), &Value::<T, Self>::new(value)))
+    }
+}
+
 impl Codec for MessagePack {
     fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        or_cut_back(out, |out| rmp_serde::encode::write(&mut VecWriter(out), value))
+        Self::encode_guarded(value, out).map_err(|refused| EncodeError(refused.message))
     }
 
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
@@ -38,5 +56,9 @@ impl Codec for MessagePack {
         let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(|error| guard.explain(error))?;
         let taken = usize::try_from(deserializer.position()).unwrap_or(usize::MAX);
         whole(value, message.len().saturating_sub(taken))
+    }
+
+    fn check<T: Serialize + DeserializeOwned>(&self) -> Result<TypeCheck, EncodeError> {
+        check::<Self, T>(self)
     }
 }

@@ -5,8 +5,10 @@ use serde::de::DeserializeSeed;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::apart::append;
+use super::encode_guard::{Format, Refused, Value};
 use super::guard::Guard;
-use super::{Codec, DecodeError, EncodeError, or_cut_back, whole};
+use super::type_check::check;
+use super::{Codec, DecodeError, EncodeError, TypeCheck, or_cut_back, whole};
 
 /// postcard 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,9 +34,25 @@ impl Flavor for VecFlavor<'_> {
     }
 }
 
+impl Format for Postcard {
+    const NAME: &'static str = "postcard";
+    const WRITES_NAMES: bool = false;
+    const UNKNOWN_LENGTHS: bool = false;
+    const SELF_DESCRIBING: bool = false;
+    const NULL_IS_NONE: bool = false;
+    const UNIT_STRUCT_IS_NULL: bool = false;
+    const ALL_FLOATS: bool = true;
+    const HUMAN_READABLE: bool = false;
+
+    #[inline]
+    fn encode_guarded<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refused> {
+        or_cut_back(out, |out| postcard::serialize_with_flavor(&Value::<T, Self>::new(value), VecFlavor(out)))
+    }
+}
+
 impl Codec for Postcard {
     fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        or_cut_back(out, |out| postcard::serialize_with_flavor(value, VecFlavor(out)))
+        Self::encode_guarded(value, out).map_err(|refused| EncodeError(refused.message))
     }
 
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
@@ -44,5 +62,9 @@ impl Codec for Postcard {
         let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(error)?;
         let rest = deserializer.finalize().map_err(error)?;
         whole(value, rest.len())
+    }
+
+    fn check<T: Serialize + DeserializeOwned>(&self) -> Result<TypeCheck, EncodeError> {
+        check::<Self, T>(self)
     }
 }
