@@ -4,12 +4,15 @@
 //! the three.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use panpipe_tests::process::Process;
+use panpipe_tests::sys::places::{in_user_namespace, with_umask, without_proc};
 use panpipe_tests::sys::seccomp::optional_calls;
+use panpipe_tests::sys::users::{Ids, run_as};
+use panpipe_tests::users::{Open, User, can_be_somebody_else};
 use panpipe_tests::{is_full, unique_name};
 
 const REFUSALS: [&str; 3] = ["EPERM", "EACCES", "ENOSYS"];
@@ -105,4 +108,55 @@ fn a_bypass_begins_where_one_side_lacks_a_system_call() {
             assert!(server.finish().success(), "{call}");
         }
     });
+}
+
+/// Where a container, a cron job, `su` or a careless umask puts a program.
+#[test]
+fn examples_run_unprivileged_and_where_little_is_as_usual() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let (user, other) = (User::new(), User::new());
+    for name in ["quickstart", "plugin_host", "blocking"] {
+        let open = Open::with(example(name).to_str().unwrap());
+        let as_user = || user.command(&open.program);
+        let run = |command: &mut Command, place: &str| run_to_the_end(command, &format!("{name}, {place}"));
+        run(&mut as_user(), "without XDG_RUNTIME_DIR");
+        let foreign = open.folder_of("foreign", &other, 0o700);
+        run(as_user().env("XDG_RUNTIME_DIR", &foreign), "XDG_RUNTIME_DIR of another user");
+        let long = open.folder_of(&"x".repeat(100), &user, 0o700);
+        run(as_user().env("XDG_RUNTIME_DIR", &long), "long XDG_RUNTIME_DIR");
+        run(with_umask(&mut as_user(), 0o777), "umask 0777");
+        run(in_user_namespace(&mut as_user(), Some(user.uid)), "a user namespace of one user");
+    }
+}
+
+/// The examples start themselves, which takes /proc; these programs do not.
+#[test]
+fn calls_and_plugins_work_without_proc() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let user = User::new();
+    let command = |program: &Path| {
+        let mut command = Command::new(program);
+        run_as(without_proc(&mut command), Ids { uid: user.uid, gid: user.gid, groups: &[] });
+        command.env_remove("XDG_RUNTIME_DIR");
+        command
+    };
+    let [server, client, host, plugin] = [
+        env!("CARGO_BIN_EXE_server"),
+        env!("CARGO_BIN_EXE_client"),
+        env!("CARGO_BIN_EXE_host"),
+        env!("CARGO_BIN_EXE_plugin"),
+    ]
+    .map(Open::with);
+    let server = Process::start(command(&server.program).arg("store"));
+    server.wait_for("ready");
+    run_to_the_end(command(&client.program).args(["store", "many"]), "many calls");
+    assert!(server.finish().success());
+    let host = Process::start(command(&host.program).arg(&plugin.program).arg("2"));
+    let plugins = [host.line(), host.line()];
+    assert!(plugins.iter().all(|pids| pids.split(' ').count() == 2), "{plugins:?}");
+    host.wait_for("ready");
 }
