@@ -208,7 +208,8 @@ impl Server {
     /// Whoever else comes is told so, before a byte of its own has been read: its first
     /// call fails with [`CallError::Refused`](crate::CallError::Refused). A rule that
     /// waits for its answer holds nobody else up; it has as long as
-    /// [`Limits::handshake_timeout`] says.
+    /// [`Limits::handshake_timeout`] says. A client that waits for it takes none of the places
+    /// of [`Limits::max_clients`]; 64 of one user may wait, and 1,024 in all.
     ///
     /// ```no_run
     /// # #[panpipe::service]

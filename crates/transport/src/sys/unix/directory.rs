@@ -424,12 +424,11 @@ impl Entry {
         rustix::fs::mkfifoat(&self.directory.fd, &self.name, mode)
     }
 
-    /// Opens what is there and belongs to this user, for its identity.
+    /// What is there and belongs to this user, to be changed.
     pub(super) fn pin(&self) -> rustix::io::Result<(Pinned, Stat)> {
-        let fd = openat(&self.directory.fd, &self.name, PIN, Mode::empty())?;
-        let stat = fstat(&fd)?;
+        let (pinned, stat) = Pinned::new(self)?;
         let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-        if is_link || stat.st_uid != own_uid() { Err(Errno::PERM) } else { Ok((Pinned(fd), stat)) }
+        if is_link || stat.st_uid != own_uid() { Err(Errno::PERM) } else { Ok((pinned, stat)) }
     }
 
     /// The address of a socket there. It holds as long as this entry does.
@@ -444,16 +443,47 @@ impl Entry {
 }
 
 /// A file of this user's own, by its identity: whatever name it has meanwhile, it is changed.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 #[derive(Debug)]
 pub(super) struct Pinned(OwnedFd);
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 impl Pinned {
+    fn new(entry: &Entry) -> rustix::io::Result<(Self, Stat)> {
+        let fd = openat(&entry.directory.fd, &entry.name, PIN, Mode::empty())?;
+        let stat = fstat(&fd)?;
+        Ok((Pinned(fd), stat))
+    }
+
     pub(super) fn set_mode(&self, mode: Mode) -> rustix::io::Result<()> {
         change_mode(&self.0, mode)
     }
 
     pub(super) fn set_group(&self, group: u32) -> rustix::io::Result<()> {
         chownat(&self.0, "", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)
+    }
+}
+
+/// A file of this user's own, by its name in its directory: a socket cannot be opened for its
+/// identity here. No link is followed.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[derive(Debug)]
+pub(super) struct Pinned(Entry);
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Pinned {
+    fn new(entry: &Entry) -> rustix::io::Result<(Self, Stat)> {
+        let stat = entry.stat()?;
+        Ok((Pinned(entry.clone()), stat))
+    }
+
+    pub(super) fn set_mode(&self, mode: Mode) -> rustix::io::Result<()> {
+        rustix::fs::chmodat(&self.0.directory.fd, &self.0.name, mode, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    pub(super) fn set_group(&self, group: u32) -> rustix::io::Result<()> {
+        let group = Some(Gid::from_raw(group));
+        chownat(&self.0.directory.fd, &self.0.name, None, group, AtFlags::SYMLINK_NOFOLLOW)
     }
 }
 
