@@ -235,6 +235,12 @@ pub const READ_TURN: u32 = 8;
 pub const QUANTUM: usize = 32 << 10;
 /// How many bytes wait to be sent at most while several of them take turns.
 pub const SHARED_QUEUE: usize = 64 << 10;
+/// After how many bytes of small calls and replies that pass them streams and large messages
+/// send twice as many, however much waits to be sent.
+pub const FLOOR: usize = 64 << 10;
+/// How many bytes wait to be sent at most, while streams or large messages send, before callers
+/// and handlers wait too.
+pub const QUEUED_BESIDE: usize = 256 << 10;
 /// For how many rounds of turns a stream that has nothing to send keeps its place.
 pub const IDLE_ROUNDS: u8 = 32;
 /// How many bytes one stream sends before others get their turn.

@@ -233,11 +233,13 @@ impl Outgoing {
 
     /// Hands the next part to the outbox, if there is one and room for it. Gives
     /// the message of which it is the last, and the streams that may begin.
-    /// No part is larger than `max_part`. Where streams send as well it is done in `turns`.
+    /// No part is larger than `max_part`. Where `floor` is not 0 a part of at most that goes
+    /// out though there is no room. Where streams send as well it is done in `turns`.
     pub(super) fn feed(
         &mut self,
         outbox: &mut Outbox,
         max_part: usize,
+        floor: usize,
         turns: Option<Turns<'_>>,
     ) -> Option<(Content, Opened)> {
         if outbox.has_lent() {
@@ -261,14 +263,20 @@ impl Outgoing {
             Some(_) => SHARED_QUEUE,
             None => PART.min(max_part),
         };
-        if outbox.pending_len() >= most {
-            return None;
+        let is_floor = outbox.pending_len() >= most;
+        if is_floor {
+            if floor == 0 {
+                return None;
+            }
+            most = floor.min(max_part);
         }
         let (number, scheduler) = match turns {
             None => (self.next()?, None),
             Some(Turns { scheduler, may_fill_in }) => {
                 let number = self.next_in_turn(scheduler, may_fill_in, outbox.pending_len() == 0)?;
-                most = most.min(scheduler.left(Flow::Bulk(number)).clamp(SHORT_PART, max_part));
+                if !is_floor {
+                    most = most.min(scheduler.left(Flow::Bulk(number)).clamp(SHORT_PART, max_part));
+                }
                 (number, Some(scheduler))
             }
         };
@@ -502,7 +510,7 @@ mod tests {
     fn received(outgoing: &mut Outgoing, outbox: &mut Outbox) -> Vec<Vec<u8>> {
         let mut bytes = Vec::new();
         loop {
-            outgoing.feed(outbox, PART, None);
+            outgoing.feed(outbox, PART, 0, None);
             let run = outbox.pending().to_vec();
             if run.is_empty() {
                 break;
@@ -553,7 +561,7 @@ mod tests {
         let (mut outgoing, mut outbox) = (Outgoing::default(), Outbox::default());
         outgoing.add(Content { kind: Kind::Item, port: 3, ..call(0) }, message(PART * 3, 1), Vec::new());
         assert!(outgoing.has(Kind::Item, 3) && !outgoing.has(Kind::Item, 5));
-        outgoing.feed(&mut outbox, PART, None);
+        outgoing.feed(&mut outbox, PART, 0, None);
         put_frame(outbox.append(), Kind::Goodbye, 0, 0);
         assert!(outgoing.is_to(3) && !outgoing.is_to(5));
         let mut end = Vec::new();
@@ -574,16 +582,16 @@ mod tests {
         assert_eq!(outgoing.abort_call(7, &mut outbox), Abort::NeverSent);
         assert!(outgoing.is_idle());
         outgoing.add(call(8), message(PART * 3, 8), Vec::new());
-        outgoing.feed(&mut outbox, PART, None);
+        outgoing.feed(&mut outbox, PART, 0, None);
         assert_eq!(outgoing.abort_call(8, &mut outbox), Abort::NeverSent);
         assert!(received(&mut outgoing, &mut outbox).is_empty());
         outgoing.add(call(1), message(PART * 3, 1), Vec::new());
         outgoing.add(call(2), message(PART * 3, 2), Vec::new());
-        outgoing.feed(&mut outbox, PART, None);
+        outgoing.feed(&mut outbox, PART, 0, None);
         while !outbox.pending().is_empty() {
             outbox.advance(outbox.pending().len());
         }
-        outgoing.feed(&mut outbox, PART, None);
+        outgoing.feed(&mut outbox, PART, 0, None);
         assert_eq!(outgoing.abort_call(1, &mut outbox), Abort::NeverSent);
         let whole = received(&mut outgoing, &mut outbox);
         assert_eq!(whole.iter().map(|message| message[0]).collect::<Vec<_>>(), [2]);

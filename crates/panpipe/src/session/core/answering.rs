@@ -168,7 +168,7 @@ impl Core {
     }
 
     pub(super) fn overloaded(&mut self, id: u64) {
-        if self.has_queue_room() {
+        if self.outbox.appended_len() < self.limits.queued_bytes {
             self.put_frame(Kind::Reply, id, |out| put_failure(out, &Failure::Overloaded));
         } else {
             // A peer over its limit that does not read its replies either.

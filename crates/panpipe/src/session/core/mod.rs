@@ -208,6 +208,34 @@ pub(crate) struct Root {
     pub(crate) version: u32,
 }
 
+/// Compares small calls and replies, which are queued at once, with what streams and bulk send.
+#[derive(Debug, Default)]
+struct Floor {
+    /// Where the outgoing stream would end if as many bytes of the one as of the other had
+    /// been queued.
+    even: u64,
+    /// How many bytes streams and bulk may queue, however much waits to be sent.
+    left: usize,
+}
+
+impl Floor {
+    /// How many bytes streams and bulk may queue though there is no room; `end` is where the
+    /// outgoing stream ends.
+    fn left(&mut self, end: u64) -> usize {
+        if end.saturating_sub(self.even) >= limits::FLOOR as u64 {
+            *self = Floor { even: end, left: 2 * limits::FLOOR };
+        }
+        self.left
+    }
+
+    /// Streams or bulk have queued the last bytes before `end`.
+    fn queued(&mut self, bytes: u64, end: u64) {
+        // What they send is not held against what others send much later.
+        self.even = self.even.saturating_add(2 * bytes).min(end + limits::FLOOR as u64);
+        self.left = self.left.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+}
+
 pub(crate) struct Core {
     role: Role,
     codec: Codec,
@@ -230,6 +258,8 @@ pub(crate) struct Core {
     incomplete: Incomplete,
     /// Whose turn it is to send, of streams and of what goes out in parts.
     scheduler: OnDemand<Scheduler>,
+    /// What keeps small calls and replies from holding up streams and bulk for ever.
+    floor: Floor,
     /// Whether a stream's reader was woken since that was last asked.
     has_woken_reader: bool,
     /// Whether a part may go out once though it is the turn of streams that were woken.
@@ -325,6 +355,7 @@ impl Core {
             outgoing: OnDemand::default(),
             incomplete: Incomplete::default(),
             scheduler: OnDemand::default(),
+            floor: Floor::default(),
             has_woken_reader: false,
             may_fill_in: true,
             calls: OnDemand::default(),
@@ -481,16 +512,19 @@ impl Core {
         // The frame of a part is a little longer than the part.
         let max_part = self.max_message.saturating_sub(16);
         let before = self.outbox.queued_total();
+        let floor = self.floor.left(before);
         let fed = if self.has_flowing_streams() {
             let turns = Turns { scheduler: &mut self.scheduler, may_fill_in: &mut self.may_fill_in };
-            self.outgoing.feed(&mut self.outbox, max_part, Some(turns))
+            self.outgoing.feed(&mut self.outbox, max_part, floor, Some(turns))
         } else {
-            self.outgoing.feed(&mut self.outbox, max_part, None)
+            self.outgoing.feed(&mut self.outbox, max_part, floor, None)
         };
+        let after = self.outbox.queued_total();
+        self.floor.queued(after - before, after);
         self.settle_bulk();
         if let Some(ports) = self.ports.used() {
             // Bulk that takes turns with streams is none of the messages that pass them.
-            ports.passed.around_words(before, self.outbox.queued_total());
+            ports.passed.around_words(before, after);
         }
         self.words_are_out();
         let Some((sent, opened)) = fed else { return };
@@ -571,8 +605,11 @@ impl Core {
 
     /// The same for calls of this side, whose large arguments its own program has.
     fn has_room_for_calls(&self) -> bool {
-        // A part of a large message is passed, and not waited for.
-        self.outbox.appended_len() < self.limits.queued_bytes
+        // A part of a large message is passed, and not waited for. What streams and bulk send
+        // stands behind what waits: that is less where they have something to send.
+        let appended = self.outbox.appended_len();
+        appended < self.limits.queued_bytes
+            && (appended < limits::QUEUED_BESIDE || !(self.bulk().is_some() || self.has_flowing_streams()))
     }
 
     /// Whether a call that was just queued should be written by its caller:

@@ -252,6 +252,7 @@ impl Core {
     #[inline]
     fn charge_item(&mut self, number: u64, before: u64, size: usize) {
         let after = self.outbox.queued_total();
+        self.floor.queued(after.saturating_sub(before), after);
         self.ports.passed.before_item(before);
         self.ports.passed.after_item(after);
         if let Some(outgoing) = self.outgoing.used() {
@@ -383,15 +384,20 @@ impl Core {
         let has_bulk = self.bulk().is_some();
         let flow = Flow::Stream(number);
         let Some(scheduler) = self.scheduler.used() else {
-            return pending < self.stream_queue(has_bulk);
+            return pending < self.stream_queue(has_bulk) || self.has_floor();
         };
         if scheduler.is_alone(flow) && !has_bulk {
-            return pending < self.stream_queue(false);
+            return pending < self.stream_queue(false) || self.has_floor();
         }
         // Nothing is left to be sent: that is no time to wait for tasks that were woken. Bulk is
         // sent by the driver, and at once.
         let is_turn = scheduler.is_turn(flow) || (pending == 0 && !scheduler.is_turn_of_bulk());
-        is_turn && pending < self.stream_queue(true)
+        is_turn && (pending < self.stream_queue(true) || self.has_floor())
+    }
+
+    /// Whether streams and bulk may queue something though there is no room.
+    fn has_floor(&mut self) -> bool {
+        self.floor.left(self.outbox.queued_total()) > 0
     }
 
     /// Wakes the streams whose turn it is, as far as there is room for their items.
@@ -400,7 +406,8 @@ impl Core {
             return;
         }
         let pending = self.outbox.pending_len();
-        let mut room = self.stream_queue(true).saturating_sub(pending);
+        let floor = self.floor.left(self.outbox.queued_total());
+        let mut room = self.stream_queue(true).saturating_sub(pending).max(floor);
         let mut has_woken = false;
         while let Some(port) = self.scheduler.wake_next(&mut room) {
             self.wake_writer(port);

@@ -23,12 +23,14 @@ enum Sends {
     Calls(usize),
     /// One-way calls.
     Oneways(usize),
+    /// Small calls, so many at once that the pipe is never empty.
+    Flood(usize),
 }
 
 impl Sends {
     fn size(self) -> usize {
         match self {
-            Sends::Items(size) | Sends::Calls(size) | Sends::Oneways(size) => size,
+            Sends::Items(size) | Sends::Calls(size) | Sends::Oneways(size) | Sends::Flood(size) => size,
         }
     }
 }
@@ -59,6 +61,7 @@ struct Flow {
     task: Arc<Task>,
     port: u64,
     call: Option<usize>,
+    flood: Vec<Option<usize>>,
     batch: Batch,
     moved: u64,
 }
@@ -91,7 +94,16 @@ impl Mix {
             }
             let task = Arc::new(Task(AtomicBool::new(true)));
             let body = vec![7; sends.size()];
-            flows.push(Flow { sends, body, task, port, call: None, batch: Batch::default(), moved: 0 });
+            flows.push(Flow {
+                sends,
+                body,
+                task,
+                port,
+                call: None,
+                flood: vec![None; 400],
+                batch: Batch::default(),
+                moved: 0,
+            });
         }
         theirs.hears(&ours.sends());
         for call in theirs.asked.drain(..) {
@@ -115,7 +127,7 @@ impl Mix {
 
     fn run_task(&mut self, at: usize) {
         let Mix { ours, flows, .. } = self;
-        let Flow { sends, body, task, port, call, .. } = &mut flows[at];
+        let Flow { sends, body, task, port, call, flood, .. } = &mut flows[at];
         let waker = Waker::from(Arc::clone(task));
         let by = || Some(waker.clone());
         let encoded = || {
@@ -139,6 +151,25 @@ impl Mix {
             Sends::Oneways(_) => {
                 let target = CallTarget::new(0, 7);
                 while ours.core.poll_oneway(target, || false, &mut by(), Some(&mut encoded())).is_ready() {}
+            }
+            Sends::Flood(_) => {
+                for call in flood {
+                    if let Some(known) = call.filter(|known| ours.core.is_done(*known)) {
+                        let mut key = Some(known);
+                        let polled = ours.core.poll_reply(&mut key, &mut by(), &mut Reply::default());
+                        assert!(polled.is_ready());
+                        *call = None;
+                    }
+                    let sent = call.is_some_and(|known| ours.core.await_reply(Some(known), &mut by()));
+                    let target = CallTarget::new(0, 7);
+                    if !sent {
+                        let mut body = encoded();
+                        let polled = ours.core.poll_call(call, target, None, &mut by(), Some(&mut body));
+                        if polled.is_ready() {
+                            ours.core.await_reply(*call, &mut by());
+                        }
+                    }
+                }
             }
             Sends::Calls(_) => loop {
                 if let Some(known) = call.filter(|known| ours.core.is_done(*known)) {
@@ -262,6 +293,16 @@ fn three_streams_of_all_sizes_share() {
 fn a_large_call_beside_streams_of_small_and_large_items_goes_on() {
     check(&[Sends::Calls(8 << 20), Sends::Items(64), Sends::Items(64 << 10)], 2);
     check(&[Sends::Oneways(1 << 20), Sends::Items(64), Sends::Calls(300_000)], 3);
+}
+
+#[test]
+fn many_small_calls_leave_streams_and_bulk_their_share() {
+    // In any order, as the task of each of many calls.
+    for seed in [5, 7] {
+        check(&[Sends::Flood(4000), Sends::Calls(1 << 20), Sends::Items(64 << 10)], seed);
+        check(&[Sends::Flood(4000), Sends::Calls(1 << 20)], seed);
+        check(&[Sends::Flood(4000), Sends::Items(1000)], seed);
+    }
 }
 
 #[test]
