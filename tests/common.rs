@@ -70,12 +70,18 @@ pub(crate) fn words_of(door: &Process) -> String {
 
 /// A studio in a process of its own, and a client of it.
 pub(crate) async fn studio(settings: &[&str]) -> (Process, String, StudioClient) {
+    let (process, name) = studio_process(settings);
+    let client = studio_client(&name).await;
+    (process, name, client)
+}
+
+/// A studio without a client.
+pub(crate) fn studio_process(settings: &[&str]) -> (Process, String) {
     let name = unique_name("studio");
     let mut command = Command::new(env!("CARGO_BIN_EXE_studio"));
     let process = Process::start(command.args(["serve", &name]).args(settings)).serving(&name);
     process.wait_for("ready");
-    let client = studio_client(&name).await;
-    (process, name, client)
+    (process, name)
 }
 
 /// Another client of a studio.

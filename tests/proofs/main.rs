@@ -18,6 +18,7 @@ mod deadlines_off_the_wire;
 mod denied_calls;
 mod doors;
 mod dropped_futures;
+mod end_of_main;
 mod endings;
 mod few_descriptors;
 mod full_pipes;

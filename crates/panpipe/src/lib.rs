@@ -155,8 +155,8 @@ pub mod oneway;
 /// | on a method | |
 /// |---|---|
 /// | a body | what implementations do that do not say otherwise |
-/// | `#[oneway]` | nothing comes back: the call is ready when it is on its way |
-/// | `#[timeout("30s")]` | every call of it ends within `ms`, `s`, `m` or `h` |
+/// | `#[oneway]` | nothing comes back: the call is ready when it is on its way, see [below](#one-way-calls) |
+/// | `#[timeout("30s")]` | every call of it ends within `ms`, `s`, `m` or `h`; a one-way call is on its way by then |
 /// | `#[idempotent]` | to run it twice is as good as once: a client that [reconnects](Connect::reconnect) makes such a call again where another would fail, since it may have run |
 /// | `#[since(3)]` | it is there from this version on: with a side that speaks an older one it is [`CallError::UnknownMethod`] |
 /// | `#[cfg(…)]` | as everywhere |
@@ -165,6 +165,29 @@ pub mod oneway;
 /// written: they may be added and moved, and one whose signature has changed is an
 /// unknown method, never misread. A type whose *fields* change is not seen by that:
 /// give the trait another `version`.
+///
+/// # One-way calls
+///
+/// The future of a one-way call is ready when the call is on its way: over a connection that
+/// has nothing else to send, its bytes are with the system then; behind others it is queued.
+/// What is queued is written by the connection's task, and at the latest when the last client
+/// is dropped or the runtime ends in order, as at the end of `main`. Where the other side does
+/// not read it within a moment, a warning in the log says how many calls were lost.
+///
+/// [`std::process::exit`], `abort`, a panic where panics abort and a `kill -9` end the process
+/// without that: they lose what is queued. A panic that unwinds out of `main` drops the runtime,
+/// which writes the queue. [`ServiceClient::flush`] waits until all has arrived: await it
+/// before an `exit`.
+///
+/// Calls, one-way calls and flushes that a client makes one after the other, awaiting each,
+/// begin on the other side in that order, whatever their size. Small calls of other tasks go
+/// ahead of a large one that is still being sent.
+///
+/// The client's timeout, `#[timeout]` and the deadline of the call that is being answered bound
+/// how long a one-way call may wait to be on its way, not how long its handler runs. A large one
+/// that ends with [`CallError::DeadlineExceeded`] may still arrive.
+///
+/// # Versions
 ///
 /// A trait that has only got more methods speaks its older versions too: it gives a
 /// range, and says of each new method since when it is there. Then either side may be

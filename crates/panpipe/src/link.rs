@@ -297,18 +297,22 @@ impl PendingCall {
     }
 }
 
-/// Makes a one-way call of a port's method. Ready when it is queued.
+/// Makes a one-way call of a port's method. Ready when its last byte stands in the outgoing
+/// queue, and on an idle connection is written.
 pub(crate) async fn oneway(
     link: &Link,
     target: CallTarget<'_>,
     mut encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String>,
 ) -> Result<(), CallError> {
-    let mut draft = Draft::default();
+    let (mut draft, mut sending) = (Draft::default(), None);
     poll_fn(|cx| {
-        let encoded = link.known_codec().map(|codec| draft.take_or(codec, &mut encode));
-        let mut message = encoded.transpose().map_err(CallError::Malformed)?;
-        let polled = link.poll_oneway(target, cx.waker(), message.as_mut());
-        if polled.is_pending() {
+        let mut message = None;
+        if sending.is_none() {
+            let encoded = link.known_codec().map(|codec| draft.take_or(codec, &mut encode));
+            message = encoded.transpose().map_err(CallError::Malformed)?;
+        }
+        let polled = link.poll_oneway(target, &mut sending, cx.waker(), message.as_mut());
+        if polled.is_pending() && sending.is_none() {
             message.into_iter().for_each(|message| draft.keep(message));
         }
         polled
@@ -381,14 +385,12 @@ impl Link {
     }
 
     /// Asks the peer whether it is there: ready when it has answered in any way, or the
-    /// connection has ended.
-    pub(crate) async fn ping(self: &Arc<Self>) {
+    /// connection has ended. Whether it has answered.
+    pub(crate) async fn ping(self: &Arc<Self>) -> bool {
         // No service has the method: to say so is an answer.
         let mut call = PendingCall::new(Arc::clone(self), None);
         let target = CallTarget::new(ROOT_PORT, PING);
-        if call.start(target, |_, _| Ok(None)).await.is_ok() {
-            let _ = call.reply().await;
-        }
+        call.start(target, |_, _| Ok(None)).await.is_ok() && call.reply().await.is_ok()
     }
 }
 

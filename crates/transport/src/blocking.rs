@@ -208,6 +208,12 @@ impl BlockingWriter {
 #[derive(Debug)]
 pub struct Room(sys::Room);
 
+impl Room {
+    pub(crate) fn of(room: sys::Room) -> Self {
+        Room(room)
+    }
+}
+
 /// Ends a [`wait`] from another thread.
 #[derive(Debug)]
 pub struct Bell(sys::Bell);

@@ -273,6 +273,11 @@ pub const HELLO_DELAY: Duration = Duration::from_secs(1);
 pub const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the last bytes of a connection may take to be read.
 pub const LINGER: Duration = Duration::from_secs(5);
+/// How long a runtime that ends waits, for all its connections together, until peers have room
+/// for the one-way calls and items that were accepted.
+pub const LAST_WRITES: Duration = Duration::from_secs(1);
+/// A runtime that ends as long after another one waits anew.
+pub const LAST_WRITES_AGAIN: Duration = Duration::from_secs(5);
 /// How long a peer may take to answer a Goodbye, once nothing else is left to be
 /// done.
 pub const GOODBYE: Duration = Duration::from_secs(1);

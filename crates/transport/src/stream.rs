@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::blocking::Room;
 use crate::bypass::BypassWriter;
 use crate::latency::Latency;
 use crate::limits::{LOOK, SPIN_LOOKS};
@@ -313,6 +314,13 @@ impl PipeWriter {
 }
 
 impl PipeWriter {
+    /// What a thread [waits](crate::blocking::wait) at until something can be written; nothing
+    /// once it was shut down, and where the system has no such thing.
+    #[must_use]
+    pub fn room(&self) -> Option<Room> {
+        self.half.room().map(Room::of)
+    }
+
     /// Tells the system how much of what is written it is to hold until it is read.
     /// Where it cannot be told it goes on as it is.
     #[inline]

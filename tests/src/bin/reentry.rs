@@ -245,28 +245,30 @@ async fn connect(name: &str) -> DeskClient {
     client
 }
 
-/// A reply locks a mutex while it is encoded; handlers send while they hold that mutex.
+/// A reply locks a mutex while it is encoded; handlers hold that mutex while they send to all
+/// clients.
 async fn mutexes(name: &str, times: u64) {
-    let client = connect(name).await;
-    let (sender, mut numbers) = panpipe::channel::<u64>(64);
-    client.watch(sender).await.expect("the server takes it");
-    let reader = tokio::spawn(async move { while numbers.next().await.is_some() {} });
-    let callers = (0..8).map(|caller| {
-        let client = client.clone();
+    const CLIENTS: u64 = 8;
+    let callers = (0..CLIENTS).map(|caller| {
+        let name = name.to_owned();
         tokio::spawn(async move {
-            for call in 0..times / 8 {
+            let client = connect(&name).await;
+            let (sender, mut numbers) = panpipe::channel::<u64>(64);
+            client.watch(sender).await.expect("the server takes it");
+            let reader = tokio::spawn(async move { while numbers.next().await.is_some() {} });
+            for call in 0..times / CLIENTS {
                 if (call + caller) % 2 == 0 {
                     client.touch().await.expect("the server answers");
                 } else {
                     client.state().await.expect("the server answers");
                 }
             }
+            reader.abort();
         })
     });
     for caller in callers.collect::<Vec<_>>() {
         caller.await.expect("no caller panics");
     }
-    reader.abort();
 }
 
 /// The client and the stream that code inside of panpipe uses, and the layer that ships.

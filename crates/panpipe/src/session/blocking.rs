@@ -61,7 +61,7 @@ impl Session {
     /// What to wait at until something can be written.
     pub(crate) fn room(&self) -> Option<Room> {
         self.with(|state| match &state.outlet {
-            Outlet::Blocking(writer) => writer.room(),
+            Outlet::Blocking(_) => state.outlet.room(),
             _ => None,
         })
     }
@@ -99,7 +99,7 @@ impl Session {
 }
 
 impl State {
-    fn flush(&mut self) -> Flushed {
+    pub(super) fn flush(&mut self) -> Flushed {
         self.flush_at_most(usize::MAX)
     }
 

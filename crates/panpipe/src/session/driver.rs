@@ -3,18 +3,20 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
+use panpipe_transport::blocking::wait;
 use panpipe_transport::buffer::{lend, recycle};
 
 use super::admitted::{Parked, Waiting};
 use super::close::CloseReason;
 use super::intake::{Intake, Reader, Step};
 use super::outlet::{Inlet, Outlet};
-use super::{Session, State, Wants};
+use super::{Flushed, Session, State, Wants};
 use crate::error::CallError;
 use crate::in_place;
 use crate::limits;
@@ -490,10 +492,11 @@ impl Driver {
     fn finish(&mut self, cx: &mut Context<'_>, by_peer: bool, reason: CloseReason) -> Poll<CloseReason> {
         // What it reads with closes with the driver, unless one-way calls are still to be run.
         let closes = by_peer && self.oneways.is_empty();
-        let (reason, mut outlet) = self.session.with(|state| {
+        let (lost, reason, mut outlet) = self.session.with(|state| {
+            let lost = state.core.accepted_unsent();
             state.core.ended(reason);
             let reason = state.core.close_reason().cloned().unwrap_or(CloseReason::Local);
-            (reason, std::mem::replace(&mut state.outlet, Outlet::Away))
+            (lost, reason, std::mem::replace(&mut state.outlet, Outlet::Away))
         });
         if closes && matches!(outlet, Outlet::Pipe(_)) {
             outlet = Outlet::Closed;
@@ -501,6 +504,7 @@ impl Driver {
         // The other side sees the end even if it never reads; errors no longer matter.
         outlet.shut_down(cx);
         self.session.with(|state| state.outlet = outlet);
+        self.report_lost(lost);
         #[cfg(feature = "metrics")]
         if let CloseReason::Refused(refusal) = &reason {
             self.counted.refused(refusal.reason);
@@ -642,11 +646,66 @@ impl Future for Driver {
     }
 }
 
+/// Until when the connections of a runtime that ends wait together. Those of one that ends
+/// later wait anew.
+fn last_writes_end() -> Instant {
+    static END: Mutex<Option<Instant>> = Mutex::new(None);
+    let now = Instant::now();
+    let mut end = END.lock().unwrap_or_else(PoisonError::into_inner);
+    match *end {
+        Some(end) if now < end + limits::LAST_WRITES_AGAIN => end,
+        _ => *end.insert(now + limits::LAST_WRITES),
+    }
+}
+
+impl Driver {
+    /// Writes what is queued, where the runtime ends before the connection does. Waits for the
+    /// peer, if one-way calls and items were accepted, and not for long.
+    fn write_last(&mut self) {
+        if self.is_users && !std::thread::panicking() && !self.session.with(|state| state.core.is_ended()) {
+            (self.written.is_full, self.written.spares_bulk) = (false, false);
+            // A stream of the user's own may need the runtime that is going.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                self.write_to_users(&mut Context::from_waker(Waker::noop()));
+            }));
+        }
+        loop {
+            let (flushed, accepted, room) = self.session.with(|state| {
+                if state.core.is_ended() {
+                    return (Flushed::All, 0, None);
+                }
+                (state.flush(), state.core.accepted_unsent(), state.outlet.room())
+            });
+            if flushed != Flushed::Left || accepted == 0 {
+                return;
+            }
+            let left = last_writes_end().saturating_duration_since(Instant::now());
+            let Some(room) = room.filter(|_| !left.is_zero()) else { return };
+            if wait(None, Some(&room), None, Some(left)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the log what was accepted and cannot be sent any more.
+    fn report_lost(&self, accepted: u64) {
+        if accepted > 0 {
+            let peer = self.session.peer();
+            tracing::warn!(
+                %peer,
+                "a connection has ended before all was written: up to {accepted} one-way calls and stream items were lost; await `flush()` before the program or the connection ends"
+            );
+        }
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
+        self.write_last();
         // A runtime that shuts down drops its drivers: nobody may wait for ever, the
         // peer included, however long somebody holds on to the session.
-        let outlet = self.session.with(|state| {
+        let (lost, outlet) = self.session.with(|state| {
+            let lost = if state.core.is_ended() { 0 } else { state.core.accepted_unsent() };
             state.core.ended(CloseReason::Local);
             // Calls that were never started are answered by nobody.
             self.parked.iter().filter_map(Parked::reply_to).for_each(|call| {
@@ -655,8 +714,9 @@ impl Drop for Driver {
             if let Some(lending) = &mut state.lending {
                 lending.end();
             }
-            std::mem::replace(&mut state.outlet, Outlet::Closed)
+            (lost, std::mem::replace(&mut state.outlet, Outlet::Closed))
         });
         drop(outlet);
+        self.report_lost(lost);
     }
 }

@@ -6,6 +6,7 @@
 //! first, and the connection is locked only to append the bytes.
 
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 
 use panpipe_transport::buffer::{lend, recycle};
 
@@ -37,16 +38,22 @@ fn new_scratch() -> Vec<u8> {
     scratch
 }
 
-#[inline]
+#[inline(always)]
 fn keep_scratch(mut scratch: Vec<u8>) {
-    if scratch.capacity() > limits::POOL_BUFFER || scratch.len() < HEAD_ROOM {
-        return recycle(scratch);
+    if scratch.capacity() > limits::POOL_BUFFER {
+        return drop_scratch(scratch);
     }
     scratch.truncate(HEAD_ROOM);
     let replaced = SCRATCH.try_with(|kept| kept.replace(scratch)).unwrap_or_default();
     if replaced.capacity() > 0 {
-        recycle(replaced);
+        drop_scratch(replaced);
     }
+}
+
+/// Drops one that is too large, or one too many.
+#[cold]
+fn drop_scratch(scratch: Vec<u8>) {
+    recycle(scratch);
 }
 
 /// The body of a message that has not been queued yet.
@@ -56,8 +63,8 @@ fn keep_scratch(mut scratch: Vec<u8>) {
 pub(crate) struct EncodedMessage {
     /// Head room, and the body behind it.
     bytes: Vec<u8>,
-    /// The ports and the large blocks that travel with it.
-    cargo: Carried,
+    /// The ports and the large blocks that travel with it. Dropped by hand: most carry nothing.
+    cargo: ManuallyDrop<Carried>,
 }
 
 impl EncodedMessage {
@@ -67,17 +74,39 @@ impl EncodedMessage {
         codec: Codec,
         encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
     ) -> Result<Self, String> {
-        let mut message = EncodedMessage { bytes: take_scratch(), cargo: None };
-        message.cargo = encode(codec, &mut message.bytes)?;
+        let mut message = EncodedMessage { bytes: take_scratch(), cargo: ManuallyDrop::new(None) };
+        let cargo = encode(codec, &mut message.bytes)?;
+        message.cargo = ManuallyDrop::new(cargo);
         Ok(message)
     }
 
-    /// Where its body begins in its buffer: positions in the buffer count from its start.
-    pub(super) const BODY: usize = HEAD_ROOM;
-
+    /// Writes what stands in front of the body into the head room. Gives where the frame
+    /// begins in the buffer.
     #[inline]
-    pub(super) fn body(&self) -> &[u8] {
+    pub(super) fn put_head<const N: usize>(&mut self, head: [u8; N]) -> usize {
+        const { assert!(N <= HEAD_ROOM, "there is room for the head") };
+        let begin = HEAD_ROOM - N;
+        self.bytes[begin..HEAD_ROOM].copy_from_slice(&head);
+        begin
+    }
+
+    /// The same for a head of any length.
+    #[cold]
+    pub(super) fn put_long_head(&mut self, head: &[u8]) -> usize {
+        let begin = HEAD_ROOM - head.len();
+        self.bytes[begin..HEAD_ROOM].copy_from_slice(head);
+        begin
+    }
+
+    #[cfg(test)]
+    fn body(&self) -> &[u8] {
         &self.bytes[HEAD_ROOM..]
+    }
+
+    /// Whether it carries ports or large blocks.
+    #[inline]
+    pub(super) fn has_cargo(&self) -> bool {
+        self.cargo.is_some()
     }
 
     #[inline]
@@ -108,10 +137,13 @@ impl EncodedMessage {
 }
 
 impl Drop for EncodedMessage {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.bytes.capacity() > 0 {
             keep_scratch(std::mem::take(&mut self.bytes));
+        }
+        if self.cargo.is_some() {
+            drop(self.cargo.take());
         }
     }
 }

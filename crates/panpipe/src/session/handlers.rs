@@ -225,7 +225,9 @@ impl Handlers {
         } else {
             self.bytes -= handler.bytes;
         }
-        spent.extend(handler.waker);
+        if let Some(waker) = handler.waker {
+            spent.push(waker);
+        }
         Some(handler.deadline)
     }
 

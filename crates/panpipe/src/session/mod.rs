@@ -188,6 +188,7 @@ impl Session {
         self.hooks.get().map(|hooks| &**hooks)
     }
 
+    #[inline]
     pub(crate) fn codec(&self) -> Codec {
         self.known_codec().unwrap_or_else(|| self.with(|state| state.core.codec()))
     }
@@ -239,9 +240,16 @@ impl Session {
         mut poll: impl FnMut(&mut State, &mut Option<Waker>) -> Poll<R>,
     ) -> Poll<R> {
         let polled = self.with(|state| poll(state, &mut None));
-        if polled.is_ready() {
-            return polled;
-        }
+        if polled.is_ready() { polled } else { self.poll_again(waker, &mut poll) }
+    }
+
+    /// Polls what is pending once more, with a clone of the waker.
+    #[cold]
+    fn poll_again<R>(
+        &self,
+        waker: &Waker,
+        poll: &mut dyn FnMut(&mut State, &mut Option<Waker>) -> Poll<R>,
+    ) -> Poll<R> {
         let mut waker = Some(waker.clone());
         self.with(|state| poll(state, &mut waker))
     }
@@ -355,16 +363,20 @@ impl Session {
         polled
     }
 
+    /// Sends a one-way call, or waits for room. On an idle connection it is written here and
+    /// now. `sending` is kept with the call.
     pub(crate) fn poll_oneway(
         &self,
         target: CallTarget<'_>,
+        sending: &mut Option<u64>,
         waker: &Waker,
         mut message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), CallError>> {
         self.poll_with(waker, |state, waker| {
+            let was_idle = !state.core.has_unsent();
             let nested = || call::nesting_in(self.id) > 0;
-            let polled = state.core.poll_oneway(target, nested, waker, message.as_deref_mut());
-            state.write_or_wake(false);
+            let polled = state.core.poll_oneway(target, nested, sending, waker, message.as_deref_mut());
+            state.write_ahead(was_idle);
             polled
         })
     }
@@ -382,14 +394,13 @@ impl Session {
 
     // ---- calls of the peer's ----
 
+    #[inline]
     pub(crate) fn poll_answer(&self, call: ReplyTo, waker: &Waker, message: &mut EncodedMessage) -> Poll<()> {
-        self.poll_with(waker, |state, waker| {
-            let before = state.core.outbox().pending_len();
-            let polled = state.core.poll_answer(call, waker, message);
-            let inline = state.core.write_answer_inline(before);
-            state.write_or_wake(inline);
-            polled
-        })
+        let polled = self.with(|state| state.poll_answer(call, &mut None, message));
+        if polled.is_ready() {
+            return polled;
+        }
+        self.poll_again(waker, &mut |state, waker| state.poll_answer(call, waker, message))
     }
 
     pub(crate) fn fail(&self, call: ReplyTo, failure: Failure) {
@@ -459,18 +470,38 @@ impl Session {
         });
     }
 
+    /// Sends an item, or waits for room. One that comes alone is written here and now where
+    /// the connection is idle; behind several of a row [`send_queued`](Self::send_queued) is
+    /// to be called.
     pub(crate) fn poll_item(
         &self,
         port: u64,
         needs: &mut u64,
+        comes_alone: bool,
         waker: &Waker,
         message: &mut EncodedMessage,
     ) -> Poll<Result<usize, ItemError>> {
         self.poll_with(waker, |state, waker| {
+            let was_idle = !state.core.has_unsent();
             let polled = state.core.poll_item(port, needs, waker, message);
-            state.write_or_wake(false);
+            if comes_alone {
+                state.write_ahead(was_idle);
+            } else {
+                state.write_or_wake(false);
+            }
             polled
         })
+    }
+
+    /// Ready when no item of the stream is being sent in parts: whether the stream is still
+    /// read.
+    pub(crate) fn poll_items_queued(&self, port: u64, waker: &Waker) -> Poll<bool> {
+        self.poll_with(waker, |state, waker| state.core.poll_items_queued(port, waker))
+    }
+
+    /// Writes what is queued here and now, unless the driver is about to.
+    pub(crate) fn send_queued(&self) {
+        self.with(|state| state.write_ahead(true));
     }
 
     /// Whether an item of the stream may be sent now, if it is not too large. Also where the
@@ -640,6 +671,20 @@ fn warn_at_limit(peer: &Peer, in_flight: usize) {
 }
 
 impl State {
+    #[inline(always)]
+    fn poll_answer(
+        &mut self,
+        call: ReplyTo,
+        waker: &mut Option<Waker>,
+        message: &mut EncodedMessage,
+    ) -> Poll<()> {
+        let before = self.core.outbox().pending_len();
+        let polled = self.core.poll_answer(call, waker, message);
+        let inline = self.core.write_answer_inline(before);
+        self.write_or_wake(inline);
+        polled
+    }
+
     /// Sends what is queued: here and now if `inline`, else by the driver.
     #[inline]
     fn write_or_wake(&mut self, inline: bool) {
@@ -648,6 +693,18 @@ impl State {
         }
         if self.core.has_unsent() {
             self.core.wake_driver();
+        }
+    }
+
+    /// Sends a one-way message that was queued: here and now if the connection was idle, else
+    /// by the driver, many at once. Where threads drive, whoever queues writes as well.
+    fn write_ahead(&mut self, was_idle: bool) {
+        let ahead = matches!(self.outlet, Outlet::Pipe(_))
+            && self.core.has_unsent()
+            && self.core.writes_ahead(was_idle);
+        self.write_or_wake(ahead);
+        if ahead && !self.core.has_unsent() {
+            self.core.has_written_ahead();
         }
     }
 

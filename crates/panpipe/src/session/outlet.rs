@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use panpipe_transport::blocking::{BlockingReader, BlockingStream, BlockingWriter};
+use panpipe_transport::blocking::{BlockingReader, BlockingStream, BlockingWriter, Room};
 use panpipe_transport::buffer::{Outbox, TakenOut};
 use panpipe_transport::{Hold, PipeReader, PipeStream, PipeWriter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
@@ -99,6 +99,15 @@ impl Outlet {
             Outlet::Blocking(writer) => writer.try_write(outbox.pending()),
             Outlet::Stream(_) | Outlet::Away => Err(io::ErrorKind::WouldBlock.into()),
             Outlet::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// What a thread waits at until something can be written, where the system has such a thing.
+    pub(crate) fn room(&self) -> Option<Room> {
+        match self {
+            Outlet::Pipe(writer) => writer.room(),
+            Outlet::Blocking(writer) => writer.room(),
+            Outlet::Stream(_) | Outlet::Away | Outlet::Closed => None,
         }
     }
 

@@ -163,6 +163,11 @@ impl Outgoing {
             && self.all().any(|transfer| transfer.content.kind == Kind::Oneway && transfer.serial <= made)
     }
 
+    /// Whether the message that was made as number `number` has not wholly been handed out.
+    pub(crate) fn has_number(&self, number: u64) -> bool {
+        self.bytes > 0 && self.all().any(|transfer| transfer.serial == number)
+    }
+
     /// Whether anything that is sent to this port, which is not the root, has not
     /// wholly been handed out.
     #[inline]

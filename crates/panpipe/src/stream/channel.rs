@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
 
 use super::sender::{Sender, WhenFull};
 use super::{Source, Streaming};
 use crate::error::StreamError;
+use crate::link::Link;
 
 /// Makes a stream and what writes to it. Either may be sent to another process.
 ///
@@ -38,6 +39,8 @@ pub fn channel<T>(credit: usize) -> (Sender<T>, Streaming<T>) {
             reader: None,
             waiting: Vec::new(),
             is_read: true,
+            is_idle: true,
+            port: None,
             end: None,
         }),
         overflows: AtomicU64::new(0),
@@ -59,6 +62,10 @@ struct State<T> {
     /// Writers that wait for room, or for the reader to go.
     waiting: Vec<Waker>,
     is_read: bool,
+    /// Whether the reader has taken all items, and has come for more: it has done with them.
+    is_idle: bool,
+    /// The connection and the port that the reader sends them to, if it does.
+    port: Option<(Weak<Link>, u64)>,
     /// Set once nothing more is written: the error that it ended with, if any.
     end: Option<Option<StreamError>>,
 }
@@ -95,6 +102,7 @@ impl<T> Queue<T> {
             self.overflows.fetch_add(1, Ordering::Relaxed);
         }
         state.items.push_back(item);
+        state.is_idle = false;
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
@@ -109,6 +117,22 @@ impl<T> Queue<T> {
 
     pub(super) fn poll_closed(&self, waker: &Waker) -> Poll<()> {
         self.poll_until(waker, |state| !state.is_read)
+    }
+
+    /// Ready when the reader has done with all items, or has gone. Gives the connection and the
+    /// port that it sends them to, if it does.
+    pub(super) fn poll_taken(&self, waker: &Waker) -> Poll<Result<Option<(Arc<Link>, u64)>, StreamError>> {
+        ready!(self.poll_until(waker, |state| !state.is_read || state.is_idle));
+        let state = self.lock();
+        if !state.is_idle {
+            return Poll::Ready(Err(StreamError::Disconnected));
+        }
+        Poll::Ready(match &state.port {
+            None => Ok(None),
+            Some((link, port)) => {
+                link.upgrade().map(|link| Some((link, *port))).ok_or(StreamError::Disconnected)
+            }
+        })
     }
 
     /// Has `waker` be woken when the reader takes an item or goes, unless what is waited for
@@ -171,6 +195,11 @@ impl<T> Receiver<T> {
         self.queue.overflows.load(Ordering::Relaxed)
     }
 
+    /// Its items are sent over a connection from here on.
+    pub(super) fn goes_over(&self, link: &Arc<Link>, port: u64) {
+        self.queue.lock().port = Some((Arc::downgrade(link), port));
+    }
+
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
         let mut waker = None;
         loop {
@@ -183,6 +212,14 @@ impl<T> Receiver<T> {
             }
             if let Some(error) = &mut state.end {
                 return Poll::Ready(error.take().map(Err));
+            }
+            // The reader has taken all, which a flush waits for.
+            state.is_idle = true;
+            if !state.waiting.is_empty() {
+                let waiting = std::mem::take(&mut state.waiting);
+                drop(state);
+                waiting.into_iter().for_each(Waker::wake);
+                continue;
             }
             if state.reader.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                 return Poll::Pending;

@@ -56,12 +56,13 @@ impl ItemDraft {
         &mut self,
         link: &Link,
         port: u64,
+        comes_alone: bool,
         waker: &Waker,
         encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
     ) -> Poll<Result<usize, ItemError>> {
         let unsendable = |why| ItemError::Unsendable(StreamEnd::Malformed(why));
         let mut message = self.message.take_or(link.codec(), encode).map_err(unsendable)?;
-        let polled = link.poll_item(port, &mut self.needs, waker, &mut message);
+        let polled = link.poll_item(port, &mut self.needs, comes_alone, waker, &mut message);
         match polled {
             Poll::Ready(_) => self.needs = 0,
             Poll::Pending => self.message.keep(message),

@@ -37,6 +37,9 @@ impl<T> Unpin for Pump<T> {}
 
 impl<T: Serialize + Send + 'static> Pump<T> {
     pub(super) fn start(link: Arc<Link>, port: u64, source: Source<T>) {
+        if let Source::Channel(receiver) = &source {
+            receiver.goes_over(&link, port);
+        }
         let pump = Pump {
             link: Arc::clone(&link),
             port,
@@ -63,7 +66,7 @@ impl<T: Serialize + Send + 'static> Pump<T> {
                     return Poll::Pending;
                 }
                 let encode = |codec, out: &mut Vec<u8>| item::encode(codec, &*item, out);
-                let sent = || draft.poll_send(link, *port, cx.waker(), encode);
+                let sent = || draft.poll_send(link, *port, false, cx.waker(), encode);
                 match catch_unwind(AssertUnwindSafe(sent)) {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(Ok(size))) => {
@@ -81,6 +84,9 @@ impl<T: Serialize + Send + 'static> Pump<T> {
                 Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(error.into()),
                 Ok(Poll::Ready(None)) => return Poll::Ready(StreamEnd::Finished),
                 Ok(Poll::Pending) => {
+                    if turn > 0 {
+                        link.send_queued();
+                    }
                     return link.poll_stopped(*port, cx.waker()).map(|()| StreamEnd::Finished);
                 }
                 Err(_) => return Poll::Ready(StreamEnd::Panicked),

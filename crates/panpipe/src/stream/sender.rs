@@ -240,8 +240,13 @@ impl<T: Send + 'static> Sender<T> {
     /// Sends an item. When the reader is slow it does what
     /// [`when_full`](Self::when_full) says; by itself it waits.
     ///
-    /// Ready when the item is on its way, not when it has been read. Dropping the
-    /// future before it is ready drops the item unsent.
+    /// Ready when the item is on its way, not when it has been read: over a connection that
+    /// has nothing else to send it is written then, and else it is queued behind what is. What
+    /// is queued is written also where the runtime, or the connection's last client, goes
+    /// first; where that fails within a moment a warning says how many were lost.
+    /// [`std::process::exit`], `abort`, a panic that aborts and a `kill -9` lose what is queued:
+    /// await [`flush`](Self::flush) before. Dropping the future before it is ready drops the
+    /// item unsent.
     ///
     /// # Errors
     ///
@@ -268,6 +273,35 @@ impl<T: Send + 'static> Sender<T> {
     /// nobody reads the stream any more.
     pub fn try_send(&self, item: T) -> Result<(), SendError<T>> {
         self.push(item, WhenFull::Fail, &mut ItemDraft::default())
+    }
+
+    /// Ready when all items that were sent before have arrived: they are with the reader, in
+    /// whatever process it is. It may not have looked at the last of them.
+    ///
+    /// A `send` is ready when its item is on its way. What ends this process without ending its
+    /// runtime, as [`std::process::exit`] and `abort` do, may lose items that are on their way;
+    /// await this before. Dropping the future gives up waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError::Disconnected`] when nobody reads the stream any more: items may be lost.
+    pub async fn flush(&self) -> Result<(), StreamError> {
+        let waiting = Waiting { sender: self, own: OwnWaker::default() };
+        let port = poll_fn(|cx| {
+            let waker = waiting.own.waking(cx.waker());
+            match &self.shared.way {
+                Way::Queue(queue) => queue.poll_taken(waker),
+                Way::Port(writer) => {
+                    writer.poll_none_held(waker).map(|()| Ok(Some((Arc::clone(&writer.link), writer.port))))
+                }
+                Way::Lost => Poll::Ready(Err(StreamError::Disconnected)),
+            }
+        });
+        let Some((link, port)) = port.await? else { return Ok(()) };
+        // What is sent in parts is passed by a question.
+        let is_read = poll_fn(|cx| link.poll_items_queued(port, waiting.own.waking(cx.waker()))).await;
+        link.forget_writer(port, waiting.own.waker());
+        if is_read && link.ping().await { Ok(()) } else { Err(StreamError::Disconnected) }
     }
 
     fn push(&self, item: T, when_full: WhenFull, draft: &mut ItemDraft) -> Result<(), SendError<T>> {
@@ -415,9 +449,17 @@ impl<T: Send + 'static> PortWriter<T> {
         Poll::Pending
     }
 
+    /// Ready when no items are held here.
+    fn poll_none_held(&self, waker: &Waker) -> Poll<()> {
+        if self.lock().is_flushed {
+            return self.wait_behind_held(waker).map(drop);
+        }
+        Poll::Ready(())
+    }
+
     /// Not to be called with what is held locked: it may run code of the user's.
     fn put(&self, item: &T, draft: &mut ItemDraft, waker: &Waker) -> Poll<Result<usize, ItemError>> {
-        draft.poll_send(&self.link, self.port, waker, |codec, out| (self.encode)(codec, item, out))
+        draft.poll_send(&self.link, self.port, true, waker, |codec, out| (self.encode)(codec, item, out))
     }
 
     fn push(

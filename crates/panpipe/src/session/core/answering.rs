@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use panpipe_transport::varint;
 
-use super::carrying::PutError;
+use super::carrying::{Head, PutError};
 use super::{Core, EncodedMessage, Incoming, IncomingExtras, remember_one_more};
 use crate::limits;
 use crate::session::deadlines::Due;
@@ -201,7 +201,8 @@ impl Core {
 
     #[inline]
     pub(super) fn put_answer(&mut self, id: u32, message: &mut EncodedMessage) -> Result<(), Failure> {
-        let put = self.put_message(Kind::Reply, ROOT_PORT, u64::from(id), self.max_message, |_| (), message);
+        let put =
+            self.put_message(Head::new(Kind::Reply, ROOT_PORT, u64::from(id)), self.max_message, message);
         put.map(drop).map_err(|error| match error {
             PutError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
             PutError::Ports => Failure::Malformed(

@@ -3,19 +3,15 @@
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use panpipe_transport::{frame, varint};
+use panpipe_transport::frame;
 
-use super::carrying::PutError;
+use super::carrying::{Head, PutError};
 use super::{CallTarget, Core, Deadline, EncodedMessage, Phase, Role, remember, remember_one_more};
 use crate::error::CallError;
 use crate::limits;
 use crate::session::calls::{CallState, Ids, Place, Reply, Sort};
 use crate::session::deadlines::Due;
-use crate::session::message::{FLUSH, Kind, PING, ROOT_PORT, TRACED};
-use crate::trace::TraceContext;
-
-/// How many bytes a method's hash takes.
-const METHOD: usize = size_of::<u64>();
+use crate::session::message::{FLUSH, Kind, PING, ROOT_PORT};
 
 impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
@@ -184,18 +180,23 @@ impl Core {
         self.aftermath.spent.extend(self.calls.get_mut(key).waker.take());
     }
 
-    /// Sends a one-way call. `Ready(Ok)` when it is queued; when there is no
-    /// room, `waker` is woken once there is. A call is `nested` if it is made by a handler of
-    /// this connection.
+    /// Sends a one-way call; when there is no room, `waker` is woken once there is. Ready when
+    /// its last byte stands in the outgoing queue: what is queued later goes out behind it.
+    /// A call is `nested` if it is made by a handler of this connection.
     ///
-    /// The message is `None` where the codec was not known when the call was made.
+    /// `sending` is kept with the call: the number of a message that goes out in parts. The
+    /// message is `None` where the codec was not known when the call was made.
     pub(crate) fn poll_oneway(
         &mut self,
         target: CallTarget<'_>,
         nested: impl FnOnce() -> bool,
+        sending: &mut Option<u64>,
         waker: &mut Option<Waker>,
         message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), CallError>> {
+        if let Some(number) = *sending {
+            return self.poll_handed_out(number, waker);
+        }
         self.open_for_calls(target.port)?;
         if !self.oneway_window.has_room(nested) {
             remember_one_more(&mut self.waiters.oneway, waker);
@@ -206,8 +207,14 @@ impl Core {
         let is_encoded = message.is_some();
         if let Some(message) = message.filter(|_| has_room) {
             self.say_hello();
+            let was_idle = !self.has_unsent();
             if let Some(size) = self.put_call(Kind::Oneway, 0, target, None, message)? {
                 self.oneway_window.sent(size - frame::HEAD);
+                self.accept(was_idle);
+                if size > limits::LARGE_MESSAGE {
+                    *sending = Some(self.outgoing.made());
+                    return self.poll_handed_out(self.outgoing.made(), waker);
+                }
                 return Poll::Ready(Ok(()));
             }
         }
@@ -225,6 +232,19 @@ impl Core {
             return self.violation("credit came for more one-way calls than were sent");
         }
         self.wake_oneway_waiters();
+    }
+
+    /// Waits until the last part of a one-way call stands in the outgoing queue.
+    fn poll_handed_out(&mut self, number: u64, waker: &mut Option<Waker>) -> Poll<Result<(), CallError>> {
+        if self.outgoing.has_number(number) {
+            remember_one_more(&mut self.waiters.reply, waker);
+            return Poll::Pending;
+        }
+        // At the end of a connection what has not been handed out is forgotten.
+        Poll::Ready(match &self.phase {
+            Phase::Ending(reason) | Phase::Ended(reason) => Err(reason.sent()),
+            _ => Ok(()),
+        })
     }
 
     /// Waits until the one-way calls that have been made so far, as of the first
@@ -285,26 +305,9 @@ impl Core {
         if !open && (self.role == Role::Acceptor || trace.is_some()) {
             return Ok(None);
         }
-        let traced = match trace {
-            Some(trace) if self.peer_traces => Some((trace, self.outbox.append().len())),
-            _ => None,
-        };
-        let head = |out: &mut Vec<u8>| {
-            if let Some((trace, start)) = traced {
-                put_trace(out, start, trace);
-            }
-            match left {
-                // A one-way call has none at all.
-                _ if kind != Kind::Call => out.extend_from_slice(&method.to_le_bytes()),
-                // The hash, and a nought behind it.
-                None => out.extend_from_slice(&u128::from(method).to_le_bytes()[..METHOD + 1]),
-                Some(left) => {
-                    out.extend_from_slice(&method.to_le_bytes());
-                    varint::put(out, micros(left).saturating_add(1));
-                }
-            }
-        };
-        match self.put_message(kind, port, id, self.max_message, head, message) {
+        let trace = trace.filter(|_| self.peer_traces);
+        let head = Head { kind, port, id, trace, method: Some(method), left };
+        match self.put_message(head, self.max_message, message) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(_) if !open => Ok(None),
             Err(PutError::TooLarge { size, limit }) => Err(CallError::TooLarge { size, limit }),
@@ -348,16 +351,4 @@ fn sort_of(target: CallTarget<'_>) -> Sort {
         (ROOT_PORT, PING) => Sort::Ping,
         _ => Sort::Nested(target.nesting),
     }
-}
-
-/// Says of the frame at `start` of `out` that it belongs to a trace, and appends that.
-#[cold]
-fn put_trace(out: &mut Vec<u8>, start: usize, trace: &TraceContext) {
-    // The kind is the first byte behind the frame's length.
-    out[start + frame::HEAD] |= TRACED;
-    trace.encode(out);
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

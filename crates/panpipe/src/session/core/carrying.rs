@@ -4,19 +4,22 @@
 // Numbers of the peer come in here: no arithmetic on them may wrap or panic.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-use panpipe_transport::buffer::recycle;
+use std::time::Duration;
+
 use panpipe_transport::{frame, varint};
 
 use super::{Content, Core, EncodedMessage, Opened, Outgoing};
 use crate::carried::Offer;
 use crate::limits;
+use crate::session::encoded::HEAD_ROOM;
 use crate::session::hello::PortLimits;
 use crate::session::large::LargeMessage;
-use crate::session::message::{CARRIES, Header, Kind, begin_message, take_version};
+use crate::session::message::{CARRIES, Header, Kind, TRACED, begin_message, take_version};
 use crate::session::ports::{
     Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, STREAM_WITH_CREDIT, Word, Writing,
 };
 use crate::session::stream_end::StreamEnd;
+use crate::trace::TraceContext;
 
 /// How many bytes the length of a trailer takes.
 const TRAILER_LEN: usize = 4;
@@ -41,39 +44,102 @@ impl PutError {
     }
 }
 
+/// What stands in front of a message's body, behind the frame's length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub(super) kind: Kind,
+    pub(super) port: u64,
+    pub(super) id: u64,
+    pub(super) trace: Option<&'a TraceContext>,
+    /// Of a call: the method.
+    pub(super) method: Option<u64>,
+    /// Of a call: how long it may take.
+    pub(super) left: Option<Duration>,
+}
+
+impl Head<'_> {
+    /// The head of a message that is no call.
+    #[inline]
+    pub(super) fn new(kind: Kind, port: u64, id: u64) -> Self {
+        Head { kind, port, id, trace: None, method: None, left: None }
+    }
+
+    fn content(self, carries: bool) -> Content {
+        Content { kind: self.kind, port: self.port, id: self.id, carries }
+    }
+
+    /// Writes it in front of the body. Gives where the frame begins in the message's buffer.
+    #[inline(always)]
+    fn put(self, message: &mut EncodedMessage) -> usize {
+        let Head { kind, port, id, trace: None, method, left: None } = self else {
+            return self.put_long(message);
+        };
+        if port >= 0x80 || id >= 0x80 {
+            return self.put_long(message);
+        }
+        let [kind, port, id] = [kind as u8, port as u8, id as u8];
+        let Some(method) = method else { return message.put_head([0, 0, 0, 0, kind, port, id]) };
+        let [a, b, c, d, e, f, g, h] = method.to_le_bytes();
+        if kind == Kind::Call as u8 {
+            // A nought behind the hash: there is no deadline.
+            message.put_head([0, 0, 0, 0, kind, port, id, a, b, c, d, e, f, g, h, 0])
+        } else {
+            message.put_head([0, 0, 0, 0, kind, port, id, a, b, c, d, e, f, g, h])
+        }
+    }
+
+    #[cold]
+    fn put_long(self, message: &mut EncodedMessage) -> usize {
+        let Head { kind, port, id, trace, method, left } = self;
+        let mut head = Vec::with_capacity(HEAD_ROOM);
+        begin_message(&mut head, kind, port, id);
+        if let Some(trace) = trace {
+            // The kind is the first byte behind the frame's length.
+            head[frame::HEAD] |= TRACED;
+            trace.encode(&mut head);
+        }
+        if let Some(method) = method {
+            head.extend_from_slice(&method.to_le_bytes());
+            if kind == Kind::Call {
+                varint::put(&mut head, left.map_or(0, |left| micros(left).saturating_add(1)));
+            }
+        }
+        message.put_long_head(&head)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Core {
     /// Queues a message and opens the ports that it carries. Gives the frame's size. A message
     /// that was not queued is as it was.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_message(
         &mut self,
-        kind: Kind,
-        port: u64,
-        id: u64,
+        head: Head<'_>,
         max: usize,
-        head: impl FnOnce(&mut Vec<u8>),
         message: &mut EncodedMessage,
     ) -> Result<usize, PutError> {
-        if message.cargo().is_some() {
-            return self.put_with_cargo(kind, port, id, max, head, message);
+        if message.has_cargo() {
+            return self.put_with_cargo(head, max, message);
         }
-        let body = message.body();
-        let out = self.outbox.append();
-        let start = out.len();
-        let frame = begin_message(out, kind, port, id);
-        head(out);
-        let size = out.len().saturating_sub(start).saturating_add(body.len());
-        if size.saturating_sub(frame::HEAD) > max.min(limits::LARGEST_MESSAGE) {
-            out.truncate(start);
+        let begin = head.put(message);
+        let frame = &mut message.bytes()[begin..];
+        let size = frame.len();
+        let body = size.saturating_sub(frame::HEAD);
+        if body > max.min(limits::LARGEST_MESSAGE) {
             return Err(PutError::too_large(size, max));
         }
         if size > limits::LARGE_MESSAGE {
-            let content = Content { kind, port, id, carries: false };
-            self.send_in_parts(start, content, message, Opened::default());
+            self.send_in_parts(begin, head.content(false), message, Opened::default());
             return Ok(size);
         }
-        out.extend_from_slice(body);
-        frame::finish(out, frame, max).expect("its size is within the limit");
+        if let Some(len) = frame.first_chunk_mut() {
+            *len = (body as u32).to_le_bytes();
+        }
+        self.outbox.append().extend_from_slice(frame);
         Ok(size)
     }
 
@@ -81,62 +147,53 @@ impl Core {
     #[cold]
     fn put_with_cargo(
         &mut self,
-        kind: Kind,
-        port: u64,
-        id: u64,
+        head: Head<'_>,
         max: usize,
-        head: impl FnOnce(&mut Vec<u8>),
         message: &mut EncodedMessage,
     ) -> Result<usize, PutError> {
         let body_end = message.bytes().len();
         let opened = self.open_offers(message)?;
         let carries = !opened.is_empty();
-        let out = self.outbox.append();
-        let start = out.len();
-        let frame = begin_message(out, kind, port, id);
+        let begin = head.put(message);
         if carries {
             // The kind is the first byte behind the frame's length.
-            out[start..][frame::HEAD] |= CARRIES;
+            message.bytes()[begin..][frame::HEAD] |= CARRIES;
         }
-        head(out);
         let apart_len = message.cargo().map_or(0, |cargo| cargo.apart_len());
-        let size =
-            out.len().saturating_sub(start).saturating_add(message.body().len()).saturating_add(apart_len);
-        if size.saturating_sub(frame::HEAD) > max.min(limits::LARGEST_MESSAGE) {
-            out.truncate(start);
+        let frame = &mut message.bytes()[begin..];
+        let size = frame.len().saturating_add(apart_len);
+        let body = size.saturating_sub(frame::HEAD);
+        if body > max.min(limits::LARGEST_MESSAGE) {
             message.bytes().truncate(body_end);
             opened.into_iter().for_each(|number| self.ports.close_unsent(number));
             self.drop_closed_ports();
             return Err(PutError::too_large(size, max));
         }
-        let offers = message.cargo().map(|cargo| std::mem::take(&mut cargo.offers)).unwrap_or_default();
-        let streams = streams_of(offers, opened);
         if size > limits::LARGE_MESSAGE {
-            self.send_in_parts(start, Content { kind, port, id, carries }, message, streams);
-        } else {
-            out.extend_from_slice(message.body());
-            frame::finish(out, frame, max).expect("its size is within the limit");
-            self.begin_streams(streams);
+            let streams = streams_of(message, opened);
+            self.send_in_parts(begin, head.content(carries), message, streams);
+            return Ok(size);
         }
+        if let Some(len) = frame.first_chunk_mut() {
+            *len = (body as u32).to_le_bytes();
+        }
+        self.outbox.append().extend_from_slice(frame);
+        self.begin_streams(streams_of(message, opened));
         Ok(size)
     }
 
-    /// Queues a message to go out in parts. What stands in front of its body has been appended
-    /// to the outbox, from index `start` on; it goes into the message's head room.
+    /// Queues a message to go out in parts. Its frame begins at index `begin` of its buffer.
     #[cold]
     fn send_in_parts(
         &mut self,
-        start: usize,
+        begin: usize,
         content: Content,
         message: &mut EncodedMessage,
         opened: Opened,
     ) {
-        let taken = self.outbox.take_from(start);
-        let head = &taken[frame::HEAD..];
-        let begin = EncodedMessage::BODY.saturating_sub(head.len());
-        message.bytes()[begin..EncodedMessage::BODY].copy_from_slice(head);
-        recycle(taken);
         let apart = message.cargo().map(|cargo| std::mem::take(&mut cargo.apart)).unwrap_or_default();
+        // Each part has a length of its own.
+        let begin = begin.saturating_add(frame::HEAD);
         self.outgoing.add(content, LargeMessage::new(message.take_bytes(), begin, apart), opened);
     }
 
@@ -351,8 +408,9 @@ impl Core {
     }
 }
 
-/// The streams among the ports of a message, with their numbers.
-fn streams_of(offers: Vec<Offer>, numbers: Vec<u64>) -> Opened {
+/// Takes the streams among the ports of a message, with their numbers.
+fn streams_of(message: &mut EncodedMessage, numbers: Vec<u64>) -> Opened {
+    let offers = message.cargo().map(|cargo| std::mem::take(&mut cargo.offers)).unwrap_or_default();
     let streams = offers.into_iter().zip(numbers).filter_map(|(offer, number)| match offer {
         Offer::Stream { attach, .. } | Offer::Sender { attach, .. } => Some((attach, number)),
         // The port holds it too.

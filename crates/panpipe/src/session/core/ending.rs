@@ -199,6 +199,11 @@ impl Core {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended(_))
     }
 
+    /// Whether the connection is gone: nothing is written any more.
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
     /// Whether new calls of this side are taken, as far as is known.
     pub(crate) fn takes_calls(&self) -> bool {
         !(self.is_over() || self.peer_draining || self.closing || (self.draining && !self.has_work()))

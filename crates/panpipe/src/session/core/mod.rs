@@ -309,10 +309,24 @@ pub(crate) struct Core {
     /// For how many more calls that are made alone it is still thought that others are made
     /// beside them.
     crowd: u8,
+    /// Whether a caller has written a one-way message by itself since the driver ran last.
+    has_written_ahead: bool,
+    accepted: Accepted,
     /// Whether anything has come since it was last asked, and whether the connection
     /// ends since nothing has.
     heard: bool,
     idle: bool,
+}
+
+/// One-way calls and items whose futures were ready: their callers count on them.
+#[derive(Debug, Default)]
+struct Accepted {
+    /// How many there have been.
+    queued: u64,
+    /// How many of them are known to be written.
+    written: u64,
+    /// A position in the outgoing stream, and how many there were when it ended there.
+    mark: (u64, u64),
 }
 
 impl Core {
@@ -379,6 +393,8 @@ impl Core {
             is_called_back,
             has_replied: false,
             crowd: 0,
+            has_written_ahead: false,
+            accepted: Accepted::default(),
             heard: false,
             idle: false,
         }
@@ -582,6 +598,10 @@ impl Core {
 
     /// Bytes have gone out: lets those in who waited for room.
     pub(crate) fn after_write(&mut self) {
+        if self.outbox.written_total() >= self.accepted.mark.0 {
+            self.accepted.written = self.accepted.written.max(self.accepted.mark.1);
+            self.accepted.mark = (self.outbox.queued_total(), self.accepted.queued);
+        }
         self.wake_stream_waiters();
         if !self.has_queue_room() {
             return;
@@ -616,6 +636,35 @@ impl Core {
     /// only when nothing else is on its way, else the driver writes them as one.
     pub(crate) fn write_inline(&self, before: usize) -> bool {
         before == 0 && !self.driving && self.calls.alone()
+    }
+
+    /// Whether a one-way message that was just queued is to be written by its caller: where the
+    /// connection was idle. Of many that are made before the driver runs, the first is, and
+    /// the driver writes the others together.
+    pub(crate) fn writes_ahead(&self, was_idle: bool) -> bool {
+        was_idle && !self.driving && !self.has_written_ahead
+    }
+
+    /// A one-way message was written by its caller. The driver runs when the caller waits, and
+    /// the next message is written ahead again.
+    pub(crate) fn has_written_ahead(&mut self) {
+        self.has_written_ahead = true;
+        self.wake_driver();
+    }
+
+    /// Notes a one-way call or an item whose caller counts on it.
+    #[inline]
+    fn accept(&mut self, was_idle: bool) {
+        if was_idle {
+            self.accepted.written = self.accepted.queued;
+        }
+        self.accepted.queued += 1;
+    }
+
+    /// How many one-way calls and items were accepted and are not known to be written. Where
+    /// some of those that are written together have gone, they count too.
+    pub(crate) fn accepted_unsent(&self) -> u64 {
+        if self.has_unsent() { self.accepted.queued - self.accepted.written } else { 0 }
     }
 
     /// Whether the next that happens is that something `expected` comes, or the rest of a
@@ -722,6 +771,7 @@ impl Core {
     pub(crate) fn driver_starts(&mut self) {
         self.driving = true;
         self.may_fill_in = true;
+        self.has_written_ahead = false;
     }
 
     /// Whether `waker` is the one by which the driver is woken.

@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 use panpipe_transport::buffer::FrameBuf;
 use panpipe_transport::{frame, varint};
 
-use super::carrying::PutError;
+use super::carrying::{Head, PutError};
 use super::{Core, EncodedMessage, remember, remember_one_more};
 use crate::limits;
 use crate::session::batch::Batch;
@@ -208,12 +208,13 @@ impl Core {
             return Poll::Pending;
         }
         let most = self.max_message;
-        let before = self.outbox.queued_total();
+        let (before, was_idle) = (self.outbox.queued_total(), !self.has_unsent());
         let max = usize::try_from(allowed).unwrap_or(usize::MAX).min(most);
         let id = if exempt { CALLED_FOR } else { 0 };
-        match self.put_message(Kind::Item, number, id, max, |_| (), message) {
+        match self.put_message(Head::new(Kind::Item, number, id), max, message) {
             Ok(size) => {
                 self.charge_item(number, before, size);
+                self.accept(was_idle);
                 self.ports.item_sent(number, size.saturating_sub(frame::HEAD) as u64, exempt);
                 Poll::Ready(Ok(size))
             }
@@ -238,6 +239,21 @@ impl Core {
                 "the item carries more ports than both sides allow".to_owned(),
             )))),
         }
+    }
+
+    /// Ready when no item of the stream is being sent in parts: whether the stream is still
+    /// read.
+    pub(crate) fn poll_items_queued(&mut self, number: u64, waker: &mut Option<Waker>) -> Poll<bool> {
+        let is_over = self.is_over();
+        let Some(port) = self.ports.get(number).filter(|port| !is_over && !port.heard() && !port.said())
+        else {
+            return Poll::Ready(false);
+        };
+        if let Some(writing) = port.writing().filter(|_| self.outgoing.has(Kind::Item, number)) {
+            remember_one_more(&mut writing.wakers, waker);
+            return Poll::Pending;
+        }
+        Poll::Ready(true)
     }
 
     /// Whether an item may be sent now, if it is not too large; also where the stream is over.

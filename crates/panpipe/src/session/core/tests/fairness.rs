@@ -87,7 +87,7 @@ impl Mix {
                 let mut offers = Cargo::of_ports(vec![offer]);
                 let mut carry = message(|_, _| Ok(offers.take()));
                 let target = CallTarget::new(0, 7);
-                let sent = ours.core.poll_oneway(target, || false, &mut idle(), Some(&mut carry));
+                let sent = ours.core.poll_oneway(target, || false, &mut None, &mut idle(), Some(&mut carry));
                 assert!(sent.is_ready());
                 let opened = std::mem::take(&mut ours.core.aftermath().ports).unwrap().opened;
                 port = opened[0].1;
@@ -150,7 +150,11 @@ impl Mix {
             }
             Sends::Oneways(_) => {
                 let target = CallTarget::new(0, 7);
-                while ours.core.poll_oneway(target, || false, &mut by(), Some(&mut encoded())).is_ready() {}
+                while ours
+                    .core
+                    .poll_oneway(target, || false, &mut None, &mut by(), Some(&mut encoded()))
+                    .is_ready()
+                {}
             }
             Sends::Flood(_) => {
                 for call in flood {

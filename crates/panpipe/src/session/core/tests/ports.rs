@@ -259,7 +259,11 @@ fn no_last_word_passes_a_large_message_and_small_calls_do() {
         out.extend_from_slice(&large);
         Ok(None)
     });
-    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, &mut idle(), Some(oneway)).is_ready());
+    assert!(
+        ours.core
+            .poll_oneway(CallTarget::new(2, 7), || false, &mut None, &mut idle(), Some(oneway))
+            .is_pending()
+    );
     ours.core.release(2);
     let sent = ours.sends();
     assert_eq!(Side::kinds(&sent).last(), Some(&Kind::Stop));
@@ -416,7 +420,11 @@ fn the_last_word_waits_for_the_last_of_several_large_messages() {
         out.extend(vec![7; 8 << 20]);
         Ok(None)
     });
-    assert!(ours.core.poll_oneway(CallTarget::new(2, 7), || false, &mut idle(), Some(long)).is_ready());
+    assert!(
+        ours.core
+            .poll_oneway(CallTarget::new(2, 7), || false, &mut None, &mut idle(), Some(long))
+            .is_pending()
+    );
     let mut offers = Cargo::of_ports(vec![stream()]);
     let short = &mut message(|_, out| {
         out.extend(vec![7; 200 << 10]);
