@@ -303,9 +303,6 @@ fn parse_method(
             plain_type((**ty).clone())
         }
     };
-    if let (Some(_), Some((attr, _))) = (&oneway, &timeout) {
-        errors.at(attr, "a one-way call is not waited for, it has no timeout");
-    }
     if let (Some(_), Some(attr)) = (&oneway, &idempotent) {
         errors.at(
             attr,

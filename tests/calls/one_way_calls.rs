@@ -3,12 +3,14 @@
 use std::process::Command;
 use std::time::Duration;
 
-use panpipe::ServiceClient;
+use futures::future::poll_immediate;
+use panpipe::{Backoff, BlockingServiceClient, CallError, ServiceClient};
 use panpipe_tests::process::Process;
 use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioClient, numbers};
 use panpipe_tests::{PATIENCE, eventually};
+use rustix::process::Signal;
 
-use crate::common::{studio, studio_client};
+use crate::common::{studio, studio_client, studio_process};
 
 #[tokio::test]
 async fn all_of_them_run_however_few_at_once() {
@@ -85,4 +87,126 @@ async fn clients_killed_while_their_handlers_wait_for_them_keep_no_place() {
         clients.iter_mut().for_each(Process::kill);
     }
     eventually("a new client is served", PATIENCE, connects).await;
+}
+
+/// Sizes around that from which on a message goes out in parts, and large ones.
+const SIZES: [usize; 8] = [0, 1000, (128 << 10) - 100, 128 << 10, (128 << 10) + 1, 300_000, 1 << 20, 3 << 20];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_client_makes_one_after_the_other_begins_in_that_order() {
+    let (_server, _, studio) = studio(&[]).await;
+    let mut made = Vec::new();
+    for round in 0..3 {
+        for size in SIZES {
+            // A call sees the one-way call before it.
+            made.push(round);
+            studio.note_bytes(round, vec![7; size]).await.unwrap();
+            assert_eq!(studio.noted().await.unwrap(), made, "a call has passed {size} bytes");
+            // So does a flush, and a one-way call of any size.
+            for next in SIZES {
+                made.extend([1, 2]);
+                studio.note_bytes(1, vec![7; size]).await.unwrap();
+                studio.note_bytes(2, vec![7; next]).await.unwrap();
+                studio.flush().await.unwrap();
+                assert_eq!(studio.noted().await.unwrap(), made, "{next} bytes have passed {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_where_a_thread_waits() {
+    let (_server, name) = studio_process(&[]);
+    let studio = StudioClient::connect_blocking(&name).unwrap();
+    let mut made = Vec::new();
+    for size in SIZES {
+        made.push(0);
+        studio.note_bytes(0, vec![7; size]).unwrap();
+        assert_eq!(studio.noted().unwrap(), made, "a call has passed {size} bytes");
+        for next in SIZES {
+            made.extend([1, 2]);
+            studio.note_bytes(1, vec![7; size]).unwrap();
+            studio.note_bytes(2, vec![7; next]).unwrap();
+            studio.flush().unwrap();
+            assert_eq!(studio.noted().unwrap(), made, "{next} bytes have passed {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn small_calls_of_other_tasks_pass_a_large_one_way_call() {
+    let (server, name, studio) = studio(&[]).await;
+    assert_eq!(studio.echo(1).await, Ok(1));
+    // While the server reads nothing the large one cannot have gone.
+    server.signal(Signal::STOP);
+    let mut large = Box::pin(studio.note_bytes(1, vec![7; 8 << 20]));
+    assert_eq!(poll_immediate(&mut large).await, None);
+    let other = studio.clone();
+    let small = tokio::spawn(async move { other.noted().await });
+    tokio::task::yield_now().await;
+    server.signal(Signal::CONT);
+    let _ = name;
+    assert_eq!(small.await.unwrap(), Ok(vec![]));
+    large.await.unwrap();
+    assert_eq!(studio.noted().await, Ok(vec![1]));
+}
+
+/// One-way calls of a studio, whose time is bounded by the method.
+#[panpipe::service(name = "Studio")]
+#[allow(dead_code, reason = "only its client is used")]
+trait Bounded {
+    /// Takes a number with more, and does not answer.
+    #[oneway]
+    #[timeout("200ms")]
+    async fn note_bytes(&self, x: u64, bytes: Vec<u8>);
+}
+
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Makes one-way calls of some size until one fails.
+async fn until_one_fails<F: Future<Output = Result<(), CallError>>>(
+    call: impl Fn(Vec<u8>) -> F,
+) -> CallError {
+    let calls = async {
+        loop {
+            for size in [100_000, 1 << 20] {
+                if let Err(error) = call(vec![7; size]).await {
+                    return error;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, calls).await.expect("a call that is bounded ends")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_stopped_server_they_end_at_their_deadline() {
+    let (server, name, studio) = studio(&[]).await;
+    assert_eq!(studio.echo(1).await, Ok(1));
+    let bounded = BoundedClient::connect(&name).await.unwrap();
+    let reconnecting = StudioClient::connect(&name).reconnect(Backoff::exponential()).await.unwrap();
+    assert_eq!(reconnecting.echo(1).await, Ok(1));
+    let blocking = StudioClient::connect_blocking(&name).unwrap();
+    assert_eq!(blocking.echo(1), Ok(1));
+    server.signal(Signal::STOP);
+    for client in [studio, reconnecting] {
+        let client = client.with_timeout(TIMEOUT);
+        let error = until_one_fails(|bytes| client.note_bytes(0, bytes)).await;
+        assert_eq!(error, CallError::DeadlineExceeded);
+        // The next one finds the queue full, too.
+        let error = until_one_fails(|bytes| client.note_bytes(0, bytes)).await;
+        assert_eq!(error, CallError::DeadlineExceeded);
+    }
+    assert_eq!(until_one_fails(|bytes| bounded.note_bytes(0, bytes)).await, CallError::DeadlineExceeded);
+    let thread = tokio::task::spawn_blocking(move || {
+        let blocking = blocking.with_timeout(TIMEOUT);
+        loop {
+            if let Err(error) = blocking.note_bytes(0, vec![7; 100_000]) {
+                return error;
+            }
+        }
+    });
+    let error = tokio::time::timeout(PATIENCE, thread).await.expect("a call that is bounded ends");
+    assert_eq!(error.unwrap(), CallError::DeadlineExceeded);
+    server.signal(Signal::CONT);
 }

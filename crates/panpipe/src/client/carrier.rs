@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use panpipe_transport::Peer;
+use tokio::runtime::Handle;
 
 use super::layered::Layered;
 use crate::call_terms::CallTerms;
@@ -109,6 +110,14 @@ impl<Req, Resp> Carrier<Req, Resp> {
         };
         link.drain();
         Some(link)
+    }
+
+    /// The runtime of its connection, for times where a future is polled outside of any.
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        match self {
+            Carrier::Reconnecting(engine) => engine.link().executor().runtime().cloned(),
+            _ => self.link().and_then(|link| link.executor().runtime().cloned()),
+        }
     }
 
     pub(super) fn peer(&self) -> Peer {

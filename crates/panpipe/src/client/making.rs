@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use super::carrier::Carrier;
@@ -15,6 +16,7 @@ use super::layered::{oneway_through_layers, through_layers};
 use super::wire_call::WireCall;
 use crate::call_terms::CallTerms;
 use crate::carried::{self, Claims};
+use crate::clock;
 use crate::codec::Codec;
 use crate::error::CallError;
 use crate::in_place;
@@ -25,6 +27,7 @@ use crate::reconnect::Arguments;
 use crate::service::MethodInfo;
 use crate::session::{CallTarget, ROOT_PORT, ReplyBody, parse_reply};
 use crate::shape::{Shape, Wired};
+use crate::timer::within;
 use crate::type_check::{self, Part};
 use crate::watch::{self, Watch, trace_of};
 
@@ -207,44 +210,69 @@ where
     Resp: Send + 'static,
 {
     async move {
-        if let Err(error) = carrier.check_has(info) {
-            return told(watch, Outcome::Done, Err(error));
-        }
-        let (link, port, _stub) = match carrier {
-            Carrier::Link(link) => (link, ROOT_PORT, None),
-            Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
-            Carrier::Reconnecting(engine) => {
-                let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
-                let args = Arguments::new(move |codec, out| {
-                    type_check::encode(info, Part::Arguments, codec, &args, out)
-                });
-                let sent = in_span(&watch, engine.oneway(info, terms, args)).await;
-                return told(watch, Outcome::Done, sent);
+        let sent = match carrier.check_has(info) {
+            Ok(()) => {
+                let trace = trace_of(&watch).cloned();
+                let elsewhere = deadline.and_then(|_| carrier.runtime());
+                let call =
+                    send_oneway(carrier, info, args, to_request, CallTerms { deadline, trace }, &watch);
+                by(deadline, elsewhere, call).await
             }
-            Carrier::Records(writer) => {
-                let sent = match writer.record(info, &args) {
-                    Ok(record) => writer.write(record).await,
-                    Err(error) => Err(error),
-                };
-                return told(watch, Outcome::Done, sent);
-            }
-            Carrier::Typed(typed) => {
-                let terms = CallTerms { deadline: None, trace: trace_of(&watch).cloned() };
-                let sent = in_span(&watch, typed.oneway(info, to_request(args), terms)).await;
-                return told(watch, Outcome::Done, sent);
-            }
-            Carrier::Layered(layered) => {
-                let terms = CallTerms { deadline: None, trace: trace_of(&watch).cloned() };
-                let call = oneway_through_layers(&layered, info, args, to_request, terms);
-                let sent = in_span(&watch, call).await;
-                return told(watch, Outcome::Done, sent);
-            }
+            Err(error) => Err(error),
         };
-        let target =
-            CallTarget { trace: trace_of(&watch).map(|trace| &**trace), ..CallTarget::new(port, info.id) };
-        let encode =
-            move |codec, out: &mut Vec<u8>| type_check::encode(info, Part::Arguments, codec, &args, out);
-        let sent = oneway(&link, target, encode).await;
         told(watch, Outcome::Done, sent)
+    }
+}
+
+/// Sends a one-way call by whatever carries it.
+async fn send_oneway<A, Req, Resp>(
+    carrier: Carrier<Req, Resp>,
+    info: &'static MethodInfo,
+    args: A,
+    to_request: fn(A) -> Req,
+    terms: CallTerms,
+    watch: &Option<Box<Watch>>,
+) -> Result<(), CallError>
+where
+    A: Serialize + DeserializeOwned + Send + 'static,
+    Req: Send + 'static,
+    Resp: Send + 'static,
+{
+    let (link, port, _stub) = match carrier {
+        Carrier::Link(link) => (link, ROOT_PORT, None),
+        Carrier::Stub(stub) => (Arc::clone(&stub.link), stub.port, Some(stub)),
+        Carrier::Reconnecting(engine) => {
+            let args = Arguments::new(move |codec, out| {
+                type_check::encode(info, Part::Arguments, codec, &args, out)
+            });
+            return in_span(watch, engine.oneway(info, terms, args)).await;
+        }
+        Carrier::Records(writer) => return writer.write(writer.record(info, &args)?).await,
+        Carrier::Typed(typed) => {
+            // The time is for the call to be on its way, not for its handler.
+            let terms = CallTerms { deadline: None, ..terms };
+            return in_span(watch, typed.oneway(info, to_request(args), terms)).await;
+        }
+        Carrier::Layered(layered) => {
+            let call = oneway_through_layers(&layered, info, args, to_request, terms);
+            return in_span(watch, call).await;
+        }
+    };
+    let target = CallTarget { trace: terms.trace.as_deref(), ..CallTarget::new(port, info.id) };
+    oneway(&link, target, move |codec, out| type_check::encode(info, Part::Arguments, codec, &args, out))
+        .await
+}
+
+/// Gives a one-way call up when its time is over, whatever it waits for. `elsewhere` is the
+/// runtime to use outside of any.
+async fn by(
+    deadline: Option<Instant>,
+    elsewhere: Option<Handle>,
+    call: impl Future<Output = Result<(), CallError>>,
+) -> Result<(), CallError> {
+    match deadline {
+        None => call.await,
+        Some(at) if at <= clock::now() => Err(CallError::DeadlineExceeded),
+        Some(at) => within(at, elsewhere.as_ref(), call).await.unwrap_or(Err(CallError::DeadlineExceeded)),
     }
 }

@@ -84,7 +84,8 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
     /// on this client's connection, to its handler, in order. A one-way call was made
     /// once its future was ready.
     ///
-    /// It is a barrier for the calls, not for what their handlers do: a handler may
+    /// A flush begins behind all calls that this client has made and awaited before, whatever
+    /// their size. It is a barrier for the calls, not for what their handlers do: a handler may
     /// still be at work after its first point of waiting. At the client of a port it
     /// is the whole connection's. A local client's calls are with their handlers
     /// already.
@@ -296,11 +297,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     where
         A: Serialize + DeserializeOwned + Send + 'static,
     {
-        let CallTerms { deadline, trace } = match self.carrier {
-            // Nothing but a connection that is not there can take it long.
-            Carrier::Reconnecting(_) => self.terms(info),
-            _ => CallTerms { deadline: None, trace: call::inherited().1 },
-        };
+        let CallTerms { deadline, trace } = self.terms(info);
         let watch = self.watch(info, trace);
         make_oneway(self.carrier.clone(), info, args, to_request, deadline, watch)
     }
