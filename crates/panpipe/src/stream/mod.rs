@@ -11,6 +11,7 @@ mod sender;
 mod watch_channel;
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -115,6 +116,14 @@ enum Source<T> {
 }
 
 impl<T> Streaming<T> {
+    /// The next item, or `None` at the end of the stream.
+    ///
+    /// It is `StreamExt::next` of `futures`, for programs without that crate. Cancel safe: an
+    /// item that the future has not returned is not lost.
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<T, StreamError>>> + Unpin {
+        poll_fn(move |cx| Pin::new(&mut *self).poll_next(cx))
+    }
+
     /// A stream of these items.
     pub fn new(items: impl Stream<Item = T> + Send + 'static) -> Self {
         Streaming::of(Source::Made(Box::pin(items)))
