@@ -63,7 +63,10 @@ impl Offers {
     fn add(&mut self, info: ServiceInfo, source: Source) {
         let list = Arc::make_mut(&mut self.0);
         match list.infos.iter().position(|known| *known == info) {
-            Some(index) => list.sources[index] = source,
+            Some(index) => {
+                tracing::warn!(service = %info.name(), "a service was registered twice: the later registration replaces the earlier one");
+                list.sources[index] = source;
+            }
             None => {
                 Arc::make_mut(&mut list.infos).push(info);
                 list.sources.push(source);

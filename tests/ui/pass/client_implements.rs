@@ -1,5 +1,7 @@
 //! Code that is generic over an implementation, an `Arc` of one, and a client.
 
+#![allow(missing_docs)]
+
 use std::sync::Arc;
 
 use panpipe::CallError;
