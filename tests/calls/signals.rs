@@ -112,7 +112,15 @@ async fn the_service_manager_is_told_of_the_end_of_the_last_server_only() {
 }
 
 fn own_board(name: &str) -> Server {
-    Server::bind(name).service(Wood::new(Arc::new(Notify::new())).serve())
+    let end = Arc::new(Notify::new());
+    let told = Arc::clone(&end);
+    Server::bind(name).service(Wood::new(end).serve()).until(async move { told.notified().await })
+}
+
+/// Ends a server that no value stands for.
+async fn end(board: &BoardClient) {
+    board.end().await.unwrap();
+    board.closed().await;
 }
 
 #[tokio::test]
@@ -129,6 +137,7 @@ async fn a_server_ends_in_order_when_its_value_is_dropped_unless_it_is_detached(
     own_board(&name).start().unwrap().detach();
     let board = board_client(&name).await;
     assert_eq!(board.running().await, Ok(0));
+    end(&board).await;
     // Nor does giving up waiting leave it running.
     let name = unique_name("board");
     let server = own_board(&name).start().unwrap();
@@ -151,5 +160,7 @@ async fn a_server_of_threads_ends_in_order_when_its_value_is_dropped_unless_it_i
     drop(server);
     board.closed().await;
     own_board(&name).start_blocking().unwrap().detach();
-    assert_eq!(board_client(&name).await.running().await, Ok(0));
+    let board = board_client(&name).await;
+    assert_eq!(board.running().await, Ok(0));
+    end(&board).await;
 }

@@ -223,3 +223,26 @@ fn a_dialer_that_ends_before_the_answer_to_its_hello_says_goodbye_after_it() {
     quiet.core.drain();
     assert!(quiet.core.is_finished() && quiet.sends().is_empty());
 }
+
+#[test]
+fn who_waits_for_the_end_is_woken_when_it_begins_and_when_it_comes() {
+    let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
+    let (mut ending, mut closed, mut gone) = (None, None, None);
+    assert!(ours.core.poll_ending(&mut ending, Waker::noop()).is_pending());
+    assert!(ours.core.poll_closed(&mut closed, Waker::noop()).is_pending());
+    assert!(ours.core.poll_closed(&mut gone, Waker::noop()).is_pending());
+    ours.core.forget_end(gone.unwrap());
+    ours.core.aftermath().wakes.clear();
+    theirs.core.drain();
+    ours.hears(&theirs.sends());
+    assert_eq!(ours.core.aftermath().wakes.len(), 2);
+    assert_eq!(ours.core.poll_ending(&mut ending, Waker::noop()), Poll::Ready(()));
+    assert!(ours.core.poll_closed(&mut closed, Waker::noop()).is_pending());
+    ours.core.forget_end(ending.unwrap());
+    ours.core.aftermath().wakes.clear();
+    ours.core.ended(CloseReason::Closed);
+    assert_eq!(ours.core.aftermath().wakes.len(), 1);
+    assert_eq!(ours.core.poll_closed(&mut closed, Waker::noop()), Poll::Ready(CloseReason::Closed));
+    ours.core.forget_end(closed.unwrap());
+    assert!(!ours.core.is_end_awaited());
+}
