@@ -50,7 +50,7 @@ async fn process_with_the_number_of_a_reaped_plugin_is_left_alone() {
     let events = log.all();
     assert!(events.len() == 1 && events[0].starts_with("None "), "{events:?}");
     assert!(events[0].contains("exit status unknown") && events[0].contains("SIGCHLD"), "{events:?}");
-    assert!(stranger.is_running());
+    assert!(stranger.was_left_alone());
 
     // The handle is dropped before.
     let dropped = plugin(&log).await;
@@ -58,14 +58,14 @@ async fn process_with_the_number_of_a_reaped_plugin_is_left_alone() {
     drop(dropped);
     // The runtime has had its turns when another plugin has come and gone.
     assert!(plugin(&log).await.shutdown(PATIENCE).await.unwrap().success());
-    assert!(stranger.is_running());
+    assert!(stranger.was_left_alone());
 
     // It is to end.
     let ended = plugin(&log).await;
     let stranger = replace(ended.pid().unwrap());
     let error = ended.shutdown(PATIENCE).await.unwrap_err().to_string();
     assert!(error.contains("exit status unknown") && error.contains("SIGCHLD"), "{error}");
-    assert!(stranger.is_running());
+    assert!(stranger.was_left_alone());
 }
 
 #[tokio::test]
@@ -77,25 +77,25 @@ async fn process_with_the_number_of_a_reaped_child_is_left_alone() {
     let child = start();
     let stranger = replace(child.id().unwrap());
     drop(child);
-    assert!(stranger.is_running());
+    assert!(stranger.was_left_alone());
 
     let child = start();
     let stranger = replace(child.id().unwrap());
     let error = child.shutdown(PATIENCE).await.unwrap_err().to_string();
     assert!(error.contains("exit status unknown"), "{error}");
-    assert!(stranger.is_running());
+    assert!(stranger.was_left_alone());
 
     let start = || panpipe::spawn(child_command("probe")).start_blocking::<ProbeClient>().unwrap();
     let child = start();
     let stranger = replace(child.id());
     drop(child);
-    assert!(stranger.is_running());
+    assert!(stranger.was_left_alone());
 
     let child = start();
     let stranger = replace(child.id());
     let error = child.shutdown(PATIENCE).unwrap_err().to_string();
     assert!(error.contains("exit status unknown"), "{error}");
-    assert!(stranger.is_running());
+    assert!(stranger.was_left_alone());
 }
 
 #[test]

@@ -47,11 +47,14 @@ impl Stranger {
         }
     }
 
-    /// Whether nobody has killed it.
+    /// Ends it; whether nobody else has sent it a signal before. A signal that ends a process
+    /// takes effect when it is sent, and a later one does not replace it.
     #[must_use]
-    pub fn is_running(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        waitid(WaitId::PidFd(self.0.as_fd()), options).expect("it is a child of this process").is_none()
+    pub fn was_left_alone(self) -> bool {
+        let _ = pidfd_send_signal(&self.0, Signal::USR1);
+        let ended = waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let ended = ended.expect("it is a child of this process").expect("it has ended");
+        ended.terminating_signal() == Some(Signal::USR1.as_raw())
     }
 }
 
