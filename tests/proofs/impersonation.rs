@@ -607,7 +607,7 @@ fn a_server_knows_groups_name_and_program_of_another_users_client() {
 }
 
 /// Has a program run as a user on a hardened system, where `/proc` hides other users' processes.
-fn hide_others_from(command: &mut Command, user: Ids<'static>) -> &mut Command {
+fn hide_others_from<'c>(command: &'c mut Command, user: Ids<'static>) -> &'c mut Command {
     let program = command.get_program().to_owned();
     let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
     let groups: Vec<_> = user.groups.iter().map(ToString::to_string).collect();
