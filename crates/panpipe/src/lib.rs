@@ -52,7 +52,8 @@
 //! - Around calls: [`Server::authorize`] says who may call what, [`layer`] is for what
 //!   times, limits or logs, on either side; [`TraceContext`] travels with calls, and
 //!   `tracing` spans of them are made where somebody subscribes to the target `panpipe`
-//!   at `DEBUG`.
+//!   at `DEBUG`. The formatter `tracing_subscriber::fmt()` shows the spans with
+//!   `.with_span_events(FmtSpan::CLOSE)` only.
 //! - Children: a [`Plugin`] is one whose whole life is looked after, [`plugin_main`] its
 //!   own end, [`Plugins`] all of a folder; [`spawn`] and [`serve_parent`] are the plain
 //!   form.

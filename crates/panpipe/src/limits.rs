@@ -16,6 +16,27 @@ pub(crate) use panpipe_transport::limits::*;
 ///
 /// let limits = Limits { max_message: 64 << 20, ..Limits::default() };
 /// ```
+///
+/// The defaults:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use panpipe::Limits;
+/// let limits = Limits::default();
+/// assert_eq!(limits.max_message, 16 << 20);
+/// assert_eq!(limits.max_calls, 1024);
+/// assert_eq!(limits.max_nested_calls, 256);
+/// assert_eq!(limits.max_call_bytes, 64 << 20);
+/// assert_eq!(limits.queued_bytes, 1 << 20);
+/// assert_eq!(limits.max_ports, 512);
+/// assert_eq!(limits.stream_items, 1024);
+/// assert_eq!(limits.stream_bytes, 256 << 10);
+/// assert_eq!(limits.large_item_bytes, 32 << 20);
+/// assert_eq!(limits.max_clients, 4096);
+/// assert_eq!(limits.max_calls_in_all, 64 << 10);
+/// assert_eq!(limits.handshake_timeout, Duration::from_secs(5));
+/// assert_eq!(limits.idle_timeout, None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The largest message accepted, in bytes of its encoding. A larger one

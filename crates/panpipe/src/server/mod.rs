@@ -239,6 +239,8 @@ impl Server {
     /// [`NotAllowed`](crate::RefusalReason::NotAllowed), in the rule's words. A one-way call
     /// that is denied is dropped, with a warning in this process' log.
     ///
+    /// The rule returns `Ok(())`, or `Err` with the text for the caller, a `&str` or a `String`.
+    ///
     /// The rule holds for all that clients call over their connections: every service,
     /// also one that was passed to them as a value. There may be several rules; all of
     /// them have to allow a call. A rule that panics denies. It runs in the task that
