@@ -95,6 +95,7 @@ mod in_place;
 mod limits;
 mod link;
 mod local;
+mod log_limit;
 mod offers;
 mod plugin;
 mod reconnect;

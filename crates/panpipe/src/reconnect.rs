@@ -21,6 +21,7 @@ use crate::codec::Codec;
 use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits;
 use crate::link::{Link, PendingCall, Received, oneway, over_pipe};
+use crate::log_limit::log_limited;
 use crate::offers::Offers;
 use crate::service::MethodInfo;
 use crate::session::{CallTarget, CloseReason, Config, ROOT_PORT, ReplyBody, parse_reply};
@@ -321,10 +322,10 @@ impl Plan {
                 Err(Failed::CutShort(error, why)) => last.take().unwrap_or((error, why)),
             };
             let Some(pause) = tries.failed(clock::now()) else {
-                tracing::warn!(name = %self.name, "no connection can be made again, calls that wait for one fail: {why}");
+                log_limited!(warn, name = %self.name, "no connection can be made again, calls that wait for one fail: {why}");
                 return Err(error);
             };
-            tracing::debug!(name = %self.name, "no connection, trying again in {pause:?}: {why}");
+            log_limited!(debug, name = %self.name, "no connection, trying again in {pause:?}: {why}");
             last = Some((error, why));
             sleep(pause).await;
         }

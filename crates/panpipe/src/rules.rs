@@ -1,11 +1,12 @@
 //! Who may call what: rules that every call passes before its arguments are read.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::call_info::CallInfo;
 use crate::error::{Refusal, RefusalReason};
+use crate::guarded::caught;
+use crate::log_limit::log_limited;
 
 type Rule = dyn Fn(&CallInfo) -> Result<(), String> + Send + Sync;
 
@@ -36,9 +37,9 @@ impl Rules {
     /// Asks each rule, in the order in which they were given. One that panics denies.
     pub(crate) fn allow(&self, call: &CallInfo) -> Result<(), Refusal> {
         self.rules.iter().try_for_each(|rule| {
-            let said = catch_unwind(AssertUnwindSafe(|| rule(call)));
+            let said = caught(|| rule(call));
             said.unwrap_or_else(|_| {
-                tracing::error!(method = call.name(), peer = %call.peer(), "a rule of who may call has panicked: the call is denied");
+                log_limited!(error, method = call.name(), peer = %call.peer(), "a rule of who may call has panicked: the call is denied");
                 Err("the rule that says who may call this has panicked; the server's own log says where".to_owned())
             })
             .map_err(|message| Refusal { reason: RefusalReason::NotAllowed, message })

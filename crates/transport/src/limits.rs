@@ -138,6 +138,13 @@ pub const RECORDS_LEFT: usize = 1 << 20;
 /// How often at most it is said that something was passed over.
 pub const PASSED_OVER_PAUSE: Duration = Duration::from_secs(1);
 
+// ---- logging ----
+
+/// How many lines of one kind are logged at once that a peer can cause.
+pub const LOG_BURST: u32 = 10;
+/// After how long there is one more.
+pub const LOG_PAUSE: Duration = Duration::from_secs(1);
+
 // ---- sessions ----
 
 /// How many bytes a connection in memory holds in each direction.
@@ -159,6 +166,8 @@ pub const ONEWAY_COST: u64 = 96;
 pub const UNCOUNTED_ONEWAYS: u64 = 4 << 20;
 /// How many bytes of arguments of one peer's running calls are held.
 pub const MAX_CALL_BYTES: usize = 64 << 20;
+/// From which size on a handler's future is boxed before anything else is done with it.
+pub const LARGE_FUTURE: usize = 16 << 10;
 /// How many bytes wait to be sent before callers and handlers wait too.
 pub const QUEUED_BYTES: usize = 1 << 20;
 /// How many bytes of a session's own short messages may wait, to a peer that does

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,6 +20,8 @@ use slab::Slab;
 use super::crew::{Crew, Lead, Rank, Role, Step};
 use super::parker::{Own, Parker, Waits};
 use crate::clock;
+use crate::guarded::caught;
+use crate::log_limit::log_limited;
 use crate::timer::{earlier, take_poll_again};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -146,15 +147,15 @@ impl Crew {
         for (_, task) in &tasks.all {
             let future = task.future.lock().unwrap_or_else(PoisonError::into_inner).take();
             // A panic of the user's own drop is not the connection's.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+            let _ = caught(|| drop(future));
         }
     }
 
     /// What the helper does.
     fn help(self: Arc<Self>) {
         // A service that panics as it is dropped, or made, is no reason to leave the others.
-        while catch_unwind(AssertUnwindSafe(|| Own::with(|own| self.help_as(&own.parker)))).is_err() {
-            tracing::error!("a connection's own thread has panicked, and goes on");
+        while caught(|| Own::with(|own| self.help_as(&own.parker))).is_err() {
+            log_limited!(error, "a connection's own thread has panicked, and goes on");
         }
         drop(self);
         buffer::give_back_memory();
@@ -239,8 +240,7 @@ impl Crew {
             let Some(mut future) = place().take() else { continue };
             let waker = Waker::from(Arc::clone(&task));
             let _ = take_poll_again();
-            let polled =
-                catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+            let polled = caught(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
             if let Ok(Poll::Pending) = polled {
                 *place() = Some(future);
                 if let Some(at) = take_poll_again() {
@@ -249,7 +249,7 @@ impl Crew {
                 continue;
             }
             // A panic of the user's own drop is not the connection's.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+            let _ = caught(|| drop(future));
             let gone = self.lock().tasks.all.remove(task.key);
             drop(gone);
         }

@@ -6,6 +6,7 @@ use super::{ConnectedClient, Hub};
 use crate::error::{Refusal, RefusalReason};
 use crate::guarded::guarded;
 use crate::link::Link;
+use crate::log_limit::log_limited;
 use crate::session::CloseReason;
 
 type Connected = dyn Fn(&ConnectedClient) + Send + Sync;
@@ -61,8 +62,8 @@ impl Membership {
             CloseReason::Refused(Refusal { reason: RefusalReason::Draining, .. })
             | CloseReason::Closed
             | CloseReason::Local
-            | CloseReason::Idle => tracing::debug!(%peer, "a client has gone: {reason}"),
-            other => tracing::warn!(%peer, "a client was lost: {other}"),
+            | CloseReason::Idle => log_limited!(debug, %peer, "a client has gone: {reason}"),
+            other => log_limited!(warn, %peer, "a client was lost: {other}"),
         }
         self.reason = Some(Box::new(reason));
     }

@@ -19,6 +19,7 @@ use super::stop::{Stop, told};
 use crate::error::Refusal;
 use crate::limits;
 use crate::link::over_pipe;
+use crate::log_limit::log_limited;
 use crate::session::Config;
 use crate::sys::Announced;
 
@@ -92,7 +93,7 @@ impl Accept {
 
 /// Tells a client that it is not served. It is no client that counts.
 fn refuse(refusals: &mut JoinSet<()>, stream: PipeStream, refusal: Refusal) {
-    tracing::debug!(peer = %stream.peer(), "a client is refused: {refusal}");
+    log_limited!(debug, peer = %stream.peer(), "a client is refused: {refusal}");
     if refusals.len() < limits::REFUSALS {
         refusals.spawn(say_no(stream, refusal));
     }
@@ -124,7 +125,7 @@ impl Pause {
 
     fn begin(&mut self, error: &io::Error, listener: &Listener) {
         if self.next == limits::ACCEPT_PAUSE {
-            tracing::warn!(name = %listener.name(), "clients cannot be accepted, and are asked to wait: {error}");
+            log_limited!(warn, name = %listener.name(), "clients cannot be accepted, and are asked to wait: {error}");
         }
         self.sleep = Some(Box::pin(sleep(self.next)));
         self.next = (self.next * 2).min(limits::ACCEPT_PAUSE_MOST);

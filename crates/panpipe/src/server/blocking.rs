@@ -20,6 +20,7 @@ use crate::error::{Refusal, RefusalReason};
 use crate::hub::Hub;
 use crate::limits;
 use crate::link::{Link, over_blocking};
+use crate::log_limit::log_limited;
 use crate::servable::Service;
 use crate::session::Config;
 use crate::sys::{self, Announced};
@@ -270,13 +271,13 @@ impl Shared {
             buffer::give_back_memory();
         };
         if let Err(error) = start("panpipe client", serve) {
-            tracing::warn!("a client is not served, since there is no thread for it: {error}");
+            log_limited!(warn, "a client is not served, since there is no thread for it: {error}");
         }
     }
 
     /// Tells a client that it is not served. It is no client that counts.
     fn refuse(self: &Arc<Self>, stream: BlockingStream, refusal: Refusal) {
-        tracing::debug!(peer = %stream.peer(), "a client is refused: {refusal}");
+        log_limited!(debug, peer = %stream.peer(), "a client is refused: {refusal}");
         if self.refusals.fetch_add(1, Ordering::SeqCst) >= limits::REFUSALS {
             self.refusals.fetch_sub(1, Ordering::SeqCst);
             return;
@@ -287,7 +288,10 @@ impl Shared {
             drop(shared);
         });
         if let Err(error) = said {
-            tracing::warn!("a client is refused without a word, since there is no thread for it: {error}");
+            log_limited!(
+                warn,
+                "a client is refused without a word, since there is no thread for it: {error}"
+            );
         }
     }
 }
@@ -325,7 +329,7 @@ impl Client {
         let setup = &self.shared.setup;
         if let Err(denied) = setup.access.check_now(&peer) {
             let refusal = Refusal { reason: RefusalReason::NotAllowed, message: denied.to_string() };
-            tracing::warn!(%peer, "a client is refused: {refusal}");
+            log_limited!(warn, %peer, "a client is refused: {refusal}");
             return say_no(stream, refusal);
         }
         let (prepared, mut membership) = setup.admit(over_blocking(stream, setup.config()));
@@ -393,7 +397,7 @@ impl Accept {
                 Err(error) => {
                     if pause == limits::ACCEPT_PAUSE {
                         let name = self.listener.name();
-                        tracing::warn!(%name, "clients cannot be accepted, and are asked to wait: {error}");
+                        log_limited!(warn, %name, "clients cannot be accepted, and are asked to wait: {error}");
                     }
                     let _ =
                         panpipe_transport::blocking::wait(None, None, Some(&self.shared.bell), Some(pause));

@@ -14,6 +14,7 @@ use super::room::Visitor;
 use super::setup::ClientSetup;
 use crate::hub::Membership;
 use crate::link::over_pipe;
+use crate::log_limit::log_limited;
 use crate::session::Driver;
 
 impl ClientSetup {
@@ -38,7 +39,7 @@ impl ClientSetup {
         let allowed =
             admission::check_peer(&peer, &self.access, &mut visitor, self.limits.handshake_timeout).await;
         if let Err(refusal) = allowed {
-            tracing::warn!(%peer, "a client is refused: {refusal}");
+            log_limited!(warn, %peer, "a client is refused: {refusal}");
             say_no(stream, refusal).await;
             return None;
         }
