@@ -44,13 +44,26 @@ impl From<NoError> for Infallible {
 /// `E` is the method's own error type; a method that does not return a
 /// `Result` has none, and its calls fail with `CallError` alone.
 ///
+/// [`is_retryable`](Self::is_retryable) recognises every error that another try may mend:
+///
 /// ```
 /// use panpipe::CallError;
 ///
-/// fn worth_a_retry<E>(error: &CallError<E>) -> bool {
-///     matches!(error, CallError::Disconnected { sent: false } | CallError::Overloaded)
+/// /// Makes a call again, up to three times.
+/// async fn retrying<T, E>(mut call: impl AsyncFnMut() -> Result<T, CallError<E>>) -> Result<T, CallError<E>> {
+///     for _ in 0..3 {
+///         match call().await {
+///             Err(error) if error.is_retryable() => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+///             ended => return ended,
+///         }
+///     }
+///     call().await
 /// }
-/// # assert!(worth_a_retry::<()>(&CallError::Overloaded));
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # let mut left = 2;
+/// # let call = async || { left -= 1; if left > 0 { Err(CallError::<()>::Overloaded) } else { Ok(7) } };
+/// # assert_eq!(retrying(call).await, Ok(7));
+/// # });
 /// ```
 ///
 /// It implements serde's traits, so that a service can pass on the error of another.
@@ -146,6 +159,54 @@ impl CallError {
 }
 
 impl<E> CallError<E> {
+    /// Whether the call certainly did not run on the other side, so that to make it again
+    /// cannot run it twice.
+    ///
+    /// False also where it may or may not have run: after a deadline, a lost connection, or a
+    /// refusal by a layer.
+    ///
+    /// ```
+    /// use panpipe::{CallError, Refusal, RefusalReason};
+    ///
+    /// let full = CallError::<()>::Refused(Refusal::new(RefusalReason::Overloaded, "100 clients are served"));
+    /// assert!(full.did_not_run() && full.is_retryable());
+    /// let denied = CallError::<()>::Refused(Refusal::new(RefusalReason::NotAllowed, "not you"));
+    /// assert!(denied.did_not_run() && !denied.is_retryable());
+    /// assert!(!CallError::<()>::DeadlineExceeded.did_not_run());
+    /// ```
+    #[must_use]
+    pub fn did_not_run(&self) -> bool {
+        match self {
+            CallError::Disconnected { sent } | CallError::NoHello { sent, .. } => !sent,
+            CallError::Overloaded | CallError::UnknownMethod | CallError::Unsupported(_) => true,
+            CallError::Refused(refusal) => refusal.reason.is_before_the_call(),
+            CallError::App(_)
+            | CallError::DeadlineExceeded
+            | CallError::Cancelled
+            | CallError::Panicked
+            | CallError::TooLarge { .. }
+            | CallError::Malformed(_) => false,
+        }
+    }
+
+    /// Whether the call did not run, and may run when it is made again after a pause or on a
+    /// new connection: the server is full, over a limit or shutting down, or the connection
+    /// ended before the call was sent.
+    ///
+    /// A layer that sheds load should fail with [`CallError::Overloaded`]: of its other errors
+    /// nothing is known.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            CallError::Disconnected { sent } | CallError::NoHello { sent, .. } => !sent,
+            CallError::Overloaded => true,
+            CallError::Refused(refusal) => {
+                matches!(refusal.reason, RefusalReason::Overloaded | RefusalReason::Draining)
+            }
+            _ => false,
+        }
+    }
+
     /// The method's own error, or the failure of the call.
     pub(crate) fn into_app<F>(self) -> Result<E, CallError<F>> {
         Err(match self {
@@ -190,9 +251,9 @@ pub enum StreamError {
         /// The largest size that the reader accepts, in bytes.
         limit: u64,
     },
-    /// The call that the stream's writing end was sent with failed, so that
-    /// nobody has written to it.
-    #[error("the call that the stream's sender was passed with failed")]
+    /// The call that the stream's writing end was passed with failed or was given up before it
+    /// had ended the stream.
+    #[error("the call that the stream's sender was passed with has failed")]
     Cancelled,
 }
 
@@ -246,11 +307,61 @@ pub enum RefusalReason {
     /// A layer gave the call up, one of the other side's or of this side's own
     /// client, and says why. The handler may have begun.
     Layer,
+    /// The call has run, and its reply carries more streams, senders and clients than both
+    /// sides allow: `Limits::max_ports`.
+    TooManyPorts,
+}
+
+impl RefusalReason {
+    /// Whether what is refused so has not begun.
+    fn is_before_the_call(self) -> bool {
+        match self {
+            RefusalReason::NotPanpipe
+            | RefusalReason::ProtocolVersion
+            | RefusalReason::Codec
+            | RefusalReason::Service
+            | RefusalReason::ServiceVersion
+            | RefusalReason::NotAllowed
+            | RefusalReason::Overloaded
+            | RefusalReason::Draining => true,
+            RefusalReason::Layer | RefusalReason::TooManyPorts => false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_form_of_overload_is_retryable_and_did_not_run() {
+        let refused = |reason| CallError::<()>::Refused(Refusal::new(reason, "so it is"));
+        for error in [
+            CallError::Overloaded,
+            CallError::Disconnected { sent: false },
+            refused(RefusalReason::Overloaded),
+            refused(RefusalReason::Draining),
+        ] {
+            assert!(error.is_retryable() && error.did_not_run(), "{error:?}");
+        }
+        for error in
+            [refused(RefusalReason::NotAllowed), refused(RefusalReason::Service), CallError::UnknownMethod]
+        {
+            assert!(!error.is_retryable() && error.did_not_run(), "{error:?}");
+        }
+        for error in [
+            CallError::App(()),
+            CallError::Disconnected { sent: true },
+            CallError::DeadlineExceeded,
+            CallError::Cancelled,
+            CallError::Panicked,
+            CallError::Malformed(String::new()),
+            refused(RefusalReason::Layer),
+            refused(RefusalReason::TooManyPorts),
+        ] {
+            assert!(!error.is_retryable() && !error.did_not_run(), "{error:?}");
+        }
+    }
 
     #[test]
     fn a_lost_call_says_whether_calling_again_is_safe() {

@@ -97,6 +97,7 @@ pub(crate) fn count_refused(role: Role, reason: RefusalReason) {
         RefusalReason::Overloaded => "overloaded",
         RefusalReason::Draining => "draining",
         RefusalReason::Layer => "layer",
+        RefusalReason::TooManyPorts => "too_many_ports",
     };
     ::metrics::counter!(CONNECTIONS_REFUSED, "side" => side_of(role), "reason" => reason).increment(1);
 }

@@ -105,6 +105,7 @@ impl RefusalReason {
             RefusalReason::Overloaded => 6,
             RefusalReason::Draining => 7,
             RefusalReason::Layer => 8,
+            RefusalReason::TooManyPorts => 9,
         }
     }
 
@@ -119,6 +120,7 @@ impl RefusalReason {
             6 => RefusalReason::Overloaded,
             7 => RefusalReason::Draining,
             8 => RefusalReason::Layer,
+            9 => RefusalReason::TooManyPorts,
             _ => return None,
         })
     }

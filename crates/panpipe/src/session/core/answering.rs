@@ -12,6 +12,7 @@ use panpipe_transport::varint;
 
 use super::carrying::{Head, PutError};
 use super::{Core, EncodedMessage, Incoming, IncomingExtras, remember_one_more};
+use crate::error::{Refusal, RefusalReason};
 use crate::limits;
 use crate::session::deadlines::Due;
 use crate::session::handlers::{ReplyTo, Stop};
@@ -205,10 +206,10 @@ impl Core {
             self.put_message(Head::new(Kind::Reply, ROOT_PORT, u64::from(id)), self.max_message, message);
         put.map(drop).map_err(|error| match error {
             PutError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
-            PutError::Ports => Failure::Malformed(
-                "the reply carries more ports than both sides allow; raise `Limits::max_ports` on the side that has the smaller one"
-                    .to_owned(),
-            ),
+            PutError::Ports => Failure::Refused(Refusal::new(
+                RefusalReason::TooManyPorts,
+                "the reply carries more ports than both sides allow; raise `Limits::max_ports` on the side that has the smaller one",
+            )),
         })
     }
 
