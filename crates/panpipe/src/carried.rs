@@ -109,6 +109,8 @@ thread_local! {
     // Apart from the cargo, so that a message without any costs two writes.
     static ENCODING: Cell<Encoding> = const { Cell::new(Encoding::Nothing) };
     static CARGO: RefCell<Cargo> = const { RefCell::new(Cargo { offers: Vec::new(), apart: Vec::new() }) };
+    /// Set while what a failed call has left behind is dropped.
+    static GIVING_UP: Cell<bool> = const { Cell::new(false) };
     static CLAIMS: RefCell<Option<Box<Claims>>> = const { RefCell::new(None) };
     /// Set while tarpc's own codec is at work, or samples are encoded: how many ports were met.
     static FOREIGN: Cell<Option<u32>> = const { Cell::new(None) };
@@ -265,6 +267,26 @@ fn decode_claiming<T: DeserializeOwned>(
     }
     let _scope = Scope(CLAIMS.replace(Some(claims)));
     codec.decode(bytes)
+}
+
+/// Drops what a call leaves behind that has failed: the senders in it have not ended their
+/// streams, and must not look as if they had.
+pub(crate) fn give_up(code: impl FnOnce()) {
+    struct Scope(bool);
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            GIVING_UP.set(self.0);
+        }
+    }
+    let _scope = Scope(GIVING_UP.replace(true));
+    code();
+}
+
+/// Whether a value that is dropped now belongs to a call that has failed, or to a message that
+/// cannot be decoded.
+pub(crate) fn is_given_up() -> bool {
+    let is_decoding = || CLAIMS.try_with(|claims| claims.try_borrow().is_ok_and(|claims| claims.is_some()));
+    GIVING_UP.try_with(Cell::get).unwrap_or(false) || is_decoding().unwrap_or(false)
 }
 
 /// A port that was claimed by the value that it was sent as.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -15,7 +15,11 @@ use crate::call_info::CallInfo;
 use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
 use crate::error::{CallError, NoError, Refusal};
+use crate::guarded::{caught, drop_guarded};
 use crate::layer::{Call, Outcome, Work};
+use crate::limits;
+use crate::log_limit::log_limited;
+use crate::offers::NoService;
 use crate::running::{Running, conclude, poll_caught};
 use crate::service::{MethodInfo, Served};
 use crate::session::{Draft, FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
@@ -79,11 +83,10 @@ impl IncomingCall<'_> {
         E: Serialize + DeserializeOwned + Send + 'static,
     {
         self.answered(info, |session, reply_to, args| {
-            let work = handler(args);
-            Box::pin(async move {
-                let result = work.await;
-                Ok(answer(info, session, reply_to, result).await)
-            })
+            if is_large::<Fut>() {
+                return unary_work(info, session, reply_to, |args| boxed(handler, args), args);
+            }
+            unary_work(info, session, reply_to, handler, args)
         })
     }
 
@@ -106,11 +109,10 @@ impl IncomingCall<'_> {
         };
         match self.decode::<A>(info) {
             Ok(args) => {
-                let work = handler(args);
-                let work = Box::pin(async move {
-                    work.await;
-                    Ok(Outcome::Done)
-                });
+                let work = match is_large::<Fut>() {
+                    true => oneway_work(|args| boxed(handler, args), args),
+                    false => oneway_work(handler, args),
+                };
                 self.run_with_hooks(info, watch, work)
             }
             Err(error) => {
@@ -121,7 +123,7 @@ impl IncomingCall<'_> {
     }
 
     fn dropped(&self, info: &'static MethodInfo, why: &dyn fmt::Display) {
-        tracing::warn!(method = info.name, peer = %self.session.peer(), "a one-way call was dropped: {why}");
+        log_limited!(warn, method = info.name, peer = %self.session.peer(), "a one-way call was dropped: {why}");
     }
 
     /// Makes the call of another process, and answers with what comes of it.
@@ -149,21 +151,15 @@ impl IncomingCall<'_> {
     }
 
     /// Answers with a service of this side, as a port of its own.
-    pub(crate) fn open(self, service: Result<OfferedService, Refusal>) -> Dispatched {
+    pub(crate) fn open(self, service: OfferedService) -> Dispatched {
         static INFO: MethodInfo = MethodInfo::new("panpipe.open", OPEN);
         let Some(reply_to) = self.reply_to else {
             return self.unknown_method();
         };
         let session = Arc::clone(self.session);
-        match service {
-            Ok(service) => {
-                let work = answer_with(session, reply_to, true, move |codec, out| {
-                    carried::encode(codec, &service, out)
-                });
-                self.run(&INFO, Box::pin(async { Ok(work.await) }))
-            }
-            Err(refusal) => self.fail(Failure::Refused(refusal)),
-        }
+        let work =
+            answer_with(session, reply_to, true, move |codec, out| carried::encode(codec, &service, out));
+        self.run(&INFO, Box::pin(async { Ok(work.await) }))
     }
 
     /// Answers, with nothing, when all one-way calls that have come before are with
@@ -247,7 +243,7 @@ impl IncomingCall<'_> {
     /// Answers that there is no such method.
     pub fn unknown_method(self) -> Dispatched {
         if self.reply_to.is_none() {
-            tracing::warn!(method = self.method, peer = %self.session.peer(), "a one-way call was dropped, there is no such method");
+            log_limited!(warn, method = self.method, peer = %self.session.peer(), "a one-way call was dropped, there is no such method");
         }
         self.fail(Failure::UnknownMethod)
     }
@@ -339,7 +335,10 @@ impl IncomingCall<'_> {
                 executor.spawn(Running { work, method, context, watch, has_layers, session, reply_to });
             }
             Poll::Ready(ended) => {
-                drop(work);
+                match &ended {
+                    Ok(_) => drop_guarded(work),
+                    Err(_) => carried::give_up(|| drop_guarded(work)),
+                }
                 conclude(self.session, self.reply_to, method, watch, has_layers, ended);
             }
         }
@@ -347,7 +346,52 @@ impl IncomingCall<'_> {
     }
 }
 
-/// Sends a reply as soon as there is room for it.
+/// Whether a handler's future is too large to be moved from function to function: without
+/// optimisation each of them has a copy on its thread's stack.
+const fn is_large<F>() -> bool {
+    size_of::<F>() > limits::LARGE_FUTURE
+}
+
+/// Makes a handler's future on the heap. A function of its own, so that the copies of the
+/// future are gone from the stack before it is polled.
+#[inline(never)]
+fn boxed<A, F>(handler: impl FnOnce(A) -> F, args: A) -> Pin<Box<F>> {
+    Box::pin(handler(args))
+}
+
+#[inline]
+fn unary_work<A, T, E, Fut>(
+    info: &'static MethodInfo,
+    session: Arc<Session>,
+    reply_to: ReplyTo,
+    handler: impl FnOnce(A) -> Fut,
+    args: A,
+) -> Work
+where
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    T: Serialize + DeserializeOwned + Send + 'static,
+    E: Serialize + DeserializeOwned + Send + 'static,
+{
+    let work = handler(args);
+    Box::pin(async move {
+        let result = work.await;
+        Ok(answer(info, session, reply_to, result).await)
+    })
+}
+
+#[inline]
+fn oneway_work<A, Fut>(handler: impl FnOnce(A) -> Fut, args: A) -> Work
+where
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let work = handler(args);
+    Box::pin(async move {
+        work.await;
+        Ok(Outcome::Done)
+    })
+}
+
+/// Sends a reply, as soon as there is room for it.
 #[inline]
 fn answer<T, E>(
     info: &'static MethodInfo,
@@ -408,14 +452,21 @@ fn poll_answer(
 }
 
 /// Hands a call to the service. A panic in decoding is the call's own.
-pub(crate) fn dispatch(served: Option<&Served>, mut call: IncomingCall<'_>) {
+pub(crate) fn dispatch(served: Result<&Served, NoService>, mut call: IncomingCall<'_>) {
     let (session, reply_to) = (call.session, call.reply_to);
-    let Some(Served { service, version }) = served else {
-        let Dispatched(()) = call.unknown_method();
-        return;
+    let Served { service, version } = match served {
+        Ok(served) => served,
+        Err(NoService::NotOffered) => {
+            let Dispatched(()) = call.unknown_method();
+            return;
+        }
+        Err(NoService::Panicked) => {
+            let Dispatched(()) = call.fail(Failure::Panicked);
+            return;
+        }
     };
     call.version = *version;
-    if catch_unwind(AssertUnwindSafe(|| service.dispatch(call))).is_err() {
+    if caught(|| service.dispatch(call)).is_err() {
         end(session, reply_to, Failure::Panicked);
     }
 }

@@ -1,8 +1,6 @@
 //! A client of a service in the same process: without a pipe, and without bytes unless asked.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +12,7 @@ use crate::call_terms::CallTerms;
 use crate::client::{Client, ServiceClient, TypedCall, TypedCarrier};
 use crate::codec::Codec;
 use crate::error::CallError;
+use crate::guarded::caught;
 use crate::limits::IN_MEMORY;
 use crate::link::over_memory;
 use crate::offers::Offers;
@@ -84,7 +83,7 @@ impl<R> Future for InContext<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let InContext { context, handler } = self.get_mut();
         let _current = call::enter(context);
-        match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
+        match caught(|| handler.as_mut().poll(cx)) {
             Ok(polled) => polled.map(Ok),
             Err(_) => Poll::Ready(Err(CallError::Panicked)),
         }

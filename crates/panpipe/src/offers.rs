@@ -8,9 +8,11 @@ use crate::call_info::CallInfo;
 use crate::connection::Connection;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::Refusal;
+use crate::guarded::{caught, drop_guarded};
 use crate::hooks::Hooks;
 use crate::layer::{CallLayer, Stack};
 use crate::limits;
+use crate::log_limit::log_limited;
 use crate::servable::Service;
 use crate::service::{AnyService, Serve, Served, ServiceImpl};
 use crate::session::{Failure, ServiceInfo, Session, find_service, take_str, take_version};
@@ -112,6 +114,14 @@ impl Offers {
     }
 }
 
+/// Why there is no service for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoService {
+    NotOffered,
+    /// What makes it for the client panicked. It is asked again for the next call.
+    Panicked,
+}
+
 /// Those that have been made, each at its place among all that is on offer.
 type Made = Vec<Option<Arc<dyn AnyService>>>;
 
@@ -132,18 +142,18 @@ impl Services {
 
     /// The service at the root port.
     #[inline]
-    pub(crate) fn root(&mut self, session: &Session) -> Option<&Served> {
+    pub(crate) fn root(&mut self, session: &Session) -> Result<&Served, NoService> {
         if self.root.is_none() {
-            let root = session.root()?;
+            let root = session.root().ok_or(NoService::NotOffered)?;
             let service = self.get(root.index as usize, session)?;
             self.root = Some(Served { service, version: Some(root.version) });
         }
-        self.root.as_ref()
+        self.root.as_ref().ok_or(NoService::NotOffered)
     }
 
-    fn get(&mut self, index: usize, session: &Session) -> Option<Arc<dyn AnyService>> {
+    fn get(&mut self, index: usize, session: &Session) -> Result<Arc<dyn AnyService>, NoService> {
         let source = match &self.offers.0.sources[index] {
-            Source::Shared(service) => return Some(Arc::clone(service)),
+            Source::Shared(service) => return Ok(Arc::clone(service)),
             Source::PerClient(make) => make,
         };
         let all = self.made.get_or_insert_default();
@@ -151,9 +161,14 @@ impl Services {
         let made = &mut all[index];
         if made.is_none() {
             // Nobody is left to hold the connection where there is no link.
-            *made = Some(source(&Connection::new(session.link()?)));
+            let connection = Connection::new(session.link().ok_or(NoService::NotOffered)?);
+            let service = caught(|| source(&connection)).map_err(|_| {
+                log_limited!(error, peer = %session.peer(), "what makes a client's service has panicked, the call fails");
+                NoService::Panicked
+            })?;
+            *made = Some(service);
         }
-        made.clone()
+        made.clone().ok_or(NoService::NotOffered)
     }
 
     /// Answers the peer's wish for one of the services at a port of its own.
@@ -167,10 +182,13 @@ impl Services {
             (Some(name), Some(version), Some(oldest)) if oldest.is_none_or(|oldest| oldest <= version) => {
                 let wanted = ServiceInfo::new(name, version).with_oldest(oldest.unwrap_or(version));
                 let found = self.find(&wanted, call.session);
-                call.open(found.map(|(service, version)| OfferedService {
-                    served: Served { service, version: Some(version) },
-                    told: oldest.map(|_| version),
-                }))
+                match found {
+                    Ok((service, version)) => call.open(OfferedService {
+                        served: Served { service, version: Some(version) },
+                        told: oldest.map(|_| version),
+                    }),
+                    Err(failure) => call.fail(failure),
+                }
             }
             _ => call.fail(Failure::Malformed("a service's name and version cannot be read".to_owned())),
         };
@@ -180,12 +198,22 @@ impl Services {
         &mut self,
         wanted: &ServiceInfo,
         session: &Session,
-    ) -> Result<(Arc<dyn AnyService>, u32), Refusal> {
-        let (index, version) = find_service(&self.offers.0.infos, wanted)?;
-        let service = self.get(index, session).ok_or_else(|| Refusal {
-            reason: crate::error::RefusalReason::Draining,
-            message: "the connection is closing".to_owned(),
-        })?;
-        Ok((service, version))
+    ) -> Result<(Arc<dyn AnyService>, u32), Failure> {
+        let (index, version) = find_service(&self.offers.0.infos, wanted).map_err(Failure::Refused)?;
+        match self.get(index, session) {
+            Ok(service) => Ok((service, version)),
+            Err(NoService::Panicked) => Err(Failure::Panicked),
+            Err(NoService::NotOffered) => Err(Failure::Refused(Refusal {
+                reason: crate::error::RefusalReason::Draining,
+                message: "the connection is closing".to_owned(),
+            })),
+        }
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        // A service of one client goes with its connection.
+        drop_guarded((self.made.take(), self.root.take(), std::mem::take(&mut self.offers)));
     }
 }

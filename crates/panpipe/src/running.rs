@@ -2,14 +2,16 @@
 //! answered.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::call::{self, CallContext};
+use crate::carried;
 use crate::error::CallError;
+use crate::guarded::{caught, drop_guarded};
 use crate::layer::{Ended, Work, not_made};
+use crate::log_limit::log_limited;
 use crate::session::{ReplyTo, Session};
 use crate::watch::{self, Watch};
 
@@ -30,7 +32,12 @@ pub(crate) struct Running {
 impl Running {
     fn end(&mut self, ended: Ended) {
         // The handler's values go first: once it is answered the caller may count on that.
-        self.work = None;
+        // A handler that is not over gives up the senders that it holds.
+        let work = self.work.take();
+        match ended {
+            Ok(_) => drop_guarded(work),
+            Err(_) => carried::give_up(|| drop_guarded(work)),
+        }
         conclude(&self.session, self.reply_to, self.method, self.watch.take(), self.has_layers, ended);
     }
 }
@@ -76,8 +83,7 @@ pub(crate) fn poll_caught(
 ) -> Poll<Ended> {
     let _current = call::enter(context);
     let _entered = watch.as_ref().map(|watch| watch.span().enter());
-    catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)))
-        .unwrap_or_else(|_| Poll::Ready(Err(Box::new(CallError::Panicked))))
+    caught(|| work.as_mut().poll(cx)).unwrap_or_else(|_| Poll::Ready(Err(Box::new(CallError::Panicked))))
 }
 
 /// A handler is over: sees to it that its call is answered, and tells who watches.
@@ -115,7 +121,7 @@ fn conclude_the_others(
         (Some(_), Ok(_)) => {}
         (None, ended) => {
             if let Err(error) = ended {
-                tracing::warn!(method, peer = %session.peer(), "a one-way call has failed: {error}");
+                log_limited!(warn, method, peer = %session.peer(), "a one-way call has failed: {error}");
             }
             session.oneway_ended();
         }

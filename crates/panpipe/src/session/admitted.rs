@@ -10,6 +10,7 @@ use super::message::{FLUSH, OPEN};
 use crate::carried::Claims;
 use crate::codec::Codec;
 use crate::dispatch::{IncomingCall, dispatch};
+use crate::guarded::drop_guarded;
 use crate::offers::Services;
 
 /// Calls that wait, in their order. Mostly there is none.
@@ -150,7 +151,11 @@ fn run_with_extras(call: IncomingCall<'_>, extras: IncomingExtras, services: &mu
         call.claims = Some(Claims::new(link, call.codec, attached));
     }
     match service {
-        Some(service) => dispatch(Some(&service), call),
+        Some(service) => {
+            dispatch(Ok(&service), call);
+            // It may be the last that holds the service.
+            drop_guarded(service);
+        }
         None if call.method() == OPEN => services.open(call),
         None => dispatch(services.root(call.session), call),
     }

@@ -63,9 +63,11 @@ use crate::clock::{self, Clock};
 use crate::codec::Codec;
 use crate::error::{CallError, Refusal};
 use crate::executor::Executor;
+use crate::guarded::drop_guarded;
 use crate::hooks::Hooks;
 use crate::limits;
 use crate::link::Link;
+use crate::log_limit::log_limited;
 #[cfg(feature = "metrics")]
 use crate::metrics::OpenConnection;
 
@@ -279,7 +281,8 @@ impl Session {
     #[cold]
     fn attach(&self, ports: PortAftermath) {
         let PortAftermath { services, closed, opened } = ports;
-        drop((services, closed));
+        services.into_iter().for_each(drop_guarded);
+        closed.into_iter().for_each(drop_guarded);
         for (attach, port) in opened {
             match self.link() {
                 Some(link) => attach.attach(link, port),
@@ -664,7 +667,7 @@ impl Future for Ending {
 /// Tells, once for a connection, why its calls wait.
 #[cold]
 fn warn_at_limit(peer: &Peer, in_flight: usize) {
-    tracing::warn!(
+    log_limited!(warn,
         %peer,
         "{in_flight} calls are in flight, as many as the other side runs at once: further calls wait; if handlers wait for each other's calls, raise `Limits::max_calls` there"
     );

@@ -1,7 +1,6 @@
 //! Moves the items of a stream that has been sent onto its connection.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use super::Source;
 use super::item::{self, ItemDraft};
+use crate::guarded::caught;
 use crate::limits;
 use crate::link::Link;
 use crate::session::{ItemError, StreamEnd};
@@ -55,7 +55,7 @@ impl<T: Serialize + Send + 'static> Pump<T> {
         let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
         // The item is older than those that the source has dropped for newer ones since.
         if let Some(stale) = next.take_if(|next| next.overflows != source.overflows()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop((stale, std::mem::take(draft)))));
+            let _ = caught(|| drop((stale, std::mem::take(draft))));
         }
         let mut turn = 0;
         loop {
@@ -67,7 +67,7 @@ impl<T: Serialize + Send + 'static> Pump<T> {
                 }
                 let encode = |codec, out: &mut Vec<u8>| item::encode(codec, &*item, out);
                 let sent = || draft.poll_send(link, *port, false, cx.waker(), encode);
-                match catch_unwind(AssertUnwindSafe(sent)) {
+                match caught(sent) {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(Ok(size))) => {
                         turn += size;
@@ -79,7 +79,7 @@ impl<T: Serialize + Send + 'static> Pump<T> {
                 }
             }
             let overflows = source.overflows();
-            match catch_unwind(AssertUnwindSafe(|| source.poll_next(cx))) {
+            match caught(|| source.poll_next(cx)) {
                 Ok(Poll::Ready(Some(Ok(item)))) => *next = Some(Next { item, overflows }),
                 Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(error.into()),
                 Ok(Poll::Ready(None)) => return Poll::Ready(StreamEnd::Finished),
@@ -110,7 +110,7 @@ impl<T> Pump<T> {
         if let Some(source) = self.source.take() {
             (self.next, self.draft) = (None, ItemDraft::default());
             // A panic of the user's own drop is not the session's.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(source)));
+            let _ = caught(|| drop(source));
             self.link.end_writing(self.port, end);
         }
     }

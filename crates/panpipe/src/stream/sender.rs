@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -20,6 +19,7 @@ use super::reader::PortReader;
 use crate::carried::{self, Attach, Carried, Claimed, Offer};
 use crate::codec::Codec;
 use crate::error::StreamError;
+use crate::guarded::caught;
 use crate::link::Link;
 use crate::session::{ItemError, PortKind, StreamEnd};
 
@@ -105,7 +105,8 @@ enum Way<T> {
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         let panicked = std::thread::panicking().then_some(StreamError::Panicked);
-        let error = self.failed.take().or(panicked);
+        let given_up = || carried::is_given_up().then_some(StreamError::Cancelled);
+        let error = self.failed.take().or(panicked).or_else(given_up);
         match &self.way {
             Way::Queue(queue) => queue.end(error),
             Way::Port(writer) => {
@@ -518,7 +519,7 @@ impl<T: Send + 'static> PortWriter<T> {
                 item
             };
             let Some((item, mut draft)) = item else { continue };
-            match catch_unwind(AssertUnwindSafe(|| self.put(&item, &mut draft, waker))) {
+            match caught(|| self.put(&item, &mut draft, waker)) {
                 Ok(Poll::Pending) => {
                     *next = Some((item, draft));
                     return Poll::Pending;

@@ -1,7 +1,6 @@
 //! The thread that starts the processes of plugins, and reaps children that were dropped.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::sync::oneshot;
 use super::child_process::{ChildProcess, Unreaped};
 use super::per_process::PerProcess;
 use super::watched_child::WatchedChild;
+use crate::guarded::caught;
 use crate::limits;
 
 enum Job {
@@ -84,7 +84,7 @@ pub(crate) async fn spawn(command: Command) -> (Command, io::Result<WatchedChild
         return (Command::new(""), Err(ended));
     };
     let watched = child.and_then(|child| {
-        catch_unwind(AssertUnwindSafe(|| WatchedChild::of(child))).unwrap_or_else(|_| {
+        caught(|| WatchedChild::of(child)).unwrap_or_else(|_| {
             let why = "it cannot be watched: the tokio runtime has no I/O driver, enable it";
             Err(io::Error::other(why))
         })
