@@ -10,11 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use panpipe_transport::codec::leave_out;
+use panpipe_transport::codec::{leave_out, with_max_depth};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::codec::Codec;
-use crate::limits::LARGE_MESSAGE;
+use crate::limits::{LARGE_MESSAGE, MAX_DEPTH};
 use crate::link::Link;
 use crate::service::Served;
 use crate::session::{Attached, PortKind};
@@ -236,6 +236,12 @@ impl Drop for Claims {
             self.link.let_go(unclaimed);
         }
     }
+}
+
+/// Has values nest as deep as this side's limit says while they are decoded.
+#[inline]
+pub(crate) fn at_depth<R>(max_depth: u32, decode: impl FnOnce() -> R) -> R {
+    if max_depth == MAX_DEPTH { decode() } else { with_max_depth(max_depth, decode) }
 }
 
 /// Decodes a message; its ports are claimed from `claims`.

@@ -236,7 +236,8 @@ impl IncomingCall<'_> {
 
     #[inline]
     fn decode<A: DeserializeOwned>(&mut self, info: &'static MethodInfo) -> Result<A, CallError> {
-        carried::decode::<A>(self.codec, self.args, self.claims.take())
+        let (codec, args, claims) = (self.codec, self.args, self.claims.take());
+        carried::at_depth(self.session.max_depth(), || carried::decode::<A>(codec, args, claims))
             .map_err(|why| CallError::Malformed(format!("the arguments of {}: {why}", info.name)))
     }
 

@@ -42,6 +42,12 @@ pub struct Limits {
     /// The largest message accepted, in bytes of its encoding. A larger one
     /// fails its call with [`CallError::TooLarge`](crate::CallError::TooLarge).
     pub max_message: usize,
+    /// How deep a value nests at most that is decoded, in levels of serde's: an option, a
+    /// sequence, a struct and an enum are one each, so that a syntax tree takes two to four for
+    /// each level of its own. A deeper value fails its call with
+    /// [`CallError::Malformed`](crate::CallError::Malformed). Each level takes stack of the
+    /// thread that decodes: raise it only where the threads have large stacks.
+    pub max_depth: u32,
     /// How many calls of one peer run at once. Its further calls wait with the
     /// peer.
     pub max_calls: u32,
@@ -100,6 +106,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_message: MAX_FRAME,
+            max_depth: MAX_DEPTH,
             max_calls: MAX_CALLS,
             max_nested_calls: MAX_NESTED_CALLS,
             max_call_bytes: MAX_CALL_BYTES,

@@ -282,6 +282,7 @@ impl PendingCall {
             Poll::Ready(Err(error)) => Poll::Ready(Err((*error).widen())),
             Poll::Ready(Ok(codec)) => {
                 received.codec = codec;
+                received.max_depth = self.link.max_depth();
                 if let Some(attached) = received.reply.attached.take() {
                     let link = Arc::clone(&self.link);
                     received.claims = Some(Claims::new(link, codec, attached.into()));
@@ -325,6 +326,8 @@ pub(crate) async fn oneway(
 pub(crate) struct Received {
     reply: Reply,
     pub(crate) codec: Codec,
+    /// How deep its value may nest.
+    pub(crate) max_depth: u32,
     /// The ports that it carries, if any.
     claims: Option<Box<Claims>>,
 }

@@ -8,8 +8,14 @@ use std::time::Duration;
 pub const MAX_FRAME: usize = 16 << 20;
 /// The largest that a message can be allowed to be: what a frame's head can say.
 pub const LARGEST_MESSAGE: usize = u32::MAX as usize;
-/// How deep a decoded value may nest.
-pub const MAX_DEPTH: u32 = 128;
+/// How deep a decoded value may nest, in levels of serde's: a syntax tree takes two to four of
+/// them for each of its own.
+pub const MAX_DEPTH: u32 = 256;
+/// How many times the bytes of a message the elements of its sequences and maps may take in
+/// memory.
+pub const DECODED_TIMES: usize = 16;
+/// How many bytes they may take beyond that.
+pub const DECODED_FREE: usize = 16 << 20;
 /// How many elements a message may claim beyond one for each of its bytes.
 /// Elements without bytes, as of a `Vec<()>`, are all that needs any.
 pub const FREE_ELEMENTS: usize = 1 << 16;

@@ -122,6 +122,15 @@ pub(super) fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
     info: &'static MethodInfo,
     received: &mut Received,
 ) -> Result<T, CallError<E>> {
+    let max_depth = received.max_depth;
+    carried::at_depth(max_depth, || read_reply_body::<ST, T, SE, E>(info, received))
+}
+
+#[inline]
+fn read_reply_body<ST: Shape<T>, T, SE: Shape<E>, E>(
+    info: &'static MethodInfo,
+    received: &mut Received,
+) -> Result<T, CallError<E>> {
     let (codec, claims) = (received.codec, received.take_claims());
     if received.body().len() < limits::SHARED_BLOCK {
         return read_body::<ST, T, SE, E>(info, received.body(), codec, claims);

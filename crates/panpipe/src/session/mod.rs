@@ -99,6 +99,8 @@ pub(crate) struct Session {
     peer: Peer,
     /// How many calls of the peer run at once that do not nest.
     max_calls: u32,
+    /// How deep the values nest at most that the peer sends.
+    max_depth: u32,
     /// The users' handle of this session, as long as there is any.
     link: Weak<Link>,
     /// What the peer's calls have to pass, if anything.
@@ -141,7 +143,7 @@ impl Session {
             Role::Acceptor => OnceLock::new(),
         };
         let mut core = Core::new(config);
-        let max_calls = core.max_calls();
+        let (max_calls, max_depth) = (core.max_calls(), core.max_depth());
         let clock = executor.clock();
         core.begin(clock.now());
         let lending = inlet.is_lent().then(Box::default);
@@ -152,6 +154,7 @@ impl Session {
             state: Mutex::new(State { core, outlet, lending }),
             peer,
             max_calls,
+            max_depth,
             link,
             hooks: OnceLock::new(),
             executor,
@@ -205,6 +208,12 @@ impl Session {
     fn learn_codec(&self) -> Option<Codec> {
         let codec = self.with(|state| state.core.is_open().then(|| state.core.codec()))?;
         Some(*self.codec.get_or_init(|| codec))
+    }
+
+    /// How deep the values nest at most that the peer sends.
+    #[inline]
+    pub(crate) fn max_depth(&self) -> u32 {
+        self.max_depth
     }
 
     /// How deep a call nests that the handler makes of the peer's call with this id; `None`

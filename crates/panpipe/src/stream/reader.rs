@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::coop;
 
 use super::item;
-use crate::carried::{Claimed, Claims};
+use crate::carried::{self, Claimed, Claims};
 use crate::codec::Codec;
 use crate::error::StreamError;
 use crate::link::Link;
@@ -70,11 +70,14 @@ impl<T> PortReader<T> {
         let Some(link) = &self.link else { return Poll::Ready(None) };
         loop {
             let decoded = match self.batch.pop() {
-                Some(RawItem::Small(bytes)) => (self.decode)(self.codec, bytes, None),
+                Some(RawItem::Small(bytes)) => {
+                    carried::at_depth(link.max_depth(), || (self.decode)(self.codec, bytes, None))
+                }
                 Some(RawItem::Special(special)) => {
                     let claims = (!special.attached.is_empty())
                         .then(|| Claims::new(Arc::clone(link), self.codec, special.attached));
-                    let decoded = (self.decode_alone)(self.codec, special.body, claims);
+                    let (decode, codec, body) = (self.decode_alone, self.codec, special.body);
+                    let decoded = carried::at_depth(link.max_depth(), || decode(codec, body, claims));
                     if special.large > 0 {
                         link.large_was_read(self.port, special.large);
                     }

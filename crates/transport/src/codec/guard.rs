@@ -15,12 +15,31 @@ use serde::de::{
 };
 
 use super::DecodeError;
-use crate::limits::{FREE_ELEMENTS, MAX_DEPTH, PREALLOCATED};
+use crate::limits::{DECODED_FREE, DECODED_TIMES, FREE_ELEMENTS, MAX_DEPTH, PREALLOCATED};
+
+thread_local! {
+    /// How deep the values may nest that this thread decodes.
+    static DEPTH: Cell<u32> = const { Cell::new(MAX_DEPTH) };
+}
+
+/// Runs `decode`, in which values may nest as deep as `depth`.
+pub fn with_max_depth<R>(depth: u32, decode: impl FnOnce() -> R) -> R {
+    struct Scope(u32);
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            DEPTH.set(self.0);
+        }
+    }
+    let _scope = Scope(DEPTH.replace(depth));
+    decode()
+}
 
 /// What a message may still do.
 pub(super) struct Guard {
     depth: Cell<u32>,
     elements: Cell<usize>,
+    /// How many bytes the elements of its sequences and maps may still take.
+    memory: Cell<usize>,
     preallocated: Cell<usize>,
     /// What the message went too far with.
     broken: Cell<Option<Broken>>,
@@ -33,14 +52,21 @@ type Fields = (&'static str, &'static [&'static str]);
 
 #[derive(Debug, Clone, Copy)]
 enum Broken {
-    Depth,
+    Depth(u32),
     Elements,
+    Memory,
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Broken::Depth => write!(f, "the value nests more than {MAX_DEPTH} deep"),
+            Broken::Depth(most) => {
+                write!(f, "the value nests more than {most} deep; raise `Limits::max_depth` of this side")
+            }
+            Broken::Memory => write!(
+                f,
+                "the elements of its sequences take more than {DECODED_TIMES} times the message's bytes and {DECODED_FREE} more in memory; send it in several messages or as a stream"
+            ),
             Broken::Elements => f.write_str("the message has more elements than its bytes allow"),
         }
     }
@@ -51,7 +77,8 @@ impl Guard {
     #[inline]
     pub(super) fn new(len: usize) -> Self {
         Guard {
-            depth: Cell::new(MAX_DEPTH),
+            depth: Cell::new(DEPTH.get()),
+            memory: Cell::new(len.saturating_mul(DECODED_TIMES).saturating_add(DECODED_FREE)),
             elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
             preallocated: Cell::new(PREALLOCATED),
             broken: Cell::new(None),
@@ -90,14 +117,14 @@ impl Guard {
     /// Deserializes a `T` under this guard.
     #[inline]
     pub(super) fn seed<T>(&self) -> Guarded<'_, PhantomData<T>> {
-        Guarded { inner: PhantomData, guard: self }
+        Guarded { inner: PhantomData, guard: self, is_list: false }
     }
 
     #[inline]
     fn nested<R, E: Error>(&self, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let left = self.depth.get();
         if left == 0 {
-            return Err(self.refuse(Broken::Depth));
+            return Err(self.refuse(Broken::Depth(DEPTH.get())));
         }
         self.depth.set(left.saturating_sub(1));
         let result = decode();
@@ -114,6 +141,19 @@ impl Guard {
         Ok(())
     }
 
+    /// Counts the memory of an element of a sequence or map. The fields of a tuple or struct
+    /// are part of it and are not counted again.
+    #[inline]
+    fn takes<T, E: Error>(&self, is_list: bool) -> Result<(), E> {
+        if is_list {
+            let Some(left) = self.memory.get().checked_sub(size_of::<T>()) else {
+                return Err(self.refuse(Broken::Memory));
+            };
+            self.memory.set(left);
+        }
+        Ok(())
+    }
+
     /// How much room to make for a sequence that claims `hint` elements.
     #[inline]
     fn room(&self, hint: Option<usize>) -> Option<usize> {
@@ -127,12 +167,19 @@ impl Guard {
 pub(super) struct Guarded<'g, T> {
     inner: T,
     guard: &'g Guard,
+    /// Whether its elements are those of a sequence or map, which take memory of their own.
+    is_list: bool,
 }
 
 impl<'g, T> Guarded<'g, T> {
     #[inline]
     fn wrap<U>(&self, inner: U) -> Guarded<'g, U> {
-        Guarded { inner, guard: self.guard }
+        Guarded { inner, guard: self.guard, is_list: false }
+    }
+
+    #[inline]
+    fn wrap_list<U>(&self, inner: U) -> Guarded<'g, U> {
+        Guarded { inner, guard: self.guard, is_list: true }
     }
 }
 
@@ -156,7 +203,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, S> {
 
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
-        self.seed.deserialize(Guarded { inner: deserializer, guard: self.guard })
+        self.seed.deserialize(Guarded { inner: deserializer, guard: self.guard, is_list: false })
     }
 }
 
@@ -199,7 +246,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
 
     #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let visitor = self.wrap(visitor);
+        let visitor = self.wrap_list(visitor);
         self.inner.deserialize_any(visitor)
     }
 
@@ -230,7 +277,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
 
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let visitor = self.wrap(visitor);
+        let visitor = self.wrap_list(visitor);
         self.inner.deserialize_seq(visitor)
     }
 
@@ -253,7 +300,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
 
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let visitor = self.wrap(visitor);
+        let visitor = self.wrap_list(visitor);
         self.inner.deserialize_map(visitor)
     }
 
@@ -365,13 +412,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
 
     #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
-        let seq = self.wrap(seq);
+        let seq = Guarded { inner: seq, guard: self.guard, is_list: self.is_list };
         self.guard.nested(|| self.inner.visit_seq(seq))
     }
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        let map = self.wrap(map);
+        let map = Guarded { inner: map, guard: self.guard, is_list: self.is_list };
         self.guard.nested(|| self.inner.visit_map(map))
     }
 
@@ -388,6 +435,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
     #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         self.guard.element()?;
+        self.guard.takes::<S::Value, _>(self.is_list)?;
         self.inner.next_element_seed(Seed { seed, guard: self.guard })
     }
 
@@ -403,11 +451,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
     #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         self.guard.element()?;
+        self.guard.takes::<S::Value, _>(self.is_list)?;
         self.inner.next_key_seed(Seed { seed, guard: self.guard })
     }
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.guard.takes::<S::Value, _>(self.is_list)?;
         self.inner.next_value_seed(Seed { seed, guard: self.guard })
     }
 
@@ -425,7 +475,7 @@ impl<'de, 'g, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'g, A> {
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
         let guard = self.guard;
         let (value, variant) = self.inner.variant_seed(Seed { seed, guard })?;
-        Ok((value, Guarded { inner: variant, guard }))
+        Ok((value, Guarded { inner: variant, guard, is_list: false }))
     }
 }
 
@@ -456,5 +506,70 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
     ) -> Result<V::Value, A::Error> {
         let visitor = self.wrap(visitor);
         self.inner.struct_variant(fields, visitor)
+    }
+}
+
+#[cfg(all(test, feature = "bincode"))]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::with_max_depth;
+    use crate::codec::{Bincode, Codec};
+    use crate::limits::{DECODED_FREE, DECODED_TIMES, MAX_DEPTH};
+
+    #[derive(Debug, Serialize, Deserialize, PartialEq)]
+    struct Nested(Option<Box<Nested>>);
+
+    fn nested(depth: u32) -> Nested {
+        (0..depth).fold(Nested(None), |inner, _| Nested(Some(Box::new(inner))))
+    }
+
+    /// A syntax tree as users write it: four levels of serde's for each of its own.
+    #[derive(Debug, Serialize, Deserialize, PartialEq)]
+    enum Expr {
+        Number(u64),
+        Sum { terms: Vec<Expr> },
+        Not(Option<Box<Expr>>),
+    }
+
+    fn expr(depth: u32) -> Expr {
+        (0..depth).fold(Expr::Number(7), |inner, level| match level % 2 {
+            0 => Expr::Sum { terms: vec![inner] },
+            _ => Expr::Not(Some(Box::new(inner))),
+        })
+    }
+
+    fn decoded<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> Result<T, String> {
+        let mut bytes = Vec::new();
+        Bincode.encode(value, &mut bytes).unwrap();
+        Bincode.decode(&bytes).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn values_may_nest_as_deep_as_the_limit_says() {
+        assert_eq!(decoded(&expr(60)), Ok(expr(60)));
+        // A level of `Nested` is one of a newtype and one of an option.
+        let most = MAX_DEPTH / 2 - 1;
+        assert_eq!(decoded(&nested(most)), Ok(nested(most)));
+        assert!(decoded(&nested(most + 2)).unwrap_err().contains("max_depth"));
+        with_max_depth(20, || {
+            assert!(decoded(&nested(20)).unwrap_err().contains("20 deep"));
+            assert_eq!(decoded(&nested(9)), Ok(nested(9)));
+        });
+        assert_eq!(decoded(&nested(most)), Ok(nested(most)));
+    }
+
+    #[test]
+    fn elements_take_no_more_memory_than_a_multiple_of_the_message() {
+        // Absent elements of 1 KiB take one byte each on the wire.
+        type Sparse = Vec<Option<[[u64; 32]; 4]>>;
+        let element = size_of::<Option<[[u64; 32]; 4]>>();
+        let most = (DECODED_FREE + DECODED_TIMES * (DECODED_FREE / element)) / element;
+        let sparse = |len: usize| -> Sparse { vec![None; len] };
+        assert_eq!(decoded(&sparse(most / 2)).map(|back| back.len()), Ok(most / 2));
+        assert!(decoded(&sparse(most * 2)).unwrap_err().contains("memory"));
+        // Fields are part of their elements: they are not counted again.
+        let pairs = vec![((1_u64, 2_u64), [3_u64; 4]); 300_000];
+        assert_eq!(decoded(&pairs), Ok(pairs));
     }
 }

@@ -33,6 +33,8 @@ pub use self::messagepack::MessagePack;
 pub use self::postcard::Postcard;
 
 pub use self::apart::{append, leave_out};
+#[cfg(any(feature = "bincode", feature = "json", feature = "messagepack", feature = "postcard"))]
+pub use self::guard::with_max_depth;
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;

@@ -839,6 +839,11 @@ impl Core {
         self.limits.max_calls
     }
 
+    /// How deep the values nest at most that the peer sends.
+    pub(crate) fn max_depth(&self) -> u32 {
+        self.limits.max_depth
+    }
+
     pub(crate) fn codec(&self) -> Codec {
         self.codec
     }
