@@ -20,6 +20,7 @@ mod doors;
 mod dropped_futures;
 mod end_of_main;
 mod endings;
+mod fair_shares;
 mod few_descriptors;
 mod full_pipes;
 mod impersonation;
