@@ -713,7 +713,7 @@ impl State {
     fn write_ahead(&mut self, was_idle: bool) {
         let ahead = matches!(self.outlet, Outlet::Pipe(_))
             && self.core.has_unsent()
-            && self.core.writes_ahead(was_idle);
+            && self.core.writes_ahead(was_idle, self.lending.is_some());
         self.write_or_wake(ahead);
         if ahead && !self.core.has_unsent() {
             self.core.has_written_ahead();

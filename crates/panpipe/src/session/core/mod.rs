@@ -641,8 +641,11 @@ impl Core {
     /// Whether a one-way message that was just queued is to be written by its caller: where the
     /// connection was idle. Of many that are made before the driver runs, the first is, and
     /// the driver writes the others together.
-    pub(crate) fn writes_ahead(&self, was_idle: bool) -> bool {
-        was_idle && !self.driving && !self.has_written_ahead
+    ///
+    /// A driver that is at work on another thread does not count: the program may end before
+    /// the driver has written the message.
+    pub(crate) fn writes_ahead(&self, was_idle: bool, other_threads: bool) -> bool {
+        was_idle && !self.has_written_ahead && (other_threads || !self.driving)
     }
 
     /// A one-way message was written by its caller. The driver runs when the caller waits, and
@@ -784,6 +787,7 @@ impl Core {
     /// [known](Self::is_drivers).
     pub(crate) fn driver_waits(&mut self, waker: &mut Option<Waker>, armed: Option<Instant>) {
         self.driving = false;
+        self.has_written_ahead = false;
         self.armed = armed;
         remember(&mut self.driver, waker);
     }
