@@ -76,7 +76,7 @@ use crate::session::PortKind;
 #[must_use]
 pub fn watch<T>(initial: T) -> (WatchSender<T>, WatchReceiver<T>) {
     let (sender, receiver) = cell::channel(State { value: Arc::new(initial), cut_off: None });
-    (WatchSender { cell: sender }, WatchReceiver { cell: receiver })
+    (WatchSender::new(sender), WatchReceiver { cell: receiver })
 }
 
 struct State<T> {
@@ -90,6 +90,9 @@ struct State<T> {
 /// Clones set the same value. The last set wins, whichever process it is made in.
 pub struct WatchSender<T> {
     cell: cell::Sender<State<T>>,
+    /// Dropped with the last clone in this process. Feeds from other processes hold the cell
+    /// too, and end when neither a sender nor a receiver of this process is left.
+    owners: Arc<cell::Sender<()>>,
 }
 
 /// Reads a value as it changes. Made by [`watch`].
@@ -132,7 +135,7 @@ impl Error for WatchError {
 
 impl<T> Clone for WatchSender<T> {
     fn clone(&self) -> Self {
-        WatchSender { cell: self.cell.clone() }
+        WatchSender { cell: self.cell.clone(), owners: Arc::clone(&self.owners) }
     }
 }
 
@@ -155,6 +158,10 @@ impl<T: fmt::Debug> fmt::Debug for WatchReceiver<T> {
 }
 
 impl<T> WatchSender<T> {
+    fn new(cell: cell::Sender<State<T>>) -> Self {
+        WatchSender { cell, owners: Arc::new(cell::Sender::new(())) }
+    }
+
     /// Sets the value. It never waits, and the value is kept where no receiver is left.
     pub fn set(&self, value: T) {
         // The old value is dropped here, outside of the cell's lock.
@@ -173,13 +180,14 @@ impl<T> WatchSender<T> {
         WatchReceiver { cell: self.cell.subscribe() }
     }
 
-    /// Whether no receiver is left.
+    /// Whether no receiver is left. For a sender that came from another process: neither a
+    /// receiver there nor a sender that could make one.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.cell.is_closed()
     }
 
-    /// Waits until no receiver is left. Cancel safe.
+    /// Waits until no receiver is left, as [`is_closed`](Self::is_closed) says. Cancel safe.
     pub async fn closed(&self) {
         self.cell.closed().await;
     }
@@ -266,12 +274,19 @@ impl<T: Send + Sync + 'static> Stream for Changes<T> {
     }
 }
 
-/// Sets the values that come from another process, until they end or nobody watches.
+/// Sets the values that come from another process, until they end or can be watched no more.
 async fn feed<T>(
     mut next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Shared<T>, StreamError>>>,
     cell: cell::Sender<State<T>>,
+    owners: Option<cell::Receiver<()>>,
 ) {
-    let mut unwatched = pin!(cell.closed());
+    let mut unwatched = pin!(async {
+        if let Some(mut owners) = owners {
+            // Nothing is ever sent: this is ready when the last sender is dropped.
+            let _ = owners.changed().await;
+        }
+        cell.closed().await;
+    });
     let end = loop {
         let next = poll_fn(|cx| match next(cx) {
             Poll::Pending => unwatched.as_mut().poll(cx).map(|()| None),
@@ -309,23 +324,27 @@ impl<'de, T: DeserializeOwned + Send + Sync + 'static> Deserialize<'de> for Watc
         let (sender, receiver) = cell::channel(State { value, cut_off: Some(StreamError::Disconnected) });
         if let Some(link) = changes.link() {
             let next = move |cx: &mut Context<'_>| Pin::new(&mut changes).poll_next(cx);
-            link.executor().spawn(feed(next, sender));
+            link.executor().spawn(feed(next, sender, None));
         }
         Ok(WatchReceiver { cell: receiver })
     }
 }
 
 /// The cell of a sender that has been sent, which its values are to reach.
-struct Leaving<T>(cell::Sender<State<T>>);
+struct Leaving<T> {
+    cell: cell::Sender<State<T>>,
+    owners: cell::Receiver<()>,
+}
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Attach for Leaving<T> {
     fn attach(self: Arc<Self>, link: Arc<Link>, port: u64) {
         let mut reader = PortReader::<Shared<T>>::of_port(Arc::clone(&link), link.codec(), port);
-        link.executor().spawn(feed(move |cx| reader.poll_next(cx), self.0.clone()));
+        let (cell, owners) = (self.cell.clone(), self.owners.clone());
+        link.executor().spawn(feed(move |cx| reader.poll_next(cx), cell, Some(owners)));
     }
 
     fn lost(&self) {
-        self.0.send_if_modified(|state| {
+        self.cell.send_if_modified(|state| {
             state.cut_off = Some(StreamError::Disconnected);
             false
         });
@@ -335,7 +354,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Attach for Leaving<T> {
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Serialize for WatchSender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let value = Shared(self.borrow());
-        let attach = || Arc::new(Leaving(self.cell.clone()));
+        let attach = || Arc::new(Leaving { cell: self.cell.clone(), owners: self.owners.subscribe() });
         let index = carried::offer(|| Offer::Sender { items: 1, attach: attach() })?;
         (value, index).serialize(serializer)
     }
@@ -348,7 +367,7 @@ impl<'de, T: Serialize + DeserializeOwned + Send + Sync + 'static> Deserialize<'
         if let Some(Claimed { link, port, .. }) = carried::claim(index, PortKind::Sender)? {
             Pump::start(link, port, Source::Fallible(Box::pin(Changes::after(receiver))));
         }
-        Ok(WatchSender { cell: sender })
+        Ok(WatchSender::new(sender))
     }
 }
 
@@ -412,7 +431,7 @@ mod tests {
         let (sender, mut receiver) = cell::channel(State { value: Arc::new(0), cut_off: None });
         let mut values = vec![Poll::Pending, Poll::Ready(Some(Ok(Shared(Arc::new(1)))))];
         {
-            let fed = pin!(feed(move |_| values.pop().unwrap_or(Poll::Pending), sender));
+            let fed = pin!(feed(move |_| values.pop().unwrap_or(Poll::Pending), sender, None));
             assert!(futures::poll!(fed).is_pending());
         }
         assert_eq!(*receiver.borrow_and_update().value, 1);
