@@ -49,7 +49,7 @@ fn a_server_refuses_another_user_in_words_before_it_reads() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // A server of nobody's, in a directory of nobody's, and root comes.
     let program = folder.path().join("server");
     fs::copy(env!("CARGO_BIN_EXE_server"), &program).unwrap();
