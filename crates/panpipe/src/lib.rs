@@ -119,6 +119,8 @@ pub mod call;
 pub mod serde_features {}
 #[doc = include_str!("../docs/from-dotnet.md")]
 pub mod from_dotnet {}
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
 pub mod layer;
 pub mod oneway;
 
