@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, poll, stream};
+use futures::{FutureExt, poll, stream};
 use panpipe::{CallError, Codec, Limits, Streaming};
 use panpipe_tests::studio::{StudioClient, numbers};
 use panpipe_tests::{PATIENCE, eventually};

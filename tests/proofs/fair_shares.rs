@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::join_all;
 use panpipe::{Server, Streaming};
 use panpipe_tests::{is_full, times};

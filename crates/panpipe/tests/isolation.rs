@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
 use panpipe::{CallError, CloseReason, Sender, Server, StreamError};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::task::JoinHandle;

@@ -49,6 +49,9 @@ pub fn channel<T>(credit: usize) -> (Sender<T>, Streaming<T>) {
     (Sender::of_queue(queue), Streaming::of(Source::Channel(receiver)))
 }
 
+/// A port, and the connection that it is open on.
+pub(super) type OpenPort = (Arc<Link>, u64);
+
 pub(super) struct Queue<T> {
     credit: usize,
     state: Mutex<State<T>>,
@@ -121,7 +124,7 @@ impl<T> Queue<T> {
 
     /// Ready when the reader has done with all items, or has gone. Gives the connection and the
     /// port that it sends them to, if it does.
-    pub(super) fn poll_taken(&self, waker: &Waker) -> Poll<Result<Option<(Arc<Link>, u64)>, StreamError>> {
+    pub(super) fn poll_taken(&self, waker: &Waker) -> Poll<Result<Option<OpenPort>, StreamError>> {
         ready!(self.poll_until(waker, |state| !state.is_read || state.is_idle));
         let state = self.lock();
         if !state.is_idle {

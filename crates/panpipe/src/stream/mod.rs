@@ -120,6 +120,8 @@ impl<T> Streaming<T> {
     ///
     /// It is `StreamExt::next` of `futures`, for programs without that crate. Cancel safe: an
     /// item that the future has not returned is not lost.
+    // The name is that of the extension trait whose method it stands for, as in other streams.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<T, StreamError>>> + Unpin {
         poll_fn(move |cx| Pin::new(&mut *self).poll_next(cx))
     }

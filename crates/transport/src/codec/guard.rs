@@ -541,7 +541,7 @@ mod tests {
 
     fn decoded<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> Result<T, String> {
         let mut bytes = Vec::new();
-        Bincode.encode(value, &mut bytes).unwrap();
+        Bincode.encode(value, &mut bytes).expect("the sample can be encoded");
         Bincode.decode(&bytes).map_err(|error| error.0)
     }
 

@@ -5,6 +5,8 @@
 //! each order with few switches between them. In each the driver must come to the end of the
 //! stream.
 
+#![allow(clippy::unwrap_used)]
+
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
