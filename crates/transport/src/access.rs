@@ -14,7 +14,7 @@ use crate::limits::NAMED_IN_DENIAL;
 use crate::peer::Peer;
 use crate::sys;
 
-/// Who may use a pipe: whom a server lets in, or which server a client talks to.
+/// The users of a pipe: those that a server lets in, or whose server a client talks to.
 ///
 /// ```
 /// use panpipe_transport::Access;

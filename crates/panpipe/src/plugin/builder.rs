@@ -182,6 +182,7 @@ impl PluginBuilder {
     /// still have code of their own run for an instant: keep both writable by their owner alone.
     ///
     /// ```no_run
+    /// # // Stands for the function of a crate of checksums: the example is compiled and not run.
     /// # fn sha256(_: &std::fs::File) -> std::io::Result<[u8; 32]> { unimplemented!() }
     /// # const KNOWN: &[[u8; 32]] = &[];
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
