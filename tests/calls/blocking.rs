@@ -449,3 +449,24 @@ fn a_client_that_makes_no_call_takes_no_processor_time() {
     thread::sleep(Duration::from_millis(300));
     assert!(cpu_ticks(idle.id()) - before <= 10);
 }
+
+#[test]
+fn a_thread_that_reads_a_stream_learns_how_many_items_were_lost() {
+    let (_server, _, studio) = studio();
+    let (readings, ended) = studio.readings(2, 10_000).unwrap();
+    assert_eq!(ended.into_iter().count(), 0);
+    let mut readings = readings.into_iter();
+    let mut come = 0;
+    while let Some(number) = readings.next() {
+        assert_eq!(readings.lost().map(|lost| come + lost), Some(number.unwrap()));
+        come += 1;
+    }
+    assert_eq!(readings.lost(), Some(10_000 - come));
+    // The other way, from a sender in the server.
+    let (sender, heard) = channel(4);
+    assert_eq!(studio.flood(10_000, 1, sender), Ok(0));
+    let mut heard = heard.into_iter();
+    let come = heard.by_ref().count() as u64;
+    assert_eq!(heard.lost(), Some(10_000 - come));
+    assert!(come < 100);
+}

@@ -1,11 +1,26 @@
 //! The writing end of a stream in another process.
 
+use std::os::unix::net::UnixStream;
+
 use futures::StreamExt;
-use panpipe::{CallError, SendError, StreamError, WhenFull};
-use panpipe_tests::studio::{numbers, sum_of};
+use panpipe::{CallError, SendError, Sender, StreamError, Streaming, WhenFull};
+use panpipe_tests::raw::{self, Raw};
+use panpipe_tests::studio::{StudioClient, numbers, sum_of};
 use panpipe_tests::{PATIENCE, eventually};
 
 use crate::common::{nothing_is_left, studio};
+
+/// Reads the numbers from 0 on, some of which are missing: each is as large as the number of
+/// those that have come and of those that were lost before it. Gives how many were lost.
+async fn lost_among(total: u64, mut numbers: Streaming<u64>) -> u64 {
+    let mut come = 0;
+    while let Some(number) = numbers.next().await {
+        assert_eq!(numbers.lost().map(|lost| come + lost), Some(number.unwrap()));
+        come += 1;
+    }
+    assert_eq!(numbers.lost(), Some(total - come));
+    total - come
+}
 
 #[tokio::test]
 async fn a_sender_as_an_argument_and_as_a_result() {
@@ -93,6 +108,122 @@ async fn a_choice_for_slow_readers() {
             assert_eq!(unsent, 0);
         }
     }
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn a_reader_learns_how_many_items_its_writer_dropped_and_where() {
+    let (_server, _, studio) = studio(&[]).await;
+    for choice in [0, 1] {
+        // The sender is in the server, which drops what there is no credit for.
+        let (sender, heard) = panpipe::channel(4);
+        assert_eq!(studio.flood(10_000, choice, sender).await, Ok(0));
+        assert!(lost_among(10_000, heard).await > 9000);
+        // Nothing is dropped for a reader that keeps up, and it learns that too.
+        let (sender, mut heard) = panpipe::channel(4);
+        let (sent, all) = tokio::join!(studio.send(100, sender), heard.by_ref().count());
+        assert_eq!((sent, all, heard.lost()), (Ok(100), 100, Some(0)));
+    }
+    // The sender and its queue are in the server, whose task moves the items to the connection.
+    let (readings, ended) = studio.readings(2, 10_000).await.unwrap();
+    ended.for_each(async |_| ()).await;
+    assert!(lost_among(10_000, readings).await > 9000);
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn an_item_that_was_given_back_is_not_counted_as_lost() {
+    let (_server, _, studio) = studio(&[]).await;
+    let (sender, mut heard) = panpipe::channel(4);
+    let unsent = studio.flood(10_000, 2, sender).await.unwrap();
+    let all = heard.by_ref().count().await as u64;
+    assert_eq!((all + unsent, heard.lost()), (10_000, Some(0)));
+    assert!(unsent > 9000);
+    nothing_is_left(&studio).await;
+}
+
+#[tokio::test]
+async fn losses_on_each_part_of_the_way_add_up() {
+    let (_server, _, studio) = studio(&[]).await;
+    // Handed on to the server and back: two processes and three connections' ends.
+    let (there, ended) = studio.readings(2, 10_000).await.unwrap();
+    let far = studio.back(there).await.unwrap();
+    ended.for_each(async |_| ()).await;
+    assert!(lost_among(10_000, far).await > 9000);
+    // A stream that has been read in part counts from there on.
+    let (mut part, ended) = studio.readings(2, 1000).await.unwrap();
+    ended.for_each(async |_| ()).await;
+    let first = part.next().await.unwrap().unwrap();
+    let mut rest = studio.back(part).await.unwrap();
+    let mut before = first;
+    let mut lost = 0;
+    while let Some(number) = rest.next().await {
+        let number = number.unwrap();
+        assert_eq!(rest.lost(), Some(lost + number - before - 1));
+        (before, lost) = (number, rest.lost().unwrap());
+    }
+    assert_eq!(before, 999);
+    // A sender that is handed on: another service in between sends it there.
+    let (ours, theirs) = tokio::io::duplex(4096);
+    tokio::spawn(panpipe::serve_stream(theirs, Between(studio.clone()).serve()));
+    let between = HandoverClient::over(ours);
+    for choice in [0, 1] {
+        let (sender, heard) = panpipe::channel(4);
+        assert_eq!(between.flood(10_000, choice, sender).await, Ok(Some(0)));
+        assert!(lost_among(10_000, heard).await > 9000);
+    }
+    nothing_is_left(&studio).await;
+}
+
+/// Hands a sender on.
+#[panpipe::service]
+pub trait Handover {
+    /// Has the numbers sent by another process.
+    async fn flood(&self, numbers: u64, choice: u8, to: Sender<u64>) -> Option<u64>;
+}
+
+struct Between(StudioClient);
+
+impl Handover for Between {
+    async fn flood(&self, numbers: u64, choice: u8, to: Sender<u64>) -> Option<u64> {
+        self.0.flood(numbers, choice, to).await.ok()
+    }
+}
+
+/// The stream of one number, 5, of a server whose version does not tell what is lost.
+async fn stream_of_older_server() -> (Streaming<u64>, StudioClient) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let studio = StudioClient::over(tokio::net::UnixStream::from_std(ours).unwrap());
+    let mut raw = Raw::over(theirs);
+    std::thread::spawn(move || {
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, raw::kind::HELLO);
+        raw.send(raw::MAGIC);
+        // It has none of the features.
+        raw.send(&raw::server_hello_with_ports("Studio"));
+        assert_eq!(raw.frame().kind, raw::kind::CALL);
+        let list = [raw::stream(2), 2u32.to_le_bytes().to_vec()].concat();
+        let reply = [&[0, 0, 0, 0, 0][..], &list].concat();
+        raw.send(&raw::frame(raw::kind::REPLY | raw::kind::CARRIES, 0, &reply));
+        raw.send(&raw::port_frame(raw::kind::ITEM, 2, 0, &5u64.to_le_bytes()));
+        raw.send(&raw::port_frame(raw::kind::END, 2, 0, &[0]));
+        raw.to_the_end()
+    });
+    (studio.count(1).await.unwrap(), studio)
+}
+
+#[tokio::test]
+async fn a_version_that_does_not_tell_what_is_lost_leaves_the_number_unknown() {
+    let (mut numbers, _older) = stream_of_older_server().await;
+    assert_eq!((numbers.next().await, numbers.lost()), (Some(Ok(5)), None));
+    assert_eq!((numbers.next().await, numbers.lost()), (None, None));
+    // The same through a process that would tell, and does not know.
+    let (_server, _, studio) = studio(&[]).await;
+    let (numbers, _older) = stream_of_older_server().await;
+    let mut numbers = studio.back(numbers).await.unwrap();
+    assert_eq!((numbers.next().await, numbers.lost()), (Some(Ok(5)), None));
+    assert_eq!((numbers.next().await, numbers.lost()), (None, None));
     nothing_is_left(&studio).await;
 }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use panpipe_transport::buffer::FrameBuf;
 
+use super::lost::Lost;
 use super::ports::{Attached, Credit};
 
 /// Marks an item that stands among the special ones.
@@ -21,11 +22,16 @@ pub(crate) struct Batch {
     /// How far the batch has been read.
     at: usize,
     special: VecDeque<Special>,
+    /// Of a stream that loses items.
+    lost: Option<Box<LostItems>>,
     items: u64,
     /// What the batch has cost its writer, also of items that were read; all but
     /// what each special one tells.
     cost: Credit,
 }
+
+/// How many items were lost, each number with the place of the item behind them.
+type LostItems = VecDeque<(usize, Lost)>;
 
 /// An item that is large or carries ports.
 #[derive(Debug)]
@@ -64,6 +70,24 @@ impl Batch {
         self.cost.add(Credit { large: 0, ..cost });
     }
 
+    /// Notes that so many were lost before the item that is pushed next.
+    #[cold]
+    pub(crate) fn lose(&mut self, lost: Lost) {
+        self.lost.get_or_insert_default().push_back((self.bytes.len(), lost));
+    }
+
+    /// Takes how many were lost before the next item.
+    #[inline]
+    pub(crate) fn take_lost(&mut self) -> Lost {
+        self.lost.as_mut().map_or(Lost::NONE, |lost| match lost.front() {
+            Some(&(at, count)) if at == self.at => {
+                lost.pop_front();
+                count
+            }
+            _ => Lost::NONE,
+        })
+    }
+
     /// Takes the next item.
     pub(crate) fn pop(&mut self) -> Option<RawItem<'_>> {
         let head = self.bytes.get(self.at..)?.first_chunk::<4>()?;
@@ -82,6 +106,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) -> Credit {
         self.bytes.clear();
         self.special.clear();
+        self.lost.iter_mut().for_each(|lost| lost.clear());
         (self.at, self.items) = (0, 0);
         std::mem::take(&mut self.cost)
     }

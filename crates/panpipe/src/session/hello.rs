@@ -102,6 +102,9 @@ pub(crate) const MAKES_BYPASS: u64 = 2;
 /// The feature of a side that accepts streams whose writer tells its own credit.
 pub(crate) const TAKES_STREAM_CREDIT: u64 = 4;
 
+/// The feature of a side that tells, and is told, how many items of a stream were lost.
+pub(crate) const TELLS_LOST: u64 = 16;
+
 /// What one side says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -164,7 +167,7 @@ impl Hello {
         Hello {
             protocol: PROTOCOL_VERSION,
             codec: codec.id(),
-            features: TAKES_TRACES | TAKES_STREAM_CREDIT,
+            features: TAKES_TRACES | TAKES_STREAM_CREDIT | TELLS_LOST,
             max_message: limits.max_message as u64,
             max_calls: u64::from(limits.max_calls),
             max_call_bytes: limits.max_call_bytes as u64,

@@ -16,6 +16,7 @@ mod intake;
 mod large;
 mod lending;
 mod load;
+mod lost;
 mod marks;
 mod message;
 mod on_demand;
@@ -53,6 +54,7 @@ pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
 use self::lending::{Lending, wake_behind};
 pub(crate) use self::load::Load;
+pub(crate) use self::lost::Lost;
 pub(crate) use self::message::{FLUSH, OPEN, PING, ROOT_PORT, put_str, take_str, take_u64, take_version};
 pub(crate) use self::outlet::{Inlet, Outlet, of_blocking, of_pipe, of_stream};
 pub(crate) use self::ports::{Attached, PortKind};
@@ -456,7 +458,12 @@ impl Session {
         self.with(|state| state.core.open_ports())
     }
 
-    pub(crate) fn poll_items(&self, port: u64, batch: &mut Batch, waker: &Waker) -> Poll<Option<StreamEnd>> {
+    pub(crate) fn poll_items(
+        &self,
+        port: u64,
+        batch: &mut Batch,
+        waker: &Waker,
+    ) -> Poll<Option<(StreamEnd, Lost)>> {
         let polled = self.poll_with(waker, |state, waker| {
             let polled = state.core.poll_items(port, batch, waker);
             state.write_or_wake(false);
@@ -503,6 +510,14 @@ impl Session {
             }
             polled
         })
+    }
+
+    /// Items of the stream were dropped: its reader learns how many with the next one, or with
+    /// the end.
+    pub(crate) fn lose_items(&self, port: u64, lost: Lost) {
+        if !lost.is_none() {
+            self.with(|state| state.core.lose_items(port, lost));
+        }
     }
 
     /// Ready when no item of the stream is being sent in parts: whether the stream is still

@@ -15,6 +15,7 @@ use slab::Slab;
 use super::batch::Batch;
 use super::core::Role;
 use super::hello::PortLimits;
+use super::lost::Lost;
 use super::marks::{Passed, Words};
 use super::on_demand::Part;
 use super::stream_end::StreamEnd;
@@ -107,6 +108,9 @@ impl fmt::Debug for End {
 pub(crate) struct Reading {
     pub(crate) queue: Batch,
     pub(crate) ended: Option<StreamEnd>,
+    /// How many items were lost before the one that comes next, or the end, beside those that
+    /// it tells.
+    pub(crate) lost_ahead: Lost,
     pub(crate) waker: Option<Waker>,
     /// What the writer may still send.
     left: Credit,
@@ -140,6 +144,8 @@ pub(crate) struct Writing {
     called_for: bool,
     /// The large item that has been sent had been called for: it is not of the pool.
     exempt: bool,
+    /// How many items were lost before the one that is sent next, or the end.
+    pub(crate) lost: Lost,
     /// Who waits for credit, or for the reader to go.
     pub(crate) wakers: Vec<Waker>,
 }
@@ -182,6 +188,7 @@ impl Reading {
         Reading {
             queue: Batch::default(),
             ended: None,
+            lost_ahead: Lost::NONE,
             waker: None,
             left: window,
             owed: Credit::default(),
@@ -192,6 +199,22 @@ impl Reading {
             asked: false,
             called_for: false,
             exempt: false,
+        }
+    }
+
+    /// The same reader of a stream that has lost so many before its first item.
+    #[must_use]
+    pub(crate) fn behind(self, lost_ahead: Lost) -> Self {
+        Reading { lost_ahead, ..self }
+    }
+
+    /// Notes how many were lost before the item that is put into the queue next, of this id.
+    #[inline]
+    pub(crate) fn lost_before_next(&mut self, id: u64) {
+        let lost = Lost::of_id(id).plus(self.lost_ahead);
+        if !lost.is_none() {
+            self.lost_ahead = Lost::NONE;
+            self.queue.lose(lost);
         }
     }
 
@@ -260,6 +283,7 @@ impl Writing {
             asked: false,
             called_for: false,
             exempt: false,
+            lost: Lost::NONE,
             wakers: Vec::new(),
         }
     }
@@ -298,6 +322,7 @@ impl Writing {
 
     pub(crate) fn sent(&mut self, len: u64, exempt: bool) -> u64 {
         let cost = Credit::of_item(len, self.small);
+        self.lost = Lost::NONE;
         self.asked = false;
         if exempt {
             (self.called_for, self.exempt) = (false, true);

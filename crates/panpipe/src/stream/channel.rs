@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
+use super::gaps::Gaps;
 use super::sender::{Sender, WhenFull};
 use super::{Source, Streaming};
 use crate::error::StreamError;
 use crate::link::Link;
+use crate::session::Lost;
 
 /// Makes a stream and what writes to it. Either may be sent to another process.
 ///
@@ -36,6 +38,7 @@ pub fn channel<T>(credit: usize) -> (Sender<T>, Streaming<T>) {
         credit: credit.max(1),
         state: Mutex::new(State {
             items: VecDeque::new(),
+            gaps: Gaps::default(),
             reader: None,
             waiting: Vec::new(),
             is_read: true,
@@ -45,7 +48,7 @@ pub fn channel<T>(credit: usize) -> (Sender<T>, Streaming<T>) {
         }),
         overflows: AtomicU64::new(0),
     });
-    let receiver = Receiver { queue: Arc::clone(&queue) };
+    let receiver = Receiver { queue: Arc::clone(&queue), lost: Lost::NONE };
     (Sender::of_queue(queue), Streaming::of(Source::Channel(receiver)))
 }
 
@@ -61,6 +64,7 @@ pub(super) struct Queue<T> {
 
 struct State<T> {
     items: VecDeque<T>,
+    gaps: Gaps,
     reader: Option<Waker>,
     /// Writers that wait for room, or for the reader to go.
     waiting: Vec<Waker>,
@@ -102,6 +106,7 @@ impl<T> Queue<T> {
                 WhenFull::KeepLatest => std::mem::swap(&mut dropped, &mut state.items),
                 WhenFull::DropOldest => dropped.extend(state.items.pop_front()),
             }
+            state.gaps.drop_front(dropped.len());
             self.overflows.fetch_add(1, Ordering::Relaxed);
         }
         state.items.push_back(item);
@@ -110,6 +115,16 @@ impl<T> Queue<T> {
         drop(state);
         reader.into_iter().for_each(Waker::wake);
         Ok(())
+    }
+
+    /// Items were lost that would stand behind those that wait.
+    pub(super) fn lose(&self, lost: Lost) {
+        if lost.is_none() {
+            return;
+        }
+        let mut state = self.lock();
+        let len = state.items.len();
+        state.gaps.lose_behind(len, lost);
     }
 
     /// Remembers who is to be woken when there is room, or no reader. Ready if
@@ -186,9 +201,15 @@ pub(super) fn take_waker(wakers: &mut Vec<Waker>, waker: &Waker) -> Option<Waker
 /// The end that is read.
 pub(super) struct Receiver<T> {
     queue: Arc<Queue<T>>,
+    /// How many items were lost before the one that was read last.
+    lost: Lost,
 }
 
 impl<T> Receiver<T> {
+    pub(super) fn lost(&self) -> Lost {
+        self.lost
+    }
+
     pub(super) fn credit(&self) -> u64 {
         self.queue.credit as u64
     }
@@ -208,13 +229,15 @@ impl<T> Receiver<T> {
         loop {
             let mut state = self.queue.lock();
             if let Some(item) = state.items.pop_front() {
+                self.lost.add(state.gaps.pop());
                 let waiting = std::mem::take(&mut state.waiting);
                 drop(state);
                 waiting.into_iter().for_each(Waker::wake);
                 return Poll::Ready(Some(Ok(item)));
             }
-            if let Some(error) = &mut state.end {
-                return Poll::Ready(error.take().map(Err));
+            if state.end.is_some() {
+                self.lost.add(state.gaps.take_rest());
+                return Poll::Ready(state.end.as_mut().and_then(Option::take).map(Err));
             }
             // The reader has taken all, which a flush waits for.
             state.is_idle = true;

@@ -26,6 +26,15 @@ impl<T> fmt::Debug for Items<T> {
     }
 }
 
+impl<T> Items<T> {
+    /// How many items were lost on their way before the one that was read last, as
+    /// [`Streaming::lost`] says.
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        self.stream.lost()
+    }
+}
+
 /// ```no_run
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # pub struct Entry;

@@ -2,6 +2,7 @@
 //! sent to another process.
 
 mod channel;
+mod gaps;
 mod item;
 mod items;
 mod own_waker;
@@ -32,7 +33,7 @@ use self::reader::PortReader;
 use crate::carried::{self, Attach, Offer};
 use crate::error::StreamError;
 use crate::link::Link;
-use crate::session::{PortKind, StreamEnd};
+use crate::session::{Lost, PortKind, StreamEnd};
 
 /// A stream of values that may cross to another process.
 ///
@@ -126,6 +127,46 @@ impl<T> Streaming<T> {
         poll_fn(move |cx| Pin::new(&mut *self).poll_next(cx))
     }
 
+    /// How many items were lost on their way before the one that was read last, or before the
+    /// end once that was read. `None` if that is not known.
+    ///
+    /// A writer loses items if it chooses to rather than wait for a slow reader: by
+    /// [`WhenFull::KeepLatest`], [`WhenFull::DropOldest`], or where an item that was kept for
+    /// later turns out not to be encodable. The count grows with each of them, in whatever
+    /// process they were lost, also in one that handed the stream on. Where it has grown
+    /// between two items, as many are missing between the two. An item that
+    /// [`send`](Sender::send) gave back to its writer was not lost, and is not counted;
+    /// neither is what is missing behind an [error](StreamError).
+    ///
+    /// The number is not known, from the first item on, where a process that the items came
+    /// through runs a version of panpipe that does not tell it. A stream that was handed on
+    /// counts at its new reader from there on. One [made](Self::new) of another stream is a
+    /// stream of its own, and begins at 0.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use panpipe::WhenFull;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (sender, mut readings) = panpipe::channel(2);
+    /// let sender = sender.when_full(WhenFull::DropOldest);
+    /// for reading in 1..=5 {
+    ///     sender.send(reading).await.unwrap();
+    /// }
+    /// assert_eq!(readings.next().await, Some(Ok(4)));
+    /// assert_eq!(readings.lost(), Some(3));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        match &*self.place.lock().unwrap_or_else(PoisonError::into_inner) {
+            Place::Here(source) => source.lost(),
+            Place::Leaving(leaving) => leaving.lost(),
+        }
+        .known()
+    }
+
     /// A stream of these items.
     pub fn new(items: impl Stream<Item = T> + Send + 'static) -> Self {
         Streaming::of(Source::Made(Box::pin(items)))
@@ -181,6 +222,17 @@ impl<T> Source<T> {
     }
 }
 
+impl<T> Source<T> {
+    /// How many items were lost before the one that was read last.
+    fn lost(&self) -> Lost {
+        match self {
+            Source::Channel(receiver) => receiver.lost(),
+            Source::Port(reader) => reader.lost(),
+            Source::Made(_) | Source::Fallible(_) | Source::Lost => Lost::NONE,
+        }
+    }
+}
+
 impl<T> Stream for Streaming<T> {
     type Item = Result<T, StreamError>;
 
@@ -220,6 +272,14 @@ impl<T> Leaving<T> {
     /// How many items the stream's writer keeps unread at most, if it says so.
     fn credit(&self) -> Option<u64> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Source::credit)
+    }
+}
+
+impl<T> Leaving<T> {
+    /// How many items were lost, unless they are read elsewhere.
+    fn lost(&self) -> Lost {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.as_ref().map_or(Lost::UNKNOWN, Source::lost)
     }
 }
 

@@ -12,7 +12,7 @@ use super::item::{self, ItemDraft};
 use crate::guarded::caught;
 use crate::limits;
 use crate::link::Link;
-use crate::session::{ItemError, StreamEnd};
+use crate::session::{ItemError, Lost, StreamEnd};
 
 /// The task of one stream.
 pub(super) struct Pump<T> {
@@ -20,6 +20,8 @@ pub(super) struct Pump<T> {
     port: u64,
     /// Nothing once the stream is over.
     source: Option<Source<T>>,
+    /// How many items of the source were lost, as far as the reader is told.
+    told: Lost,
     next: Option<Next<T>>,
     /// The same item, while it waits for credit or for room in the queue.
     draft: ItemDraft,
@@ -40,10 +42,14 @@ impl<T: Serialize + Send + 'static> Pump<T> {
         if let Source::Channel(receiver) = &source {
             receiver.goes_over(&link, port);
         }
+        // What was lost before is known to those who have read it; what is not known is to be
+        // told as that.
+        let told = source.lost().known().map_or(Lost::NONE, |_| source.lost());
         let pump = Pump {
             link: Arc::clone(&link),
             port,
             source: Some(source),
+            told,
             next: None,
             draft: ItemDraft::default(),
         };
@@ -51,10 +57,11 @@ impl<T: Serialize + Send + 'static> Pump<T> {
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
-        let Pump { link, port, source, next, draft } = self;
+        let Pump { link, port, source, told, next, draft } = self;
         let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
         // The item is older than those that the source has dropped for newer ones since.
         if let Some(stale) = next.take_if(|next| next.overflows != source.overflows()) {
+            link.lose_items(*port, Lost::ONE);
             let _ = caught(|| drop((stale, std::mem::take(draft))));
         }
         let mut turn = 0;
@@ -79,7 +86,10 @@ impl<T: Serialize + Send + 'static> Pump<T> {
                 }
             }
             let overflows = source.overflows();
-            match caught(|| source.poll_next(cx)) {
+            let polled = caught(|| source.poll_next(cx));
+            link.lose_items(*port, source.lost().since(*told));
+            *told = source.lost();
+            match polled {
                 Ok(Poll::Ready(Some(Ok(item)))) => *next = Some(Next { item, overflows }),
                 Ok(Poll::Ready(Some(Err(error)))) => return Poll::Ready(error.into()),
                 Ok(Poll::Ready(None)) => return Poll::Ready(StreamEnd::Finished),

@@ -12,7 +12,7 @@ use crate::carried::{self, Claimed, Claims};
 use crate::codec::Codec;
 use crate::error::StreamError;
 use crate::link::Link;
-use crate::session::{Batch, RawItem};
+use crate::session::{Batch, Lost, RawItem};
 
 type Decode<T> = fn(Codec, &[u8], Option<Box<Claims>>) -> Result<T, String>;
 type DecodeAlone<T> = fn(Codec, FrameBuf, Option<Box<Claims>>) -> Result<T, String>;
@@ -25,6 +25,8 @@ pub(super) struct PortReader<T> {
     codec: Codec,
     /// How many items the writer keeps unread at most, if it says so.
     credit: Option<u64>,
+    /// How many items were lost before the one that was read last.
+    lost: Lost,
     /// Items that have been taken off the session together.
     batch: Batch,
     decode: Decode<T>,
@@ -51,10 +53,15 @@ impl<T> PortReader<T> {
             port,
             codec,
             credit: None,
+            lost: Lost::NONE,
             batch: Batch::default(),
             decode: item::decode::<T>,
             decode_alone: item::decode_alone::<T>,
         }
+    }
+
+    pub(super) fn lost(&self) -> Lost {
+        self.lost
     }
 
     pub(super) fn credit(&self) -> Option<u64> {
@@ -69,6 +76,7 @@ impl<T> PortReader<T> {
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, StreamError>>> {
         let Some(link) = &self.link else { return Poll::Ready(None) };
         loop {
+            self.lost.add(self.batch.take_lost());
             let decoded = match self.batch.pop() {
                 Some(RawItem::Small(bytes)) => {
                     carried::at_depth(link.max_depth(), || (self.decode)(self.codec, bytes, None))
@@ -90,7 +98,8 @@ impl<T> PortReader<T> {
                     turn.made_progress();
                     match end {
                         None => continue,
-                        Some(end) => {
+                        Some((end, lost)) => {
+                            self.lost.add(lost);
                             self.stop();
                             return Poll::Ready(end.into_error().map(Err));
                         }

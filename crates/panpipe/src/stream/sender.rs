@@ -21,7 +21,7 @@ use crate::codec::Codec;
 use crate::error::StreamError;
 use crate::guarded::caught;
 use crate::link::Link;
-use crate::session::{ItemError, PortKind, StreamEnd};
+use crate::session::{ItemError, Lost, PortKind, StreamEnd};
 
 /// What to do with an item for which there is no room, since the reader is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -31,11 +31,14 @@ pub enum WhenFull {
     #[default]
     Wait,
     /// The items that wait here are dropped, and this one waits: for values of
-    /// which the newest is all that counts, such as progress.
+    /// which the newest is all that counts, such as progress. The reader learns
+    /// [how many were dropped](super::Streaming::lost).
     KeepLatest,
-    /// The oldest of the items that wait here is dropped.
+    /// The oldest of the items that wait here is dropped. The reader learns
+    /// [how many were dropped](super::Streaming::lost).
     DropOldest,
-    /// Sending fails with [`SendError::Full`].
+    /// Sending fails with [`SendError::Full`], which gives the item back: nothing is lost that
+    /// the writer does not know of. [`Sender::try_send`] does the same for one item.
     Fail,
 }
 
@@ -228,6 +231,15 @@ impl<T> Sender<T> {
         }
     }
 
+    /// Items were lost that would have been sent next.
+    fn lose(&self, lost: Lost) {
+        match &self.shared.way {
+            Way::Queue(queue) => queue.lose(lost),
+            Way::Port(writer) => writer.link.lose_items(writer.port, lost),
+            Way::Lost => {}
+        }
+    }
+
     fn poll_closed(&self, waker: &Waker) -> Poll<()> {
         match &self.shared.way {
             Way::Queue(queue) => queue.poll_closed(waker),
@@ -385,6 +397,8 @@ struct PortWriter<T> {
 /// Items that wait here for credit, for a sender that does not.
 struct Held<T> {
     items: VecDeque<T>,
+    /// How many were dropped before the first of them.
+    lost: Lost,
     /// How many there may be, by the choice of who has sent last.
     most: usize,
     /// Whether a task sees to them.
@@ -397,7 +411,14 @@ struct Held<T> {
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Held { items: VecDeque::new(), most: 1, is_flushed: false, was_full: false, waiting: Vec::new() }
+        Held {
+            items: VecDeque::new(),
+            lost: Lost::NONE,
+            most: 1,
+            is_flushed: false,
+            was_full: false,
+            waiting: Vec::new(),
+        }
     }
 }
 
@@ -484,6 +505,7 @@ impl<T: Send + 'static> PortWriter<T> {
             held.items.push_back(item);
             let excess = held.items.len().saturating_sub(held.most);
             let dropped: Vec<_> = held.items.drain(..excess).collect();
+            held.lost.add(Lost::of(dropped.len()));
             (dropped, std::mem::replace(&mut held.is_flushed, true))
         };
         drop(dropped);
@@ -501,11 +523,15 @@ impl<T: Send + 'static> PortWriter<T> {
     /// being sent, and what it needs.
     fn poll_flush(&self, next: &mut Option<(T, ItemDraft)>, waker: &Waker) -> Poll<()> {
         loop {
-            let item = {
+            let (item, lost) = {
                 let mut held = self.lock();
                 // Newer ones may have come that leave the one that waited no place.
                 let stale = if held.items.len() >= held.most { next.take() } else { None };
-                let item = next.take().or_else(|| Some((held.items.pop_front()?, ItemDraft::default())));
+                let mut lost = Lost::of(usize::from(stale.is_some()));
+                let item = next.take().or_else(|| {
+                    lost.add(std::mem::take(&mut held.lost));
+                    Some((held.items.pop_front()?, ItemDraft::default()))
+                });
                 if item.is_none() {
                     held.is_flushed = false;
                     let waiting = std::mem::take(&mut held.waiting);
@@ -516,8 +542,9 @@ impl<T: Send + 'static> PortWriter<T> {
                 }
                 drop(held);
                 drop(stale);
-                item
+                (item, lost)
             };
+            self.link.lose_items(self.port, lost);
             let Some((item, mut draft)) = item else { continue };
             match caught(|| self.put(&item, &mut draft, waker)) {
                 Ok(Poll::Pending) => {
@@ -528,8 +555,11 @@ impl<T: Send + 'static> PortWriter<T> {
                     let dropped = std::mem::take(&mut self.lock().items);
                     drop(dropped);
                 }
+                Ok(Poll::Ready(Ok(_))) => {}
                 // One that cannot be sent was never promised to arrive.
-                Ok(Poll::Ready(_)) | Err(_) => {}
+                Ok(Poll::Ready(Err(ItemError::Unsendable(_)))) | Err(_) => {
+                    self.link.lose_items(self.port, Lost::ONE);
+                }
             }
         }
     }
@@ -539,6 +569,8 @@ impl<T: Send + 'static> PortWriter<T> {
 struct Feeder<T> {
     reader: PortReader<T>,
     to: Sender<T>,
+    /// How many items were lost on the way here, as far as the reader is told.
+    told: Lost,
 }
 
 impl<T: DeserializeOwned + Send + 'static> Feeder<T> {
@@ -548,7 +580,11 @@ impl<T: DeserializeOwned + Send + 'static> Feeder<T> {
                 Poll::Pending => self.to.poll_closed(cx.waker()).map(|()| None),
                 ready => ready,
             });
-            match next.await {
+            let next = next.await;
+            let lost = self.reader.lost();
+            self.to.lose(lost.since(self.told));
+            self.told = lost;
+            match next {
                 Some(Ok(item)) => match self.to.send(item).await {
                     Ok(()) => {}
                     // It was taken over there: that it goes no further is told at the end.
@@ -567,7 +603,7 @@ struct Leaving<T>(Sender<T>);
 impl<T: DeserializeOwned + Send + 'static> Attach for Leaving<T> {
     fn attach(self: Arc<Self>, link: Arc<Link>, port: u64) {
         let reader = PortReader::of_port(Arc::clone(&link), link.codec(), port);
-        link.executor().spawn(Feeder { reader, to: self.0.clone() }.run());
+        link.executor().spawn(Feeder { reader, to: self.0.clone(), told: Lost::NONE }.run());
     }
 
     fn lost(&self) {

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::session::encoded::HEAD_ROOM;
 use crate::session::hello::PortLimits;
 use crate::session::large::LargeMessage;
+use crate::session::lost::Lost;
 use crate::session::message::{CARRIES, Header, Kind, TRACED, begin_message, take_version};
 use crate::session::ports::{
     Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, STREAM_WITH_CREDIT, Word, Writing,
@@ -213,7 +214,8 @@ impl Core {
             if !self.peer_stream_credit {
                 offers.iter_mut().for_each(Offer::without_stream_credit);
             }
-            Ok(open(self.ports.of(self.role), limits, message.bytes(), &offers))
+            let lost_ahead = self.lost_ahead();
+            Ok(open(self.ports.of(self.role), limits, lost_ahead, message.bytes(), &offers))
         };
         // They stay with the message, which is dropped outside of the lock.
         if let Some(cargo) = message.cargo() {
@@ -264,7 +266,7 @@ impl Core {
                     } else {
                         None
                     };
-                    End::Reading(Reading::new(own, told))
+                    End::Reading(Reading::new(own, told).behind(self.lost_ahead()))
                 }
                 PortKind::Sender => {
                     items = varint::take(&mut trailer).ok_or(UNREADABLE)?;
@@ -283,6 +285,12 @@ impl Core {
         Ok((body, attached))
     }
 
+    /// How many items a stream has lost before its first one, as far as is known then: a peer
+    /// that does not tell may have lost any number.
+    fn lost_ahead(&self) -> Lost {
+        if self.peer_tells_lost { Lost::NONE } else { Lost::UNKNOWN }
+    }
+
     /// Gives up ports that nobody has claimed or wants any more.
     pub(crate) fn let_go(&mut self, attached: impl IntoIterator<Item = Attached>) {
         for Attached { port, kind, .. } in attached {
@@ -296,13 +304,13 @@ impl Core {
 
     /// The last stub of a service of the peer's has gone.
     pub(crate) fn release(&mut self, port: u64) {
-        self.say_last(Kind::Stop, port, |_| ());
+        self.say_last(Kind::Stop, port, 0, |_| ());
     }
 
     /// Says this side's last word about a port, if it has not: behind all that it
     /// has sent to it, of which a large message may still be on its way. The number
     /// is in use until the word is out.
-    pub(super) fn say_last(&mut self, kind: Kind, port: u64, body: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn say_last(&mut self, kind: Kind, port: u64, id: u64, body: impl FnOnce(&mut Vec<u8>)) {
         let word = match () {
             () if self.is_over() => Word::ToNobody,
             () if self.outgoing.is_to(port) => Word::Waits,
@@ -311,10 +319,10 @@ impl Core {
         if self.ports.say(port, word) {
             match word {
                 Word::ToNobody => {}
-                Word::Goes => self.put_control(kind, port, body),
+                Word::Goes => self.put_control(kind, port, id, body),
                 Word::Waits => {
                     let mut frame = Vec::new();
-                    let head = begin_message(&mut frame, kind, port, 0);
+                    let head = begin_message(&mut frame, kind, port, id);
                     body(&mut frame);
                     frame::finish(&mut frame, head, limits::LARGEST_MESSAGE).expect("a last word is short");
                     self.outgoing.keep_word(port, frame);
@@ -361,7 +369,7 @@ impl Core {
             End::Writing(writing) => self.aftermath.wakes.append(&mut writing.wakers),
             End::Serving(served) => {
                 self.aftermath.ports().services.push(served.service.clone());
-                self.say_last(Kind::End, port, |out| StreamEnd::Finished.encode(out));
+                self.say_last(Kind::End, port, 0, |out| StreamEnd::Finished.encode(out));
             }
             End::Reading(_) | End::Calling => return self.violation("a port was stopped by the wrong side"),
         }
@@ -370,7 +378,8 @@ impl Core {
         self.wake_large_waiters();
     }
 
-    pub(super) fn on_end(&mut self, port: u64, body: &[u8]) {
+    pub(super) fn on_end(&mut self, header: Header, body: &[u8]) {
+        let port = header.port;
         let (Some(known), Some(end)) = (self.ports.get(port), StreamEnd::decode(body)) else {
             return self.violation("an end came that cannot be read, or for a port that is not open");
         };
@@ -380,6 +389,7 @@ impl Core {
         match &mut known.end {
             End::Reading(reading) => {
                 reading.ended = Some(end);
+                reading.lost_ahead.add(Lost::of_id(header.id));
                 self.aftermath.wakes.extend(reading.waker.take());
             }
             // One-way calls of the port that wait are not to wait for the credit of others.
@@ -393,9 +403,9 @@ impl Core {
     }
 
     /// Queues what the session itself says about a port.
-    pub(super) fn put_control(&mut self, kind: Kind, port: u64, body: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn put_control(&mut self, kind: Kind, port: u64, id: u64, body: impl FnOnce(&mut Vec<u8>)) {
         let before = self.outbox.queued_total();
-        let size = self.put_own(kind, port, 0, body);
+        let size = self.put_own(kind, port, id, body);
         let after = self.outbox.queued_total();
         self.ports.passed.around_words(before, after);
         if let Some(outgoing) = self.outgoing.used() {
@@ -423,6 +433,7 @@ fn streams_of(message: &mut EncodedMessage, numbers: Vec<u64>) -> Opened {
 fn open(
     ports: &mut Ports,
     (own, peers): (PortLimits, PortLimits),
+    lost_ahead: Lost,
     out: &mut Vec<u8>,
     offers: &[Offer],
 ) -> Vec<u64> {
@@ -436,7 +447,8 @@ fn open(
                     (PortKind::Stream, End::Writing(Writing::new(peers, items)))
                 }
                 Offer::Sender { items, .. } => {
-                    (PortKind::Sender, End::Reading(Reading::new(own, Some(*items))))
+                    let reading = Reading::new(own, Some(*items)).behind(lost_ahead);
+                    (PortKind::Sender, End::Reading(reading))
                 }
                 Offer::Service { served, .. } => (PortKind::Service, End::Serving(served.clone())),
             };

@@ -250,6 +250,8 @@ pub(crate) struct Core {
     peer_traces: bool,
     /// Whether the peer accepts streams whose writer tells its own credit.
     peer_stream_credit: bool,
+    /// Whether the peer tells, and is told, how many items of a stream were lost.
+    peer_tells_lost: bool,
     /// By which way what is written goes.
     ways: Ways,
     outbox: Outbox,
@@ -364,6 +366,7 @@ impl Core {
             max_message: limits::FIRST_MESSAGE,
             peer_traces: false,
             peer_stream_credit: false,
+            peer_tells_lost: false,
             ways,
             outbox: Outbox::default(),
             outgoing: OnDemand::default(),

@@ -18,7 +18,9 @@ use crate::session::calls::Room;
 use crate::session::close::CloseReason;
 use crate::session::deadlines::Due;
 use crate::session::handlers::Stop;
-use crate::session::hello::{Hello, MAKES_BYPASS, TAKES_STREAM_CREDIT, TAKES_TRACES, find_service};
+use crate::session::hello::{
+    Hello, MAKES_BYPASS, TAKES_STREAM_CREDIT, TAKES_TRACES, TELLS_LOST, find_service,
+};
 use crate::session::message::{Header, Kind, MAGIC, parse_header, put_str, take_str, unreadable};
 use crate::session::reply::{clipped, parse_refusal, put_refusal};
 
@@ -81,6 +83,7 @@ impl Core {
         self.peer_counts_oneways = peer.oneway_bytes > 0;
         self.peer_traces = peer.features & TAKES_TRACES != 0;
         self.peer_stream_credit = peer.features & TAKES_STREAM_CREDIT != 0;
+        self.peer_tells_lost = peer.features & TELLS_LOST != 0;
         if peer.features & MAKES_BYPASS != 0 {
             self.ways.are_possible();
         }
@@ -150,7 +153,7 @@ impl Core {
                 self.handlers.stop(header.id, Stop::Cancelled, &mut self.aftermath.wakes)
             }
             (Phase::Open, Kind::Goodbye) => self.on_goodbye(header.id),
-            (Phase::Open, Kind::End) => self.on_end(header.port, body),
+            (Phase::Open, Kind::End) => self.on_end(header, body),
             (Phase::Open, Kind::Credit) => self.on_credit(header.port, body),
             (Phase::Open, Kind::Stop) => self.on_stop(header.port),
             (Phase::Open, Kind::Wait) => self.on_wait(header.port),

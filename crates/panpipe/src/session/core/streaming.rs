@@ -12,14 +12,12 @@ use super::carrying::{Head, PutError};
 use super::{Core, EncodedMessage, remember, remember_one_more};
 use crate::limits;
 use crate::session::batch::Batch;
+use crate::session::lost::{CALLED_FOR, Lost};
 use crate::session::message::{Header, Kind, ROOT_PORT};
 use crate::session::on_demand::OnDemand;
 use crate::session::ports::{Credit, End, Word};
 use crate::session::scheduler::Flow;
 use crate::session::stream_end::StreamEnd;
-
-/// The id of an item that its reader has called for past the pool.
-const CALLED_FOR: u64 = 1;
 
 /// Why an item was not sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +44,7 @@ impl Core {
         let Some(cost) = self.item_came(header, frame.len()) else { return };
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
             if let End::Reading(reading) = &mut port.end {
+                reading.lost_before_next(header.id);
                 reading.queue.push_small(&frame[header.body..], cost);
                 self.has_woken_reader |= reading.waker.is_some();
                 self.aftermath.wakes.extend(reading.waker.take());
@@ -61,6 +60,7 @@ impl Core {
         frame.advance(header.body);
         if let Some(port) = self.ports.get(header.port).filter(|port| !port.said()) {
             if let End::Reading(reading) = &mut port.end {
+                reading.lost_before_next(header.id);
                 reading.queue.push_special(frame, attached, cost);
                 self.has_woken_reader |= reading.waker.is_some();
                 self.aftermath.wakes.extend(reading.waker.take());
@@ -78,7 +78,7 @@ impl Core {
             return None;
         }
         let own = self.own_ports();
-        let came = self.ports.item_came(header.port, len as u64, header.id == CALLED_FOR, own);
+        let came = self.ports.item_came(header.port, len as u64, header.id & CALLED_FOR != 0, own);
         if let Err(why) = came {
             self.violation(why);
         }
@@ -92,9 +92,9 @@ impl Core {
         number: u64,
         batch: &mut Batch,
         waker: &mut Option<Waker>,
-    ) -> Poll<Option<StreamEnd>> {
+    ) -> Poll<Option<(StreamEnd, Lost)>> {
         let Some(port) = self.ports.get(number) else {
-            return Poll::Ready(Some(StreamEnd::Disconnected));
+            return Poll::Ready(Some((StreamEnd::Disconnected, Lost::NONE)));
         };
         let End::Reading(reading) = &mut port.end else { unreachable!("a reader's port is read") };
         let taken = batch.clear();
@@ -102,7 +102,7 @@ impl Core {
         let polled = if !batch.is_empty() {
             Poll::Ready(None)
         } else if let Some(end) = &reading.ended {
-            return Poll::Ready(Some(end.clone()));
+            return Poll::Ready(Some((end.clone(), std::mem::take(&mut reading.lost_ahead))));
         } else {
             remember(&mut reading.waker, waker);
             Poll::Pending
@@ -142,7 +142,7 @@ impl Core {
     }
 
     fn put_credit(&mut self, number: u64, credit: Credit) {
-        self.put_control(Kind::Credit, number, |out| {
+        self.put_control(Kind::Credit, number, 0, |out| {
             varint::put(out, credit.items);
             varint::put(out, credit.bytes);
             varint::put(out, credit.large);
@@ -194,6 +194,7 @@ impl Core {
         let End::Writing(writing) = &mut port.end else { unreachable!("a writer's port is written") };
         let exempt = writing.is_exempt(*needs, pool);
         let allowed = if exempt { u64::MAX } else { writing.allows(pool) };
+        let id = writing.lost.id(exempt);
         if allowed == 0 || allowed < *needs {
             self.wait_for_credit(number, *needs, waker);
             return Poll::Pending;
@@ -210,11 +211,11 @@ impl Core {
         let most = self.max_message;
         let (before, was_idle) = (self.outbox.queued_total(), !self.has_unsent());
         let max = usize::try_from(allowed).unwrap_or(usize::MAX).min(most);
-        let id = if exempt { CALLED_FOR } else { 0 };
         match self.put_message(Head::new(Kind::Item, number, id), max, message) {
             Ok(size) => {
                 self.charge_item(number, before, size);
                 self.accept(was_idle);
+                // The item that is sent tells what was lost before it.
                 self.ports.item_sent(number, size.saturating_sub(frame::HEAD) as u64, exempt);
                 Poll::Ready(Ok(size))
             }
@@ -318,7 +319,7 @@ impl Core {
                 self.waiters.large.push(number);
             }
             if asks {
-                self.put_control(Kind::Wait, number, |_| ());
+                self.put_control(Kind::Wait, number, 0, |_| ());
             }
         }
     }
@@ -355,9 +356,21 @@ impl Core {
         }
     }
 
+    /// Items of the stream were dropped before they were sent.
+    pub(crate) fn lose_items(&mut self, number: u64, lost: Lost) {
+        // A peer that knows nothing of it takes the id of an item for something else.
+        if self.peer_tells_lost {
+            if let Some(writing) = self.ports.get(number).and_then(|port| port.writing()) {
+                writing.lost.add(lost);
+            }
+        }
+    }
+
     /// Nothing more is written to the stream.
     pub(crate) fn end_writing(&mut self, number: u64, end: &StreamEnd) {
-        self.say_last(Kind::End, number, |out| end.encode(out));
+        let writing = self.ports.get(number).and_then(|port| port.writing());
+        let lost = writing.map_or(Lost::NONE, |writing| std::mem::take(&mut writing.lost));
+        self.say_last(Kind::End, number, lost.id(false), |out| end.encode(out));
         if let Some(scheduler) = self.scheduler.used() {
             scheduler.gone(Flow::Stream(number));
             self.wake_stream_waiters();

@@ -11,6 +11,8 @@ use crate::dispatch::{Dispatched, IncomingCall};
 use crate::link::Link;
 use crate::service::AnyService;
 use crate::session::batch::{Batch, RawItem};
+use crate::session::hello::TELLS_LOST;
+use crate::session::lost::Lost;
 use crate::session::ports::{Credit, PortKind};
 use crate::session::stream_end::StreamEnd;
 
@@ -82,7 +84,7 @@ impl Side {
 
     /// The lengths of the items that have come, or how the stream ended.
     pub(super) fn reads(&mut self, port: u64, batch: &mut Batch) -> Poll<Result<Vec<usize>, StreamEnd>> {
-        if let Some(end) = std::task::ready!(self.core.poll_items(port, batch, &mut idle())) {
+        if let Some((end, _)) = std::task::ready!(self.core.poll_items(port, batch, &mut idle())) {
             return Poll::Ready(Err(end));
         }
         let mut lengths = Vec::new();
@@ -98,6 +100,30 @@ impl Side {
             });
         }
         Poll::Ready(Ok(lengths))
+    }
+
+    /// How many were lost before each item that has come, or before the stream's end.
+    fn reads_lost(&mut self, port: u64) -> Vec<Option<u64>> {
+        let mut batch = Batch::default();
+        match self.core.poll_items(port, &mut batch, &mut idle()) {
+            Poll::Pending => Vec::new(),
+            Poll::Ready(Some((end, lost))) => {
+                assert_eq!(end, StreamEnd::Finished);
+                vec![lost.known()]
+            }
+            Poll::Ready(None) => {
+                let mut all = Vec::new();
+                while !batch.is_empty() {
+                    all.push(batch.take_lost().known());
+                    if let Some(RawItem::Special(special)) = batch.pop() {
+                        self.core.large_was_read(port, special.large);
+                    }
+                }
+                // What the batch cost is given back, and it begins anew.
+                assert!(self.core.poll_items(port, &mut batch, &mut idle()).is_pending());
+                all
+            }
+        }
     }
 
     fn why(&self) -> &str {
@@ -548,6 +574,86 @@ fn a_stream_whose_writer_tells_its_credit_is_never_further_ahead() {
     assert!(ours.item(1, b"item").is_ready());
     theirs.hears(&ours.sends().repeat(4));
     assert_eq!(theirs.why(), "an item came for which its stream had no credit");
+}
+
+#[test]
+fn a_reader_learns_how_many_items_were_lost_and_before_which() {
+    for size in [4, 4000, 300 << 10] {
+        let (mut ours, mut theirs) = streaming(small_pool());
+        let mut sends = |ours: &mut Side, lost: Lost| {
+            ours.core.lose_items(1, lost);
+            assert!(ours.item(1, &vec![7; size]).is_ready());
+            let bytes = ours.sends();
+            theirs.hears(&bytes);
+            let read = theirs.reads_lost(1);
+            ours.hears(&theirs.sends());
+            read
+        };
+        assert_eq!(sends(&mut ours, Lost::of(3)), [Some(3)]);
+        assert_eq!(sends(&mut ours, Lost::NONE), [Some(0)]);
+        assert_eq!(sends(&mut ours, Lost::of(1 << 40)), [Some(1 << 40)]);
+        assert_eq!(sends(&mut ours, Lost::UNKNOWN), [None]);
+        ours.core.lose_items(1, Lost::of(5));
+        ours.core.lose_items(1, Lost::of(2));
+        ours.core.end_writing(1, &StreamEnd::Finished);
+        theirs.hears(&ours.sends());
+        assert_eq!(theirs.reads_lost(1), [Some(7)]);
+    }
+}
+
+#[test]
+fn an_item_that_waits_tells_what_was_lost_while_it_did() {
+    let (mut ours, mut theirs) = streaming(Limits { stream_items: 2, ..Limits::default() });
+    assert!(ours.item(1, b"first").is_ready() && ours.item(1, b"second").is_ready());
+    for _ in 0..3 {
+        assert!(ours.item(1, b"third").is_pending());
+        ours.core.lose_items(1, Lost::ONE);
+    }
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.reads_lost(1), [Some(0), Some(0)]);
+    ours.hears(&theirs.sends());
+    assert!(ours.item(1, b"third").is_ready());
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.reads_lost(1), [Some(3)]);
+}
+
+#[test]
+fn an_item_that_was_called_for_tells_what_was_lost_too() {
+    let (mut ours, mut theirs, _) = pooled();
+    assert!(theirs.reads(3, &mut Batch::default()).is_pending());
+    ours.hears(&theirs.sends());
+    ours.core.lose_items(3, Lost::of(9));
+    assert!(ours.item(3, &[7; 4000]).is_ready());
+    theirs.hears(&ours.sends());
+    assert_eq!(theirs.core.close_reason(), None);
+    assert_eq!(theirs.reads_lost(3), [Some(9)]);
+}
+
+#[test]
+fn a_peer_that_does_not_tell_what_it_loses_is_not_taken_for_one_that_loses_nothing() {
+    let (mut ours, mut theirs) = pair(Limits::default(), Limits::default());
+    let hello = theirs.core.hello.as_mut().unwrap();
+    hello.features &= !TELLS_LOST;
+    let key = ours.started(b"");
+    theirs.hears(&ours.sends());
+    assert!(theirs.answer(0, b"").is_ready());
+    ours.hears(&theirs.sends());
+    ours.core.drop_call(key.unwrap());
+    // Its own streams, and the senders that are passed to it.
+    let sender = || Offer::Sender { items: 8, attach: Arc::new(Quiet) };
+    assert!(ours.carry(vec![sender(), sender(), stream()]).is_ready());
+    theirs.hears(&ours.sends());
+    assert!(theirs.item(1, b"item").is_ready() && theirs.item(1, b"item").is_ready());
+    theirs.core.end_writing(3, &StreamEnd::Finished);
+    ours.hears(&theirs.sends());
+    assert_eq!(ours.reads_lost(1), [None, Some(0)]);
+    assert_eq!(ours.reads_lost(3), [None]);
+    // It is told nothing: the id of each item is as it was.
+    ours.core.lose_items(5, Lost::of(7));
+    assert!(ours.item(5, b"item").is_ready());
+    let bytes = ours.sends();
+    let (frame, _) = frame::split(&bytes, usize::MAX).unwrap().unwrap();
+    assert_eq!(parse_header(frame).map(|header| (header.kind, header.id)), Some((Kind::Item, 0)));
 }
 
 /// A credit frame as bytes.
