@@ -38,7 +38,7 @@ impl Errors {
 const MOST_ARGS: usize = 16;
 
 /// Names that the generated trait and client need for themselves.
-const RESERVED: [(&str, &str); 11] = [
+const RESERVED: [(&str, &str); 13] = [
     ("serve", "turns an implementation into a service"),
     ("connect", "makes a client"),
     ("connect_blocking", "makes a client"),
@@ -48,6 +48,8 @@ const RESERVED: [(&str, &str); 11] = [
     ("local_encoded", "makes a client"),
     ("offer", "makes a client"),
     ("with_layer", "makes a client with a layer"),
+    ("with_inherited_metadata", "makes a client whose calls carry metadata"),
+    ("with_metadata", "makes a client whose calls carry metadata"),
     ("with_timeout", "makes a client with a deadline"),
     ("clone", "makes another handle of a client"),
 ];

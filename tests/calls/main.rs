@@ -33,6 +33,7 @@ mod latency;
 mod layers;
 mod limits;
 mod many_threads;
+mod metadata;
 mod names;
 mod one_way_calls;
 mod oneway_pipes;

@@ -3,8 +3,9 @@
 use std::os::unix::net::UnixStream;
 
 use futures::StreamExt;
-use panpipe::Streaming;
+use panpipe::{Metadata, Streaming};
 use panpipe_tests::raw::{self, Raw};
+use serde::{Deserialize, Serialize};
 
 /// The service of the example.
 #[panpipe::service]
@@ -147,6 +148,61 @@ async fn a_trace_comes_and_goes_in_the_bytes_of_the_text() {
         caller.expect_magic();
         assert_eq!(caller.frame().kind, raw::kind::HELLO);
         read_exactly(&mut caller, &answer[answer.len() - 18..]);
+    })
+    .await
+    .unwrap();
+}
+
+/// The metadata of the text.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Tenant {
+    id: u64,
+}
+
+impl Metadata for Tenant {
+    const NAME: &'static str = "tenant";
+}
+
+/// Echoes what a call with the metadata of the text brings.
+struct OfTenant;
+
+impl Echo for OfTenant {
+    async fn echo(&self, bytes: Vec<u8>) -> Vec<u8> {
+        assert_eq!(panpipe::call::metadata(), Ok(Some(Tenant { id: 7 })));
+        bytes
+    }
+}
+
+#[tokio::test]
+async fn metadata_go_in_the_bytes_of_the_text() {
+    let (stream, mut raw) = pair();
+    let call = EchoClient::over(stream).with_metadata(&Tenant { id: 7 }).echo(b"hi".to_vec());
+    let call = tokio::spawn(call);
+    tokio::task::spawn_blocking(move || {
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, raw::kind::HELLO);
+        let answer = example("acceptor");
+        raw.send(&answer[..answer.len() - 18]);
+        read_exactly(&mut raw, &example("metadata"));
+        raw.send(&answer[answer.len() - 18..]);
+    })
+    .await
+    .unwrap();
+    assert_eq!(call.await.unwrap(), Ok(b"hi".to_vec()));
+}
+
+#[tokio::test]
+async fn metadata_come_in_the_bytes_of_the_text() {
+    let (stream, mut raw) = pair();
+    tokio::spawn(panpipe::serve_stream(stream, OfTenant.serve()));
+    tokio::task::spawn_blocking(move || {
+        raw.send(raw::MAGIC);
+        raw.send(&raw::hello("Echo", 1));
+        raw.send(&example("metadata"));
+        raw.expect_magic();
+        assert_eq!(raw.frame().kind, raw::kind::HELLO);
+        let answer = example("acceptor");
+        read_exactly(&mut raw, &answer[answer.len() - 18..]);
     })
     .await
     .unwrap();

@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod board;
+pub mod desk;
 pub mod endings;
 pub mod gauge;
 pub mod hall;

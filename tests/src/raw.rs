@@ -60,6 +60,8 @@ pub mod kind {
     pub const CARRIES: u8 = 0x80;
     /// The bit that says that a trace stands before the body.
     pub const TRACED: u8 = 0x40;
+    /// The bit that says that metadata stand behind the body.
+    pub const METADATA: u8 = 0x20;
 }
 
 /// Where the socket of a plain name is.

@@ -10,6 +10,8 @@ use std::time::Instant;
 use panpipe_transport::{ImpersonateError, OpenError, PathOpener, Peer};
 
 use crate::hub::ClientId;
+use crate::labels::Labels;
+use crate::metadata::{Metadata, MetadataError, MetadataSet};
 use crate::session::Session;
 use crate::trace::TraceContext;
 
@@ -24,7 +26,17 @@ pub(crate) struct CallContext {
     /// How deep the calls nest that the handler makes of its caller.
     pub(crate) nesting: u32,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) trace: Option<Arc<TraceContext>>,
+    pub(crate) labels: Option<Arc<Labels>>,
+}
+
+impl CallContext {
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.labels.as_ref().and_then(|labels| labels.trace)
+    }
+
+    pub(crate) fn metadata(&self) -> Option<&MetadataSet> {
+        self.labels.as_ref().and_then(|labels| labels.metadata.as_ref())
+    }
 }
 
 /// Who is at the other end of a call. It is small, since a context is moved to where
@@ -87,8 +99,8 @@ fn of_current<R>(ask: impl FnOnce(&CallContext) -> R) -> Option<R> {
 
 /// What a call that is made here inherits of the one that is being answered.
 #[inline]
-pub(crate) fn inherited() -> (Option<Instant>, Option<Arc<TraceContext>>) {
-    of_current(|call| (call.deadline, call.trace.clone())).unwrap_or_default()
+pub(crate) fn inherited() -> (Option<Instant>, Option<Arc<Labels>>) {
+    of_current(|call| (call.deadline, call.labels.clone())).unwrap_or_default()
 }
 
 /// How deep a call of this session nests that is made here: 0 if this code runs in no handler
@@ -326,7 +338,59 @@ pub fn version() -> Option<u32> {
 /// ```
 #[must_use]
 pub fn trace() -> Option<TraceContext> {
-    of_current(|call| call.trace.as_deref().copied()).flatten()
+    of_current(CallContext::trace).flatten()
+}
+
+/// The [metadata](Metadata) of this type that came with the call which the current handler
+/// answers; `None` outside a handler, and where the call carries none of that name.
+///
+/// They are what the caller says, and no proof of who it is. Calls that the handler makes do not
+/// carry them on, unless their client was made by `with_inherited_metadata`.
+///
+/// ```
+/// use panpipe::Metadata;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Locale(String);
+///
+/// impl Metadata for Locale {
+///     const NAME: &'static str = "acme.locale";
+/// }
+///
+/// # struct Shop;
+/// # impl Shop {
+/// async fn greeting(&self) -> String {
+///     let locale = panpipe::call::metadata::<Locale>().ok().flatten();
+///     match locale.as_ref().map(|locale| locale.0.as_str()) {
+///         Some("de") => "Guten Tag".to_owned(),
+///         _ => "Good day".to_owned(),
+///     }
+/// }
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`MetadataError::Decode`] where the value of this name is none of the type.
+pub fn metadata<M: Metadata>() -> Result<Option<M>, MetadataError> {
+    // Decoded behind the look: it runs code of the user's, which may make a call.
+    of_current(|call| call.metadata().cloned()).flatten().map_or(Ok(None), |metadata| metadata.get())
+}
+
+/// The [metadata](Metadata) of this type that the other side has given for the connection of the
+/// call which the current handler answers; `None` outside a handler, where the call came over
+/// no connection, and where the other side gave none of that name.
+///
+/// A connection that is relayed over is the relaying process's.
+///
+/// # Errors
+///
+/// [`MetadataError::Decode`] where the value of this name is none of the type;
+/// [`MetadataError::OverLimit`] where the other side gave more than this side accepts.
+pub fn connection_metadata<M: Metadata>() -> Result<Option<M>, MetadataError> {
+    let session = of_current(|call| call.who.session().cloned()).flatten();
+    session.map_or(Ok(None), |session| session.peer_metadata::<M>())
 }
 
 #[cfg(test)]
@@ -339,7 +403,7 @@ impl CallContext {
             version: None,
             nesting: 0,
             deadline: None,
-            trace: None,
+            labels: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use panpipe_transport::Peer;
 
 use crate::call::{CallContext, Caller};
+use crate::metadata::{Metadata, MetadataError};
 use crate::trace::TraceContext;
 
 /// What is known of a call before its arguments are read: what a rule
@@ -58,7 +59,18 @@ impl CallInfo {
     /// The trace that the call belongs to, if any.
     #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
-        self.context.trace.as_deref().copied()
+        self.context.trace()
+    }
+
+    /// The [metadata](Metadata) of the call of this type: what
+    /// [`call::metadata`](crate::call::metadata) gives its handler, or, to a layer of a client,
+    /// what the call carries.
+    ///
+    /// # Errors
+    ///
+    /// [`MetadataError::Decode`] where the value of this name is none of the type.
+    pub fn metadata<M: Metadata>(&self) -> Result<Option<M>, MetadataError> {
+        self.context.metadata().map_or(Ok(None), |metadata| metadata.get())
     }
 
     /// A service's name may have dots, a method's has none.

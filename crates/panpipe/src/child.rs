@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::client::{Client, ServiceClient};
 use crate::limits::{self, Limits};
 use crate::link::{Link, over_pipe};
+use crate::metadata::{Metadata, MetadataError, MetadataSet};
 use crate::offers::{Offers, Services};
 use crate::servable::Service;
 use crate::service::{Serve, ServiceImpl};
@@ -44,7 +45,7 @@ pub(crate) const STDIO: &str = "stdio";
 /// ```
 pub fn spawn(command: Command) -> Spawn {
     let (limits, latency) = (Limits::default(), Latency::default());
-    Spawn { command, limits, latency, offers: Offers::default() }
+    Spawn { command, limits, latency, offers: Offers::default(), metadata: None }
 }
 
 /// A child to be started.
@@ -55,6 +56,7 @@ pub struct Spawn {
     pub(crate) limits: Limits,
     latency: Latency,
     pub(crate) offers: Offers,
+    pub(crate) metadata: Option<MetadataSet>,
 }
 
 impl Spawn {
@@ -67,6 +69,17 @@ impl Spawn {
     /// How the connection waits for bytes on this side.
     pub fn latency(mut self, latency: Latency) -> Self {
         self.latency = latency;
+        self
+    }
+
+    /// Gives the child this [metadata](Metadata) for the connection; there may be several, of
+    /// several names. Its handlers read them by
+    /// [`call::connection_metadata`](crate::call::connection_metadata).
+    ///
+    /// A value that cannot be encoded, and more than 1,536 bytes in all, are
+    /// [`SpawnError::Metadata`] when the child is started.
+    pub fn metadata<M: Metadata>(mut self, value: &M) -> Self {
+        self.metadata = Some(MetadataSet::with(self.metadata.as_ref(), value));
         self
     }
 
@@ -86,7 +99,8 @@ impl Spawn {
     ///
     /// Outside a tokio runtime.
     pub fn start<C: ServiceClient>(self) -> Result<Child<C>, SpawnError> {
-        let Spawn { mut command, limits, latency, offers } = self;
+        let Spawn { mut command, limits, latency, offers, metadata } = self;
+        let metadata = MetadataSet::for_hello(metadata)?;
         let program = command.get_program().to_string_lossy().into_owned();
         let (stream, ends) = anonymous::for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
@@ -97,8 +111,9 @@ impl Spawn {
         drop(passed);
         // Nobody has waited for it yet: the pid is its own.
         let peer = Peer::child(process.id());
+        let limits = Arc::new(limits);
         let config =
-            Config { limits: Arc::new(limits), latency, offers: offers.infos(), ..Config::dialer(C::info()) };
+            Config { limits, latency, offers: offers.infos(), metadata, ..Config::dialer(C::info()) };
         let prepared = over_pipe(stream.with_peer(peer), config).with_offers(offers);
         let (connection, driver) = prepared.into_parts();
         // The child may want to call first, and cannot before it has our hello.
@@ -143,6 +158,9 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// The metadata for the child cannot be sent.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
 }
 
 /// A running child and the connection to it. Dropping it kills the child.

@@ -15,6 +15,7 @@ use crate::codec::Codec;
 use crate::connection::Connection;
 use crate::limits::Limits;
 use crate::link::{Link, over_blocking};
+use crate::metadata::Metadata;
 use crate::offers::Offers;
 use crate::reconnect::{OnReconnect, Plan, Reconnecting};
 use crate::servable::Service;
@@ -132,6 +133,59 @@ impl<C: Target> Connect<C> {
     /// What this side accepts from the server.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.config.limits = Arc::new(limits);
+        self
+    }
+
+    /// Gives the server this [metadata](Metadata) for the whole connection; there may be several,
+    /// of several names. Handlers read them by
+    /// [`call::connection_metadata`](crate::call::connection_metadata).
+    ///
+    /// A value that cannot be encoded, and more than 1,536 bytes in all, are an error when the
+    /// connection is made: a [`ConnectError::Io`] of the kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput). A server whose panpipe is older than
+    /// metadata does not see them.
+    ///
+    /// ```
+    /// use panpipe::{Metadata, Server, call};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Program {
+    ///     version: String,
+    /// }
+    ///
+    /// impl Metadata for Program {
+    ///     const NAME: &'static str = "acme.program";
+    /// }
+    ///
+    /// #[panpipe::service]
+    /// pub trait Clock {
+    ///     async fn now(&self) -> u64;
+    /// }
+    ///
+    /// struct Wall;
+    ///
+    /// impl Clock for Wall {
+    ///     async fn now(&self) -> u64 {
+    ///         let program = call::connection_metadata::<Program>().ok().flatten();
+    ///         println!("asked by version {:?}", program.map(|program| program.version));
+    ///         7
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc.program.{}", std::process::id());
+    /// # let server = Server::bind(&name).service(Wall.serve()).start()?;
+    /// let program = Program { version: env!("CARGO_PKG_VERSION").to_owned() };
+    /// let clock = ClockClient::connect(&name).metadata(&program).await?;
+    /// assert_eq!(clock.now().await?, 7);
+    /// # server.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn metadata<M: Metadata>(mut self, value: &M) -> Self {
+        self.config.add_metadata(value);
         self
     }
 
@@ -273,6 +327,14 @@ impl<C: ServiceClient> Connect<C> {
     }
 }
 
+/// The same, if its metadata can be sent.
+fn with_checked_metadata(config: Config, name: &PipeName) -> Result<Config, ConnectError> {
+    config.with_checked_metadata().map_err(|error| {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, error);
+        ConnectError::Io { path: name.to_string(), source }
+    })
+}
+
 /// The limits of a client whose server has to be there within each of these times: it has no
 /// longer for its hello.
 fn bounded(limits: Arc<Limits>, within: [Option<Duration>; 2]) -> Arc<Limits> {
@@ -323,10 +385,11 @@ impl<C: ServiceClient> Connect<C> {
             let source = io::Error::new(io::ErrorKind::Unsupported, why);
             return Err(ConnectError::Io { path: name.to_string(), source });
         }
-        let mut dial = panpipe_transport::connect(name).wait(wait.unwrap_or_default());
+        let mut dial = panpipe_transport::connect(name.clone()).wait(wait.unwrap_or_default());
         if let Some(access) = trust {
             dial = dial.trust(access);
         }
+        let config = with_checked_metadata(config, &name)?;
         let config =
             Config { offers: offers.infos(), limits: bounded(config.limits, [wait, None]), ..config };
         let is_called_back = !offers.is_empty();
@@ -348,6 +411,7 @@ impl<C: Target> IntoFuture for Connect<C> {
         Box::pin(async move {
             let Connect { name, wait, trust, config, offers, reconnect, on_reconnect } = self;
             let name = name?;
+            let config = with_checked_metadata(config, &name)?;
             let (backoff, make_client) = reconnect.unzip();
             let in_all = backoff.as_ref().and_then(Backoff::in_all);
             let limits = bounded(config.limits, [wait, in_all]);

@@ -10,6 +10,7 @@ use crate::call;
 use crate::client::{Client, ServiceClient};
 use crate::error::CallError;
 use crate::link::{Link, open_service};
+use crate::metadata::{Metadata, MetadataError};
 use crate::session::{CloseReason, ServiceInfo};
 
 /// A connection over which several services can be called, of the one side and
@@ -90,6 +91,18 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.link.peer().clone()
+    }
+
+    /// The [metadata](Metadata) of this type that the other side has given for the connection;
+    /// `None` where it gave none of that name, and until its hello is here, which comes with its
+    /// first reply.
+    ///
+    /// # Errors
+    ///
+    /// [`MetadataError::Decode`] where the value of this name is none of the type;
+    /// [`MetadataError::OverLimit`] where the other side gave more than this side accepts.
+    pub fn metadata<M: Metadata>(&self) -> Result<Option<M>, MetadataError> {
+        self.link.peer_metadata()
     }
 
     /// The client of the service that the other side's hello offers, if it is that one:

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::call::{CallContext, Caller};
+use crate::call::{self, CallContext, Caller};
 use crate::call_info::CallInfo;
 use crate::carried::{self, Carried, Claims};
 use crate::codec::Codec;
 use crate::error::{CallError, NoError, Refusal};
 use crate::guarded::{caught, drop_guarded};
+use crate::labels::Labels;
 use crate::layer::{Call, Outcome, Work};
 use crate::limits;
 use crate::log_limit::log_limited;
@@ -25,9 +26,8 @@ use crate::service::{MethodInfo, Served};
 use crate::session::{Draft, FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
-use crate::trace::TraceContext;
 use crate::type_check::{self, Part};
-use crate::watch::{self, Side, Watch, trace_of};
+use crate::watch::{self, Side, Watch, labels_of};
 
 /// One call of the peer's, before its handler runs.
 pub struct IncomingCall<'a> {
@@ -38,7 +38,7 @@ pub struct IncomingCall<'a> {
     pub(crate) deadline: Option<Instant>,
     /// The version of the service that its caller speaks, as far as it is known.
     pub(crate) version: Option<u32>,
-    pub(crate) trace: Option<&'a Arc<TraceContext>>,
+    pub(crate) labels: Option<&'a Arc<Labels>>,
     pub(crate) codec: Codec,
     pub(crate) args: &'a [u8],
     /// The ports that the arguments carry, if any.
@@ -100,6 +100,10 @@ impl IncomingCall<'_> {
         if self.reply_to.is_some() {
             return self.unknown_method();
         }
+        if let Some(error) = self.faulty_metadata() {
+            self.dropped(info, &error);
+            return self.fail(error.into());
+        }
         let watch = match self.let_in(info) {
             Ok(watch) => watch,
             Err(refusal) => {
@@ -120,6 +124,11 @@ impl IncomingCall<'_> {
                 self.failed(watch, error)
             }
         }
+    }
+
+    /// Why the call is refused, if it carries metadata that were not kept.
+    fn faulty_metadata(&self) -> Option<CallError> {
+        self.labels?.metadata.as_ref()?.fault()
     }
 
     fn dropped(&self, info: &'static MethodInfo, why: &dyn fmt::Display) {
@@ -214,6 +223,9 @@ impl IncomingCall<'_> {
         reply_to: ReplyTo,
         work: impl FnOnce(Arc<Session>, ReplyTo, A) -> Work,
     ) -> Dispatched {
+        if let Some(error) = self.faulty_metadata() {
+            return self.fail(error.into());
+        }
         let watch = match self.let_in(info) {
             Ok(watch) => watch,
             Err(refusal) => return self.fail(Failure::Refused(refusal)),
@@ -227,11 +239,11 @@ impl IncomingCall<'_> {
         }
     }
 
-    /// Whether nothing stands around the call: no rule, no layer, no trace, nobody who
-    /// wants to know of it.
+    /// Whether nothing stands around the call: no rule, no layer, no trace, no metadata, nobody
+    /// who wants to know of it.
     #[inline]
     fn is_plain(&self) -> bool {
-        self.session.hooks().is_none() && self.trace.is_none() && !Watch::may_be_wanted()
+        self.session.hooks().is_none() && self.labels.is_none() && !Watch::may_be_wanted()
     }
 
     #[inline]
@@ -257,13 +269,17 @@ impl IncomingCall<'_> {
     /// Watches the call, and has it pass the rules.
     fn let_in(&self, info: &'static MethodInfo) -> Result<Option<Box<Watch>>, Refusal> {
         let peer = || self.session.peer().clone();
-        let watch = Watch::begin(Side::Server, info.name, peer, self.trace.cloned());
+        let watch = Watch::begin(Side::Server, info.name, peer, self.labels.cloned());
         let Some(hooks) = self.session.hooks().filter(|hooks| !hooks.rules.is_empty()) else {
             return Ok(watch);
         };
         let allowed = {
             let _entered = watch.as_ref().map(|watch| watch.span().enter());
-            hooks.rules.allow(&CallInfo::new(self.context(info, &watch)))
+            let mut context = Some(self.context(info, &watch));
+            let info = context.clone().map(CallInfo::new);
+            // A rule may ask what a handler may.
+            let _current = call::enter(&mut context);
+            info.map_or(Ok(()), |info| hooks.rules.allow(&info))
         };
         match (allowed, watch) {
             (Ok(()), watch) => Ok(watch),
@@ -293,7 +309,7 @@ impl IncomingCall<'_> {
             version: self.version,
             nesting: self.session.nesting_in(self.reply_to),
             deadline: self.deadline,
-            trace: trace_of(watch).cloned(),
+            labels: labels_of(watch).cloned(),
         }
     }
 

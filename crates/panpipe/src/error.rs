@@ -145,6 +145,17 @@ pub enum CallError<E = NoError> {
     /// What carries this client's calls cannot do it, in words. Nothing was sent.
     #[error("what carries this client's calls cannot do it: {0}")]
     Unsupported(String),
+    /// The [metadata](crate::Metadata) of the call have more bytes than the receiving side
+    /// accepts. The call did not run.
+    #[error(
+        "the call's metadata of {size} bytes are over the receiver's limit of {limit}; raise `Limits::max_metadata` there or send less"
+    )]
+    MetadataTooLarge {
+        /// How many bytes they have, names included.
+        size: u64,
+        /// How many the receiving side accepts.
+        limit: u64,
+    },
 }
 
 impl CallError {
@@ -178,7 +189,10 @@ impl<E> CallError<E> {
     pub fn did_not_run(&self) -> bool {
         match self {
             CallError::Disconnected { sent } | CallError::NoHello { sent, .. } => !sent,
-            CallError::Overloaded | CallError::UnknownMethod | CallError::Unsupported(_) => true,
+            CallError::Overloaded
+            | CallError::UnknownMethod
+            | CallError::MetadataTooLarge { .. }
+            | CallError::Unsupported(_) => true,
             CallError::Refused(refusal) => refusal.reason.is_before_the_call(),
             CallError::App(_)
             | CallError::DeadlineExceeded
@@ -217,6 +231,7 @@ impl<E> CallError<E> {
             CallError::Cancelled => CallError::Cancelled,
             CallError::Panicked => CallError::Panicked,
             CallError::TooLarge { size, limit } => CallError::TooLarge { size, limit },
+            CallError::MetadataTooLarge { size, limit } => CallError::MetadataTooLarge { size, limit },
             CallError::Overloaded => CallError::Overloaded,
             CallError::UnknownMethod => CallError::UnknownMethod,
             CallError::Malformed(why) => CallError::Malformed(why),

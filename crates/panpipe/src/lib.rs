@@ -46,6 +46,7 @@
 //!   see [`Connect::blocking`]; [`serve_parent_blocking`], [`serve_blocking`],
 //!   [`Server::start_blocking`] and [`Spawn::start_blocking`]. Handlers are the same, streams
 //!   are iterators ([`Items`]).
+//! - Beside the arguments: [`Metadata`] of a call or of a connection.
 //! - In a handler: [`call`] knows who calls, as what, and until when, and does
 //!   something with the caller's rights.
 //! - One direction is enough: [`oneway`], for services of which nothing comes back.
@@ -92,10 +93,12 @@ mod guarded;
 mod hooks;
 mod hub;
 mod in_place;
+mod labels;
 mod limits;
 mod link;
 mod local;
 mod log_limit;
+mod metadata;
 mod offers;
 mod plugin;
 mod reconnect;
@@ -278,6 +281,7 @@ pub use connection::Connection;
 pub use error::{CallError, NoError, Refusal, RefusalReason, StreamError};
 pub use hub::{ClientId, ConnectedClient, Delivery, Hub, Slow};
 pub use limits::Limits;
+pub use metadata::{Metadata, MetadataError};
 pub use oneway::OnewayService;
 pub use plugin::{
     Output, Plugin, PluginBuilder, PluginChange, PluginError, PluginEvent, Plugins, plugin_main,

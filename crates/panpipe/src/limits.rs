@@ -32,6 +32,7 @@ pub(crate) use panpipe_transport::limits::*;
 /// assert_eq!(limits.stream_items, 1024);
 /// assert_eq!(limits.stream_bytes, 256 << 10);
 /// assert_eq!(limits.large_item_bytes, 32 << 20);
+/// assert_eq!(limits.max_metadata, 8 << 10);
 /// assert_eq!(limits.max_clients, 4096);
 /// assert_eq!(limits.max_calls_in_all, 64 << 10);
 /// assert_eq!(limits.handshake_timeout, Duration::from_secs(5));
@@ -81,6 +82,10 @@ pub struct Limits {
     /// How many bytes of such larger items all streams of one peer hold at once.
     /// One item alone may be larger than that.
     pub large_item_bytes: usize,
+    /// How many bytes of [metadata](crate::Metadata) of one call are accepted. A call with more
+    /// fails with [`CallError::MetadataTooLarge`](crate::CallError::MetadataTooLarge), and is not
+    /// run. 0: none are accepted.
+    pub max_metadata: usize,
     /// How many clients a server serves at once. One more is refused.
     pub max_clients: usize,
     /// How many calls of all clients of a server run at once, one-way calls not
@@ -116,6 +121,7 @@ impl Default for Limits {
             stream_items: STREAM_ITEMS,
             stream_bytes: STREAM_BYTES,
             large_item_bytes: LARGE_ITEM_BYTES,
+            max_metadata: MAX_METADATA,
             max_clients: MAX_CLIENTS,
             max_calls_in_all: MAX_CALLS_IN_ALL,
             handshake_timeout: HANDSHAKE_TIMEOUT,

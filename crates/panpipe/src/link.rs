@@ -21,6 +21,7 @@ use crate::clock;
 use crate::codec::Codec;
 use crate::error::CallError;
 use crate::executor::Executor;
+use crate::labels::Labels;
 use crate::offers::{Offers, Services};
 use crate::session::{
     CallTarget, CloseReason, Closed, Config, Draft, Driver, FLUSH, Inlet, OPEN, Outlet, PING, ROOT_PORT,
@@ -205,6 +206,7 @@ impl PendingCall {
                 left => Some(left),
             },
         };
+        let encode = with_metadata(target.labels, encode);
         let encoded = self.link.known_codec().map(|codec| self.draft.take_or(codec, encode));
         let mut message = encoded.transpose().map_err(|why| Box::new(CallError::Malformed(why)))?;
         match self.link.poll_call(&mut self.key, target, left, cx.waker(), message.as_mut()) {
@@ -309,7 +311,8 @@ pub(crate) async fn oneway(
     poll_fn(|cx| {
         let mut message = None;
         if sending.is_none() {
-            let encoded = link.known_codec().map(|codec| draft.take_or(codec, &mut encode));
+            let encode = with_metadata(target.labels, &mut encode);
+            let encoded = link.known_codec().map(|codec| draft.take_or(codec, encode));
             message = encoded.transpose().map_err(CallError::Malformed)?;
         }
         let polled = link.poll_oneway(target, &mut sending, cx.waker(), message.as_mut());
@@ -319,6 +322,21 @@ pub(crate) async fn oneway(
         polled
     })
     .await
+}
+
+/// Encodes a call, and its metadata behind the arguments.
+#[inline(always)]
+fn with_metadata(
+    labels: Option<&Labels>,
+    encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
+) -> impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String> {
+    move |codec, out| {
+        let carried = encode(codec, out)?;
+        if let Some(metadata) = labels.and_then(|labels| labels.metadata.as_ref()) {
+            metadata.put_behind(out)?;
+        }
+        Ok(carried)
+    }
 }
 
 /// A reply that is to be decoded.

@@ -29,15 +29,18 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
         &self,
         info: &'static MethodInfo,
         request: I::Req,
-        CallTerms { deadline, trace }: CallTerms,
+        CallTerms { deadline, labels }: CallTerms,
     ) -> TypedCall<I::Resp> {
+        if let Some(error) = labels.as_ref().and_then(|labels| labels.metadata.as_ref()?.fault()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let context = CallContext {
             who: Caller::of(Peer::this_process()),
             method: info.name,
             version: Some(I::VERSION),
             nesting: 0,
             deadline,
-            trace,
+            labels,
         };
         let handler = InContext::new(context, Box::pin(Arc::clone(&self.service).respond(request)));
         Box::pin(async move {

@@ -144,7 +144,7 @@ impl Reconnecting {
         args: Arguments,
     ) -> Pin<Box<dyn Future<Output = Result<Received, CallError>> + Send>> {
         Box::pin(async move {
-            let CallTerms { deadline, trace } = terms;
+            let CallTerms { deadline, labels } = terms;
             let (mut args, mut past) = (Some(args), Past::default());
             let mut link = self.link();
             while let Some(arguments) = &mut args {
@@ -152,7 +152,7 @@ impl Reconnecting {
                     link = self.next(&link, &mut past, deadline).await.map_err(|error| past.truth(error))?;
                 }
                 let was_encoded = arguments.were_encoded;
-                let target = CallTarget { trace: trace.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
+                let target = CallTarget { labels: labels.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
                 let error = match start(&link, target, deadline, arguments).await {
                     Err(error) => past.of_start(error, was_encoded),
                     Ok(call) => {
@@ -182,14 +182,14 @@ impl Reconnecting {
         mut args: Arguments,
     ) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
         Box::pin(async move {
-            let CallTerms { deadline, trace } = terms;
+            let CallTerms { deadline, labels } = terms;
             let mut past = Past::default();
             let mut link = self.link();
             loop {
                 if !link.takes_calls() {
                     link = self.next(&link, &mut past, deadline).await?;
                 }
-                let target = CallTarget { trace: trace.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
+                let target = CallTarget { labels: labels.as_deref(), ..CallTarget::new(ROOT_PORT, info.id) };
                 let was_encoded = args.were_encoded;
                 let queued = oneway(&link, target, |codec, out| args.encode(codec, out));
                 let error = match queued.await {

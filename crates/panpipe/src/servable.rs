@@ -72,8 +72,8 @@ pub struct Named<S> {
 
 /// A client as a service, made by [`ServiceClient::relayed`].
 ///
-/// Each call is passed on, with its deadline and trace, and the streams and clients inside
-/// it. The calls of all who call it share the client's connection.
+/// Each call is passed on, with its deadline, trace and [metadata](crate::Metadata), and the
+/// streams and clients inside it. The calls of all who call it share the client's connection.
 pub struct Relayed<C> {
     client: C,
 }
@@ -111,7 +111,7 @@ mod sealed {
     impl<C: ServiceClient> Service for Relayed<C> {
         #[allow(private_interfaces)]
         fn into_servable(self) -> Servable {
-            (C::info(), Arc::new(Relay(self.client)))
+            (C::info(), Arc::new(Relay::of(&self.client)))
         }
     }
 

@@ -60,7 +60,14 @@ impl<'de> Deserialize<'de> for ClaimedService {
 }
 
 /// A client as a service: each call is made of what the client calls.
-pub(crate) struct Relay<C>(pub(crate) C);
+pub(crate) struct Relay<C>(C);
+
+impl<C: ServiceClient> Relay<C> {
+    /// The metadata of a call that is relayed go with it.
+    pub(crate) fn of(client: &C) -> Self {
+        Relay(C::from_inner(client.inner().with_inherited_metadata()))
+    }
+}
 
 impl<C: ServiceClient> AnyService for Relay<C> {
     fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched {

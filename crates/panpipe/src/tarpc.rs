@@ -21,6 +21,7 @@ use crate::carried;
 use crate::client::{Client, ServiceClient, TypedCall, TypedCarrier};
 use crate::clock;
 use crate::error::CallError;
+use crate::labels::Labels;
 use crate::limits;
 use crate::local::InContext;
 use crate::service::{MethodInfo, Request as _, Serve, ServiceImpl};
@@ -77,6 +78,10 @@ impl<R: crate::service::Request> tarpc::RequestName for Request<R> {
     }
 }
 
+/// What a call that carries metadata fails with.
+const METADATA_DO_NOT_TRAVEL: &str =
+    "tarpc's transports carry no metadata; connect by panpipe's own, or pass the value as an argument";
+
 impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
     type Req = Request<I::Req>;
     type Resp = Reply<I::Resp>;
@@ -96,7 +101,7 @@ impl<I: ServiceImpl> tarpc::server::Serve for Serve<I> {
             version: Some(I::VERSION),
             nesting: 0,
             deadline: Some(context.deadline),
-            trace: from_tarpc(&context.trace_context).map(Arc::new),
+            labels: from_tarpc(&context.trace_context).map(Labels::of_trace),
         };
         let handler = Box::pin(self.service.respond(request.message));
         InContext::new(context, handler)
@@ -185,12 +190,15 @@ struct Jobs<Req, Resp> {
 
 impl<Req: Send + 'static, Resp: Send + 'static> TypedCarrier<Req, Resp> for Jobs<Req, Resp> {
     fn call(&self, _: &'static MethodInfo, request: Req, terms: CallTerms) -> TypedCall<Resp> {
-        let CallTerms { deadline, trace } = terms;
+        let CallTerms { deadline, labels } = terms;
         let jobs = self.jobs.clone();
         Box::pin(async move {
+            if labels.as_ref().is_some_and(|labels| labels.metadata.is_some()) {
+                return Err(CallError::Unsupported(METADATA_DO_NOT_TRAVEL.to_owned()));
+            }
             let mut context = context::current();
             context.deadline = deadline.unwrap_or_else(|| clock::system() + limits::LONGEST_DEADLINE);
-            if let Some(trace) = trace {
+            if let Some(trace) = labels.as_ref().and_then(|labels| labels.trace) {
                 context.trace_context = to_tarpc(&trace);
             }
             let (reply, result) = oneshot::channel();

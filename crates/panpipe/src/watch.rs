@@ -1,4 +1,4 @@
-//! What goes with a call that is watched: its trace, its span, its counters.
+//! What goes with a call that is watched: its trace, its metadata, its span, its counters.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use panpipe_transport::Peer;
 use tracing::Span;
 
 use crate::error::CallError;
+use crate::labels::Labels;
 use crate::layer::{Ended, Outcome};
 #[cfg(feature = "metrics")]
 use crate::metrics::Meter;
-use crate::trace::{TraceContext, span};
+use crate::trace::span;
 
 /// Which side of a call is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +19,11 @@ pub(crate) enum Side {
     Server,
 }
 
-/// A call that belongs to a trace, or that somebody wants to know of. What it comes to
+/// A call that belongs to a trace, carries metadata, or that somebody wants to know of. What it comes to
 /// is told when this is dropped.
 pub(crate) struct Watch {
-    /// The context of what happens in the call.
-    trace: Option<Arc<TraceContext>>,
+    /// What travels with the call; its trace is the context of what happens in it.
+    labels: Option<Arc<Labels>>,
     span: Span,
     #[cfg(feature = "metrics")]
     meter: Option<Meter>,
@@ -37,16 +38,16 @@ impl Watch {
         cfg!(feature = "metrics") || span::may_be_wanted()
     }
 
-    /// Watches a call, if it belongs to a trace or anybody wants to know of it.
+    /// Watches a call, if it has labels or anybody wants to know of it.
     #[inline]
     pub(crate) fn begin(
         side: Side,
         method: &'static str,
         peer: impl FnOnce() -> Peer,
-        trace: Option<Arc<TraceContext>>,
+        labels: Option<Arc<Labels>>,
     ) -> Option<Box<Watch>> {
-        if Watch::may_be_wanted() || trace.is_some() {
-            Watch::of(side, method, span::may_be_wanted().then(peer), trace)
+        if Watch::may_be_wanted() || labels.is_some() {
+            Watch::of(side, method, span::may_be_wanted().then(peer), labels)
         } else {
             None
         }
@@ -57,14 +58,14 @@ impl Watch {
         side: Side,
         method: &'static str,
         peer: Option<Peer>,
-        mut trace: Option<Arc<TraceContext>>,
+        mut labels: Option<Arc<Labels>>,
     ) -> Option<Box<Watch>> {
-        let span = peer.map_or_else(Span::none, |peer| span::of_call(side, method, &peer, &mut trace));
+        let span = peer.map_or_else(Span::none, |peer| span::of_call(side, method, &peer, &mut labels));
         if cfg!(not(feature = "metrics")) && span.is_disabled() {
-            return Watch::carrying(trace);
+            return Watch::carrying(labels);
         }
         Some(Box::new(Watch {
-            trace,
+            labels,
             span,
             #[cfg(feature = "metrics")]
             meter: Some(Meter::begin(side, method)),
@@ -72,11 +73,11 @@ impl Watch {
         }))
     }
 
-    /// Takes a trace along, and tells nobody.
-    pub(crate) fn carrying(trace: Option<Arc<TraceContext>>) -> Option<Box<Watch>> {
-        let trace = Some(trace?);
+    /// Takes labels along, and tells nobody.
+    pub(crate) fn carrying(labels: Option<Arc<Labels>>) -> Option<Box<Watch>> {
+        let labels = Some(labels?);
         Some(Box::new(Watch {
-            trace,
+            labels,
             span: Span::none(),
             #[cfg(feature = "metrics")]
             meter: None,
@@ -88,9 +89,9 @@ impl Watch {
         &self.span
     }
 
-    /// The trace that what happens in the call belongs to.
-    pub(crate) fn trace(&self) -> Option<&Arc<TraceContext>> {
-        self.trace.as_ref()
+    /// What travels with the call.
+    pub(crate) fn labels(&self) -> Option<&Arc<Labels>> {
+        self.labels.as_ref()
     }
 
     /// The call is over.
@@ -114,10 +115,10 @@ impl Drop for Watch {
     }
 }
 
-/// The trace of a call that may be watched.
+/// The labels of a call that may be watched.
 #[inline]
-pub(crate) fn trace_of(watch: &Option<Box<Watch>>) -> Option<&Arc<TraceContext>> {
-    watch.as_ref().and_then(|watch| watch.trace())
+pub(crate) fn labels_of(watch: &Option<Box<Watch>>) -> Option<&Arc<Labels>> {
+    watch.as_ref().and_then(|watch| watch.labels())
 }
 
 /// What a call has come to, in a word.
@@ -140,6 +141,7 @@ pub(crate) fn word_of<E>(error: &CallError<E>) -> &'static str {
         CallError::Cancelled => "cancelled",
         CallError::Panicked => "panicked",
         CallError::TooLarge { .. } => "too_large",
+        CallError::MetadataTooLarge { .. } => "metadata_too_large",
         CallError::Overloaded => "overloaded",
         CallError::UnknownMethod => "unknown_method",
         CallError::Malformed(_) => "malformed",

@@ -226,6 +226,10 @@ pub const FIRST_MESSAGE: usize = 64 << 10;
 pub const HELLO: usize = 8 << 10;
 /// The longest list in it of services that the other side may choose from.
 pub const HELLO_CHOICE: usize = 4 << 10;
+/// The largest metadata of a call.
+pub const MAX_METADATA: usize = 8 << 10;
+/// The largest metadata of a connection: they travel in the hello.
+pub const CONNECTION_METADATA: usize = 3 << 9;
 /// The longest name of a service.
 pub const SERVICE_NAME: usize = 2 << 10;
 /// The longest explanation that travels with an error.

@@ -131,6 +131,21 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
                 Self { inner: self.inner.with_timeout(timeout) }
             }
 
+            /// The same client, each of whose calls carries this value, which the other side reads
+            /// by `panpipe::call::metadata`. It replaces another of the same name: see
+            /// `panpipe::Metadata`.
+            #[must_use]
+            pub fn with_metadata(&self, value: &impl ::panpipe::Metadata) -> Self {
+                Self { inner: self.inner.with_metadata(value) }
+            }
+
+            /// The same client, whose calls carry on the metadata of the call that is being
+            /// answered where they are made.
+            #[must_use]
+            pub fn with_inherited_metadata(&self) -> Self {
+                Self { inner: self.inner.with_inherited_metadata() }
+            }
+
             /// The same client, each of whose calls passes a layer, and then the layers
             /// given before: see `panpipe::layer`. The timeout counts in the layers too.
             #[must_use]

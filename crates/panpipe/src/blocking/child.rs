@@ -13,6 +13,7 @@ use crate::child::{HANDLES, ParentError, Spawn, SpawnError, ended, take_up};
 use crate::client::{Client, ServiceClient};
 use crate::clock;
 use crate::link::{Link, over_blocking};
+use crate::metadata::MetadataSet;
 use crate::offers::Offers;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
@@ -44,7 +45,8 @@ impl Spawn {
     ///
     /// When no pipe can be made, as always on Windows, or the program cannot be run.
     pub fn start_blocking<C: ServiceClient>(self) -> Result<BlockingChild<C>, SpawnError> {
-        let Spawn { mut command, limits, offers, .. } = self;
+        let Spawn { mut command, limits, offers, metadata, .. } = self;
+        let metadata = MetadataSet::for_hello(metadata)?;
         let program = command.get_program().to_string_lossy().into_owned();
         let (stream, ends) = anonymous::blocking_for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
@@ -56,7 +58,8 @@ impl Spawn {
         // Nobody has waited for it yet: the pid is its own.
         let stream = stream.with_peer(Peer::child(process.id()));
         let is_called_back = !offers.is_empty();
-        let config = Config { limits: Arc::new(limits), offers: offers.infos(), ..Config::dialer(C::info()) };
+        let limits = Arc::new(limits);
+        let config = Config { limits, offers: offers.infos(), metadata, ..Config::dialer(C::info()) };
         let connection = over_blocking(stream, config).with_offers(offers).start_blocking();
         // The child may want to call first, and cannot before it has our hello.
         connection.say_hello();

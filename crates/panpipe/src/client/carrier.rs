@@ -87,6 +87,17 @@ impl<Req, Resp> Carrier<Req, Resp> {
         }
     }
 
+    /// The connection that it stands on now.
+    pub(super) fn standing_link(&self) -> Option<Arc<Link>> {
+        match self {
+            Carrier::Link(link) => Some(Arc::clone(link)),
+            Carrier::Stub(stub) => Some(Arc::clone(&stub.link)),
+            Carrier::Reconnecting(engine) => Some(engine.link()),
+            Carrier::Records(_) | Carrier::Typed(_) => None,
+            Carrier::Layered(layered) => layered.carrier.standing_link(),
+        }
+    }
+
     /// Waits for the end of the connection that stands, without keeping it open. Without a
     /// connection it is never ready.
     pub(super) fn closed(&self) -> Option<Closed> {

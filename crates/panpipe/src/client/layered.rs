@@ -48,7 +48,7 @@ where
     let (give, mut given) = oneshot::channel();
     let deadline = terms.deadline;
     let call = layered.call(info, terms, move |carrier, terms| {
-        let made = make(carrier, info, args, form, terms.deadline, Watch::carrying(terms.trace));
+        let made = make(carrier, info, args, form, terms.deadline, Watch::carrying(terms.labels));
         Box::pin(async move {
             let (result, outcome) = match made.await {
                 Ok(value) => (Ok(value), Outcome::Value),
@@ -84,7 +84,7 @@ where
     let is_sent = Arc::clone(&sent);
     let call = layered.call(info, terms, move |carrier, terms| {
         Box::pin(async move {
-            let watch = Watch::carrying(terms.trace);
+            let watch = Watch::carrying(terms.labels);
             make_oneway(carrier, info, args, to_request, terms.deadline, watch).await.map_err(Box::new)?;
             is_sent.store(true, Ordering::Release);
             Ok(Outcome::Done)
@@ -111,7 +111,7 @@ impl<Req: Send + 'static, Resp: Send + 'static> Layered<Req, Resp> {
             version: None,
             nesting: 0,
             deadline: terms.deadline,
-            trace: terms.trace.clone(),
+            labels: terms.labels.clone(),
         };
         let carrier = self.carrier.clone();
         let work = async move { make(carrier, terms).await };

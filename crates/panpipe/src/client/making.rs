@@ -29,7 +29,7 @@ use crate::session::{CallTarget, ROOT_PORT, ReplyBody, parse_reply};
 use crate::shape::{Shape, Wired};
 use crate::timer::within;
 use crate::type_check::{self, Part};
-use crate::watch::{self, Watch, trace_of};
+use crate::watch::{self, Watch, labels_of};
 
 /// How a method's arguments and results look as a client's values, and in which shapes
 /// they travel.
@@ -89,7 +89,7 @@ where
         if let Err(error) = carrier.check_has(info) {
             return told(watch, Outcome::Value, Err(error.widen()));
         }
-        let terms = CallTerms { deadline, trace: trace_of(&watch).cloned() };
+        let terms = CallTerms { deadline, labels: labels_of(&watch).cloned() };
         let result = match carrier {
             Carrier::Reconnecting(engine) => {
                 let args = Arguments::new(move |codec, out| {
@@ -221,10 +221,10 @@ where
     async move {
         let sent = match carrier.check_has(info) {
             Ok(()) => {
-                let trace = trace_of(&watch).cloned();
+                let labels = labels_of(&watch).cloned();
                 let elsewhere = deadline.and_then(|_| carrier.runtime());
                 let call =
-                    send_oneway(carrier, info, args, to_request, CallTerms { deadline, trace }, &watch);
+                    send_oneway(carrier, info, args, to_request, CallTerms { deadline, labels }, &watch);
                 by(deadline, elsewhere, call).await
             }
             Err(error) => Err(error),
@@ -256,6 +256,10 @@ where
             });
             return in_span(watch, engine.oneway(info, terms, args)).await;
         }
+        Carrier::Records(_) if terms.labels.as_ref().is_some_and(|labels| labels.metadata.is_some()) => {
+            let why = "one-way pipes carry no metadata; connect by the client's own `connect`, or pass the value as an argument";
+            return Err(CallError::Unsupported(why.to_owned()));
+        }
         Carrier::Records(writer) => return writer.write(writer.record(info, &args)?).await,
         Carrier::Typed(typed) => {
             // The time is for the call to be on its way, not for its handler.
@@ -267,7 +271,7 @@ where
             return in_span(watch, call).await;
         }
     };
-    let target = CallTarget { trace: terms.trace.as_deref(), ..CallTarget::new(port, info.id) };
+    let target = CallTarget { labels: terms.labels.as_deref(), ..CallTarget::new(port, info.id) };
     oneway(&link, target, move |codec, out| type_check::encode(info, Part::Arguments, codec, &args, out))
         .await
 }

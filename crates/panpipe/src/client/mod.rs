@@ -28,8 +28,10 @@ use crate::call_terms::CallTerms;
 use crate::clock;
 use crate::dispatch::{Dispatched, IncomingCall};
 use crate::error::CallError;
+use crate::labels::{ClientMetadata, Labels, labels_of_call};
 use crate::layer::{CallLayer, Stack};
 use crate::link::{Link, flush, over_stream};
+use crate::metadata::{Metadata, MetadataError};
 use crate::oneway::RecordWriter;
 use crate::reconnect::Reconnecting;
 use crate::servable::Relayed;
@@ -37,7 +39,6 @@ use crate::service::MethodInfo;
 use crate::session::{CloseReason, Config, FLUSH, ServiceInfo, Session};
 use crate::shape::Shape;
 use crate::stub::{ClaimedService, OfferedService, Relay, Stub};
-use crate::trace::TraceContext;
 use crate::watch::{Side, Watch};
 
 /// Why a thread cannot wait inside of a handler.
@@ -162,6 +163,21 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
         }
     }
 
+    /// The [metadata](Metadata) of this type that the other side has given for the connection:
+    /// by [`Server::metadata`](crate::Server::metadata), for example.
+    ///
+    /// `None` until the other side has answered, with its first reply, where it gave none of
+    /// that name, and for a client without a connection. Of a client that
+    /// [reconnects](crate::Connect::reconnect) it is that of the connection which stands.
+    ///
+    /// # Errors
+    ///
+    /// [`MetadataError::Decode`] where the value of this name is none of the type;
+    /// [`MetadataError::OverLimit`] where the other side gave more than this side accepts.
+    fn connection_metadata<M: Metadata>(&self) -> Result<Option<M>, MetadataError> {
+        self.inner().carrier.standing_link().map_or(Ok(None), |link| link.peer_metadata::<M>())
+    }
+
     /// The process at the other end, as far as the system tells.
     fn peer(&self) -> Peer {
         self.inner().carrier.peer()
@@ -185,11 +201,13 @@ pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
 pub struct Client<Req, Resp> {
     carrier: Carrier<Req, Resp>,
     timeout: Option<Duration>,
+    /// What its calls carry; most carry none.
+    metadata: Option<Arc<ClientMetadata>>,
 }
 
 impl<Req, Resp> Clone for Client<Req, Resp> {
     fn clone(&self) -> Self {
-        Client { carrier: self.carrier.clone(), timeout: self.timeout }
+        Client { carrier: self.carrier.clone(), timeout: self.timeout, metadata: self.metadata.clone() }
     }
 }
 
@@ -201,30 +219,49 @@ impl<Req, Resp> fmt::Debug for Client<Req, Resp> {
 }
 
 impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
+    fn of(carrier: Carrier<Req, Resp>) -> Self {
+        Client { carrier, timeout: None, metadata: None }
+    }
+
     pub(crate) fn of_link(link: Arc<Link>) -> Self {
-        Client { carrier: Carrier::Link(link), timeout: None }
+        Client::of(Carrier::Link(link))
     }
 
     pub(crate) fn of_stub(stub: Stub) -> Self {
-        Client { carrier: Carrier::Stub(Arc::new(stub)), timeout: None }
+        Client::of(Carrier::Stub(Arc::new(stub)))
     }
 
     pub(crate) fn of_reconnecting(engine: Arc<Reconnecting>) -> Self {
-        Client { carrier: Carrier::Reconnecting(engine), timeout: None }
+        Client::of(Carrier::Reconnecting(engine))
     }
 
     pub(crate) fn of_records(writer: Arc<RecordWriter>) -> Self {
-        Client { carrier: Carrier::Records(writer), timeout: None }
+        Client::of(Carrier::Records(writer))
     }
 
     pub(crate) fn of_typed(stub: Arc<dyn TypedCarrier<Req, Resp>>) -> Self {
-        Client { carrier: Carrier::Typed(stub), timeout: None }
+        Client::of(Carrier::Typed(stub))
     }
 
     /// The same client, each of whose calls has this long at most.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Client { carrier: self.carrier.clone(), timeout: Some(timeout) }
+        Client { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// The same client, each of whose calls carries this value.
+    #[must_use]
+    pub fn with_metadata<M: Metadata>(&self, value: &M) -> Self {
+        let metadata = self.metadata.as_deref().cloned().unwrap_or_default().with(value);
+        Client { metadata: Some(Arc::new(metadata)), ..self.clone() }
+    }
+
+    /// The same client, each of whose calls carries the metadata of the call that is being
+    /// answered where it is made.
+    #[must_use]
+    pub fn with_inherited_metadata(&self) -> Self {
+        let metadata = self.metadata.as_deref().cloned().unwrap_or_default().inheriting();
+        Client { metadata: Some(Arc::new(metadata)), ..self.clone() }
     }
 
     /// The same client, with a layer around each call, and around the layers before.
@@ -235,11 +272,11 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             carrier => (carrier, None),
         };
         let layered = Layered { carrier: carrier.clone(), layers: Stack::of(layer, inner) };
-        Client { carrier: Carrier::Layered(Arc::new(layered)), timeout: self.timeout }
+        Client { carrier: Carrier::Layered(Arc::new(layered)), ..self.clone() }
     }
 
-    /// What a call is made under: the trace of the call that is being answered here, and
-    /// the nearest of the client's timeout, the method's, and the deadline of that call.
+    /// What a call is made under: the trace of the call that is being answered here, the
+    /// metadata that the client's calls carry, and the nearest of the client's timeout, the method's, and the deadline of that call.
     /// The clock is read only if there is one.
     #[inline(always)]
     fn terms(&self, info: &MethodInfo) -> CallTerms {
@@ -247,9 +284,10 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             (Some(own), Some(method)) => Some(own.min(method)),
             (own, method) => own.or(method),
         };
-        let (inherited, trace) = call::inherited();
+        let (inherited, labels) = call::inherited();
+        let labels = labels_of_call(self.metadata.as_deref(), labels);
         if timeout.is_none() && inherited.is_none() {
-            return CallTerms { deadline: None, trace };
+            return CallTerms { deadline: None, labels };
         }
         let now = clock::now();
         // A timeout past the end of the clock is no timeout.
@@ -258,12 +296,12 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             (Some(own), Some(inherited)) => Some(own.min(inherited)),
             (own, inherited) => own.or(inherited),
         };
-        CallTerms { deadline: at, trace }
+        CallTerms { deadline: at, labels }
     }
 
     #[inline]
-    fn watch(&self, info: &'static MethodInfo, trace: Option<Arc<TraceContext>>) -> Option<Box<Watch>> {
-        Watch::begin(Side::Client, info.name, || self.carrier.peer(), trace)
+    fn watch(&self, info: &'static MethodInfo, labels: Option<Arc<Labels>>) -> Option<Box<Watch>> {
+        Watch::begin(Side::Client, info.name, || self.carrier.peer(), labels)
     }
 
     /// Calls a method. The deadline runs from here on.
@@ -281,8 +319,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let CallTerms { deadline, trace } = self.terms(info);
-        let watch = self.watch(info, trace);
+        let CallTerms { deadline, labels } = self.terms(info);
+        let watch = self.watch(info, labels);
         let form = Form::<A, ST, T, SE, E, Req, Resp> { to_request, from_response, shapes: PhantomData };
         make(self.carrier.clone(), info, args, form, deadline, watch)
     }
@@ -297,8 +335,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
     where
         A: Serialize + DeserializeOwned + Send + 'static,
     {
-        let CallTerms { deadline, trace } = self.terms(info);
-        let watch = self.watch(info, trace);
+        let CallTerms { deadline, labels } = self.terms(info);
+        let watch = self.watch(info, labels);
         make_oneway(self.carrier.clone(), info, args, to_request, deadline, watch)
     }
 
@@ -323,8 +361,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let CallTerms { deadline, trace } = self.terms(info);
-        let watch = self.watch(info, trace);
+        let CallTerms { deadline, labels } = self.terms(info);
+        let watch = self.watch(info, labels);
         let form = Form::<A, ST, T, SE, E, Req, Resp> { to_request, from_response, shapes: PhantomData };
         let call = make(self.carrier.clone(), info, args, form, deadline, watch);
         self.wait(deadline, call).unwrap_or_else(|error| Err(error.widen()))
@@ -422,15 +460,17 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         S: Serializer,
     {
         let here = match &client.inner().carrier {
-            Carrier::Typed(typed) => typed.service(),
-            // Those who call from elsewhere pass the layers too.
-            Carrier::Link(_)
+            // What the client adds to each call is added for those who call from elsewhere too.
+            Carrier::Typed(typed) if client.inner().metadata.is_none() => typed.service(),
+            // They pass the layers too.
+            Carrier::Typed(_)
+            | Carrier::Link(_)
             | Carrier::Stub(_)
             | Carrier::Reconnecting(_)
             | Carrier::Records(_)
             | Carrier::Layered(_) => None,
         };
-        let service = here.unwrap_or_else(|| Arc::new(Relay(client.clone())));
+        let service = here.unwrap_or_else(|| Arc::new(Relay::of(client)));
         OfferedService::of_any_version(service).serialize(serializer)
     }
 

@@ -18,7 +18,7 @@ use crate::session::{CallTarget, ROOT_PORT};
 use crate::shape::Shape;
 use crate::stub::Stub;
 use crate::type_check::{self, Part};
-use crate::watch::{Watch, trace_of};
+use crate::watch::{Watch, labels_of};
 
 /// What a call gives, and in which shapes that travels.
 type Gives<ST, T, SE, E> = PhantomData<fn() -> (ST, T, SE, E)>;
@@ -83,9 +83,9 @@ where
             None => Ok(()),
             Some(args) => {
                 let port = this.stub.as_ref().map_or(ROOT_PORT, |stub| stub.port);
-                let trace = trace_of(&this.watch).map(|trace| &**trace);
+                let labels = labels_of(&this.watch).map(|labels| &**labels);
                 let info = this.info;
-                let target = CallTarget { trace, ..CallTarget::new(port, info.id) };
+                let target = CallTarget { labels, ..CallTarget::new(port, info.id) };
                 let encode =
                     |codec, out: &mut Vec<u8>| type_check::encode(info, Part::Arguments, codec, args, out);
                 match this.info.since {

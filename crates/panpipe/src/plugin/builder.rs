@@ -25,6 +25,7 @@ use crate::client::ServiceClient;
 use crate::codec::Codec;
 use crate::limits::{self, Limits};
 use crate::link::Link;
+use crate::metadata::Metadata;
 use crate::offers::Offers;
 use crate::servable::Service;
 use crate::session::{Config, ServiceInfo};
@@ -80,6 +81,17 @@ impl PluginBuilder {
     /// Lets the plugin call this service. Several may be offered.
     pub fn offer(mut self, service: impl Service) -> Self {
         self.settings.offers.add_shared(service);
+        self
+    }
+
+    /// Gives the plugin this [metadata](Metadata) for the connection of each of its processes; there may be
+    /// several, of several names. Its handlers read them by
+    /// [`call::connection_metadata`](crate::call::connection_metadata).
+    ///
+    /// A value that cannot be encoded, and more than 1,536 bytes in all, are
+    /// [`PluginError::Metadata`] when the plugin is started.
+    pub fn metadata<M: Metadata>(mut self, value: &M) -> Self {
+        self.settings.config.add_metadata(value);
         self
     }
 
@@ -222,7 +234,8 @@ impl PluginBuilder {
 
     /// Starts a plugin, whatever it offers.
     pub(super) async fn start_any(self) -> Result<(Handle, Arc<Link>), PluginError> {
-        let PluginBuilder { settings, restart, health, on_event } = self;
+        let PluginBuilder { mut settings, restart, health, on_event } = self;
+        settings.config = settings.config.with_checked_metadata()?;
         let mut blueprint = Blueprint::new(settings);
         let first = blueprint.start().await?;
         let name = Arc::clone(&blueprint.name);

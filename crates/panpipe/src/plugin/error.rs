@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::error::Refusal;
+use crate::metadata::MetadataError;
 use crate::sys::StatusUnknown;
 
 /// Why a plugin was not started. Nothing of it is left.
@@ -73,6 +74,9 @@ pub enum PluginError {
         /// In whose words.
         refusal: Refusal,
     },
+    /// The host's metadata for the plugin cannot be sent.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// It did not say hello in time.
     #[error(
         "{program} did not say hello within {after:?}; is it a plugin of this host?{}",

@@ -21,6 +21,7 @@ use crate::hub::Hub;
 use crate::limits;
 use crate::link::{Link, over_blocking};
 use crate::log_limit::log_limited;
+use crate::metadata::MetadataSet;
 use crate::servable::Service;
 use crate::session::Config;
 use crate::sys::{self, Announced};
@@ -124,12 +125,20 @@ impl Server {
         if self.offers.is_empty() {
             return Err(ServeError::NoService { name });
         }
+        let metadata = MetadataSet::for_hello(self.metadata)?;
         let listener = BlockingListener::bind_for(name.clone(), self.access.clone())?;
         let io = |source| BindError::Io { path: name.to_string(), source };
         let bell = Bell::new().map_err(io)?;
         let hub = self.reception.hub.clone();
         let shared = Arc::new(Shared {
-            setup: ClientSetup::new(self.access, self.offers, self.limits, self.latency, self.reception),
+            setup: ClientSetup::new(
+                self.access,
+                self.offers,
+                self.limits,
+                self.latency,
+                metadata,
+                self.reception,
+            ),
             bell,
             stops: AtomicU8::new(0),
             refusals: AtomicUsize::new(0),

@@ -34,6 +34,7 @@ use crate::hub::{ConnectedClient, Hub, Reception};
 use crate::layer::CallLayer;
 use crate::limits::{self, Limits};
 use crate::link::over_stream;
+use crate::metadata::{Metadata, MetadataError, MetadataSet};
 use crate::offers::Offers;
 use crate::servable::Service;
 use crate::service::{Serve, ServiceImpl};
@@ -89,6 +90,9 @@ pub enum ServeError {
         /// The name that was to be served.
         name: PipeName,
     },
+    /// The server's own metadata cannot be sent.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// The server's task panicked.
     #[error("the server's task failed: {0}")]
     Task(#[from] JoinError),
@@ -120,6 +124,7 @@ pub struct Server {
     offers: Offers,
     limits: Limits,
     latency: Latency,
+    metadata: Option<MetadataSet>,
     grace: Duration,
     until: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Whether `serve` ends it on ctrl-c and SIGTERM.
@@ -146,6 +151,7 @@ impl Server {
             offers: Offers::default(),
             limits: Limits::default(),
             latency: Latency::default(),
+            metadata: None,
             grace: limits::DRAIN,
             until: Box::pin(std::future::pending()),
             by_signals: true,
@@ -325,6 +331,18 @@ impl Server {
         self
     }
 
+    /// Gives each client this [metadata](Metadata) for its connection; there may be several, of
+    /// several names. Clients read them by
+    /// [`ServiceClient::connection_metadata`](crate::ServiceClient::connection_metadata).
+    ///
+    /// A value that cannot be encoded, and more than 1,536 bytes in all, are
+    /// [`ServeError::Metadata`] when the server starts. A client whose panpipe is older than
+    /// metadata does not see them.
+    pub fn metadata<M: Metadata>(mut self, value: &M) -> Self {
+        self.metadata = Some(MetadataSet::with(self.metadata.as_ref(), value));
+        self
+    }
+
     /// What each client may take.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -391,6 +409,7 @@ impl Server {
         if self.offers.is_empty() {
             return Err(ServeError::NoService { name });
         }
+        let metadata = MetadataSet::for_hello(self.metadata)?;
         let listener = Listener::bind_for(name.clone(), self.access.clone())?;
         let (stop, stopping) = watch::channel(Stop::No);
         let hub = self.reception.hub.clone();
@@ -401,6 +420,7 @@ impl Server {
                 self.offers,
                 self.limits,
                 self.latency,
+                metadata,
                 self.reception,
             )),
             grace: self.grace,

@@ -8,6 +8,7 @@ use panpipe_transport::{Access, Latency};
 use crate::hub::{Membership, Reception};
 use crate::limits::Limits;
 use crate::link::Prepared;
+use crate::metadata::MetadataSet;
 use crate::offers::Offers;
 use crate::session::{Config, Load};
 
@@ -18,6 +19,8 @@ pub(super) struct ClientSetup {
     offers: Offers,
     load: Arc<Load>,
     latency: Latency,
+    /// What each client is told of the server.
+    metadata: Option<MetadataSet>,
     reception: Arc<Reception>,
 }
 
@@ -27,6 +30,7 @@ impl ClientSetup {
         offers: Offers,
         limits: Limits,
         latency: Latency,
+        metadata: Option<MetadataSet>,
         reception: Reception,
     ) -> Self {
         let load = Arc::new(Load::new(limits.max_calls_in_all));
@@ -36,6 +40,7 @@ impl ClientSetup {
             offers,
             load,
             latency,
+            metadata,
             reception: Arc::new(reception),
         }
     }
@@ -58,6 +63,7 @@ impl ClientSetup {
         Config {
             limits: Arc::clone(&self.limits),
             latency: self.latency,
+            metadata: self.metadata.clone(),
             offers: self.offers.infos(),
             load: Some(Arc::clone(&self.load)),
             ..Config::acceptor()

@@ -126,7 +126,7 @@ impl Incoming {
             method,
             deadline,
             version: None,
-            trace: None,
+            labels: None,
             codec,
             args,
             claims: None,
@@ -140,12 +140,12 @@ impl Incoming {
     }
 }
 
-/// Hands a call to its service that belongs to a trace, carries ports, or is for another
-/// than the root.
+/// Hands a call to its service that has labels, carries ports, or is for another than the
+/// root.
 #[cold]
 fn run_with_extras(call: IncomingCall<'_>, extras: IncomingExtras, services: &mut Services) {
-    let IncomingExtras { trace, service, attached } = extras;
-    let mut call = IncomingCall { trace: trace.as_ref(), ..call };
+    let IncomingExtras { labels, service, attached } = extras;
+    let mut call = IncomingCall { labels: labels.as_ref(), ..call };
     // No claims are made where nobody is left to use them: the session ends.
     if let Some(link) = call.session.link().filter(|_| !attached.is_empty()) {
         call.claims = Some(Claims::new(link, call.codec, attached));

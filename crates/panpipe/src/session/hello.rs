@@ -14,6 +14,7 @@ use super::message::{PROTOCOL_VERSION, put_str, take_str, take_version};
 use crate::codec::Codec;
 use crate::error::{Refusal, RefusalReason};
 use crate::limits::{self, Limits};
+use crate::metadata::MetadataSet;
 
 /// A service's name and the versions of it that one side speaks, as the hello carries
 /// them.
@@ -129,6 +130,10 @@ pub(crate) struct Hello {
     pub(crate) oneway_bytes: u64,
     /// How many ids of calls this side takes beyond `max_calls`.
     pub(crate) extra_ids: u64,
+    /// How many bytes of metadata this side accepts with a call; 0 for none.
+    pub(crate) max_metadata: u64,
+    /// What this side says of itself for the connection.
+    pub(crate) metadata: Option<MetadataSet>,
 }
 
 /// How much of ports and streams one side takes. A peer that says nothing of it
@@ -177,6 +182,8 @@ impl Hello {
             choice: Vec::new(),
             oneway_bytes: limits.oneway_bytes as u64,
             extra_ids: u64::from(limits.max_nested_calls).saturating_add(u64::from(CONTROL_IDS)),
+            max_metadata: limits.max_metadata as u64,
+            metadata: None,
         }
     }
 
@@ -224,6 +231,10 @@ impl Hello {
         }
         varint::put(out, self.oneway_bytes);
         varint::put(out, self.extra_ids);
+        varint::put(out, self.max_metadata);
+        let metadata = self.metadata.as_ref().map_or(&[][..], MetadataSet::bytes);
+        varint::put(out, metadata.len() as u64);
+        out.extend_from_slice(metadata);
     }
 
     /// Reads a hello. Bytes after the known fields are a later version's and
@@ -243,6 +254,8 @@ impl Hello {
             choice: Vec::new(),
             oneway_bytes: 0,
             extra_ids: 0,
+            max_metadata: 0,
+            metadata: None,
         };
         // One that ends here comes from a side that speaks one version of each.
         if !rest.is_empty() {
@@ -254,6 +267,11 @@ impl Hello {
         if !rest.is_empty() {
             hello.oneway_bytes = varint::take(rest)?;
             hello.extra_ids = varint::take(rest)?;
+        }
+        // One that ends here comes from a side that accepts no metadata.
+        if !rest.is_empty() {
+            hello.max_metadata = varint::take(rest)?;
+            hello.metadata = take_metadata(rest)?;
         }
         Some(hello)
     }
@@ -348,6 +366,17 @@ fn take_oldest(rest: &mut &[u8], service: Option<ServiceInfo>) -> Option<Option<
     }
 }
 
+/// The outer `None` is a malformed field, the inner one no metadata.
+#[allow(clippy::option_option)]
+fn take_metadata(rest: &mut &[u8]) -> Option<Option<MetadataSet>> {
+    let len = usize::try_from(varint::take(rest)?).ok()?;
+    let (bytes, tail) = rest.split_at_checked(len)?;
+    *rest = tail;
+    // A hello is short: all of it is kept until this side's limit is asked for.
+    let metadata = MetadataSet::read(bytes, limits::HELLO)?;
+    Some((!bytes.is_empty()).then_some(metadata))
+}
+
 /// Each takes some of the hello's bytes: there are no more than have come.
 fn take_choice(rest: &mut &[u8]) -> Option<Vec<ServiceInfo>> {
     let count = varint::take(rest)?;
@@ -368,8 +397,13 @@ mod tests {
         Hello::new(Codec::default(), &Limits::default(), wants.map(info), offers.map(info))
     }
 
+    /// Metadata of one value.
+    fn metadata() -> MetadataSet {
+        MetadataSet::read(b"\x04name\x01\x37", 100).unwrap()
+    }
+
     /// How many bytes of a hello with the default limits stand behind the ranges of versions.
-    const BEHIND_RANGES: usize = 4 + 2;
+    const BEHIND_RANGES: usize = 4 + 2 + 3;
 
     fn varint_len(value: u64) -> usize {
         let mut out = Vec::new();
@@ -379,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_hello_reads_back_as_written_and_bytes_of_a_later_version_are_passed_over() {
-        let hello = hello(Some(("Store", 3)), None);
+        let hello = Hello { metadata: Some(metadata()), ..hello(Some(("Store", 3)), None) };
         let mut bytes = Vec::new();
         hello.encode(&mut bytes);
         bytes.extend_from_slice(b"later");
@@ -393,11 +427,13 @@ mod tests {
             wants: Some(ServiceInfo::new("Store", 300).with_oldest(200)),
             offers: Some(ServiceInfo::new("Host", 2).with_oldest(1)),
             choice: vec![ServiceInfo::new("Log", 2), ServiceInfo::new("Clock", 9).with_oldest(3)],
+            metadata: Some(metadata()),
             ..hello(None, None)
         };
         hello.encode(&mut bytes);
         let whole = bytes.len();
-        let without_oneways = Hello { oneway_bytes: 0, extra_ids: 0, ..hello.clone() };
+        let without_metadata = Hello { max_metadata: 0, metadata: None, ..hello.clone() };
+        let without_oneways = Hello { oneway_bytes: 0, extra_ids: 0, ..without_metadata.clone() };
         let exact = |service: &Option<ServiceInfo>| {
             service.as_ref().map(|service| ServiceInfo::new(service.name.clone(), service.version))
         };
@@ -410,12 +446,14 @@ mod tests {
         let without_ports = Hello { ports: PortLimits::default(), ..without_ranges.clone() };
         // Two bytes and one for the oldest versions, and the choice behind them, its
         // length and two services; before them the limits of ports.
-        let oneways_at = whole - varint_len(hello.oneway_bytes) - varint_len(hello.extra_ids);
+        let metadata_at = whole - varint_len(hello.max_metadata) - 1 - metadata().bytes().len();
+        let oneways_at = metadata_at - varint_len(hello.oneway_bytes) - varint_len(hello.extra_ids);
         let ranges_at = oneways_at - 3 - 1 - 6 - 8;
         let ports_at = ranges_at - 11;
         for cut in 0..=whole {
             let expected = match cut {
                 _ if cut == whole => Some(&hello),
+                _ if cut == metadata_at => Some(&without_metadata),
                 _ if cut == oneways_at => Some(&without_oneways),
                 _ if cut == ranges_at => Some(&without_ranges),
                 _ if cut == ports_at => Some(&without_ports),
@@ -435,6 +473,42 @@ mod tests {
             Hello::decode(&bytes).unwrap().choice.len()
         };
         assert_eq!([0, 2, 3, 100].map(told), [0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_read_make_a_hello_malformed() {
+        let mut bytes = Vec::new();
+        hello(None, None).encode(&mut bytes);
+        assert_eq!(bytes.pop(), Some(0));
+        let read = |metadata: &[u8]| Hello::decode(&[&bytes[..], metadata].concat());
+        assert!(read(b"\x07\x04name\x01\x37").unwrap().metadata == Some(metadata()));
+        assert!(read(&[]).is_none() && read(&[0]).unwrap().metadata.is_none());
+        for wrong in
+            [&b"\x06\x04name\x01\x37"[..], b"\x08\x04name\x01\x37", b"\x07\x04name\x02\x37", b"\x02\x01\xff"]
+        {
+            assert!(read(wrong).is_none(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_hello_is_within_its_limit() {
+        let name = "s".repeat(limits::SERVICE_NAME);
+        let service = || Some(ServiceInfo::new(name.clone(), u32::MAX));
+        let metadata = [&b"\x04name"[..], &[0xf9, 0x0b], &[b' '; limits::CONNECTION_METADATA - 7]].concat();
+        let metadata = MetadataSet::read(&metadata, limits::CONNECTION_METADATA).unwrap();
+        assert_eq!(metadata.bytes().len(), limits::CONNECTION_METADATA);
+        let longest = Limits { max_message: usize::MAX, max_calls: u32::MAX, ..Limits::default() };
+        // A side that offers one service has no choice to tell.
+        let one =
+            Hello { choice: Vec::new(), ..Hello::new(Codec::default(), &longest, service(), service()) };
+        let choice = vec![ServiceInfo::new("s".repeat(limits::HELLO_CHOICE - 13), u32::MAX)];
+        let many = Hello { choice, ..Hello::new(Codec::default(), &longest, service(), None) };
+        for hello in [one, many] {
+            let mut bytes = Vec::new();
+            Hello { metadata: Some(metadata.clone()), ..hello }.encode(&mut bytes);
+            // The frame's kind, port and id stand before it.
+            assert!(bytes.len() + 3 <= limits::HELLO, "{}", bytes.len());
+        }
     }
 
     #[test]

@@ -61,6 +61,12 @@ pub(crate) const CARRIES: u8 = 0x80;
 /// the beginning of its body. Only calls do.
 pub(crate) const TRACED: u8 = 0x40;
 
+/// The bit of a kind that says that metadata stand behind the body. Only calls have them.
+pub(crate) const METADATA: u8 = 0x20;
+
+/// The bits that only calls have.
+const LABELS: u8 = TRACED | METADATA;
+
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
         Some(match byte {
@@ -103,6 +109,7 @@ pub(crate) enum Status {
     Malformed = 8,
     NotRun = 9,
     Refused = 10,
+    MetadataTooLarge = 11,
 }
 
 impl Status {
@@ -119,6 +126,7 @@ impl Status {
             8 => Status::Malformed,
             9 => Status::NotRun,
             10 => Status::Refused,
+            11 => Status::MetadataTooLarge,
             _ => return None,
         })
     }
@@ -130,8 +138,8 @@ pub(crate) struct Header {
     pub(crate) kind: Kind,
     /// Whether a trailer lists ports that the message carries.
     pub(crate) carries: bool,
-    /// Whether it belongs to a trace.
-    pub(crate) traced: bool,
+    /// Of a call: [`TRACED`], [`METADATA`], both, or 0.
+    pub(crate) labels: u8,
     pub(crate) port: u64,
     pub(crate) id: u64,
     pub(crate) body: usize,
@@ -168,10 +176,10 @@ pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {
     varint::put(out, id);
 }
 
-/// The kind of a message that belongs to a trace.
+/// The kind of a message that belongs to a trace, or has metadata.
 #[cold]
-fn traced_kind(kind: u8) -> Option<Kind> {
-    Kind::from_byte(kind & !TRACED).filter(|kind| matches!(kind, Kind::Call | Kind::Oneway))
+fn labelled_kind(kind: u8) -> Option<Kind> {
+    Kind::from_byte(kind & !LABELS).filter(|kind| matches!(kind, Kind::Call | Kind::Oneway))
 }
 
 /// Reads the header of `frame`. Where it cannot be read [`unreadable`] says why: what every
@@ -180,13 +188,13 @@ fn traced_kind(kind: u8) -> Option<Kind> {
 pub(crate) fn parse_header(frame: &[u8]) -> Option<Header> {
     let (&byte, mut rest) = frame.split_first()?;
     let (carries, byte) = (byte & CARRIES != 0, byte & !CARRIES);
-    let (kind, traced) = match Kind::from_byte(byte) {
-        Some(kind) => (kind, false),
-        None => (traced_kind(byte)?, true),
+    let (kind, labels) = match Kind::from_byte(byte) {
+        Some(kind) => (kind, 0),
+        None => (labelled_kind(byte)?, byte & LABELS),
     };
     let port = varint::take(&mut rest)?;
     let id = varint::take(&mut rest)?;
-    Some(Header { kind, carries, traced, port, id, body: frame.len().saturating_sub(rest.len()) })
+    Some(Header { kind, carries, labels, port, id, body: frame.len().saturating_sub(rest.len()) })
 }
 
 /// What is wrong with the header of `frame`.
@@ -194,9 +202,11 @@ pub(crate) fn parse_header(frame: &[u8]) -> Option<Header> {
 pub(crate) fn unreadable(frame: &[u8]) -> String {
     let Some((&byte, mut rest)) = frame.split_first() else { return "a frame is empty".to_owned() };
     let kind = byte & !CARRIES;
-    if Kind::from_byte(kind).is_none() && traced_kind(kind).is_none() {
-        return match Kind::from_byte(kind & !TRACED) {
-            Some(_) => format!("a frame is of kind {kind}: it belongs to a trace and is no call"),
+    if Kind::from_byte(kind).is_none() && labelled_kind(kind).is_none() {
+        return match Kind::from_byte(kind & !LABELS) {
+            Some(_) => {
+                format!("a frame is of kind {kind}: it belongs to a trace, or has metadata, and is no call")
+            }
             None => format!("a frame is of unknown kind {kind}"),
         };
     }
@@ -257,8 +267,9 @@ mod tests {
     fn a_broken_header_is_named() {
         for (frame, why) in [
             (&[][..], "empty"),
-            (&[99, 0, 0], "99"),
+            (&[30, 0, 0], "30"),
             (&[TRACED | 5, 0, 0], "no call"),
+            (&[METADATA | 9, 0, 0], "no call"),
             (&[3, 0x80], "port"),
             (&[3, 0], "id"),
         ] {
@@ -268,12 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn calls_alone_carry_traces() {
+    fn calls_alone_carry_traces_and_metadata() {
         for byte in 0..=u8::MAX {
             let header = parse_header(&[byte, 0, 0]);
-            match byte & !(CARRIES | TRACED) {
-                3 | 4 => assert_eq!(header.unwrap().traced, byte & TRACED != 0),
-                1..=19 if byte & TRACED == 0 => assert!(!header.unwrap().traced),
+            match byte & !(CARRIES | LABELS) {
+                3 | 4 => assert_eq!(header.unwrap().labels, byte & LABELS),
+                1..=19 if byte & LABELS == 0 => assert_eq!(header.unwrap().labels, 0),
                 _ => assert!(header.is_none()),
             }
         }

@@ -70,6 +70,7 @@ use crate::hooks::Hooks;
 use crate::limits;
 use crate::link::Link;
 use crate::log_limit::log_limited;
+use crate::metadata::{Metadata, MetadataError};
 #[cfg(feature = "metrics")]
 use crate::metrics::OpenConnection;
 
@@ -210,6 +211,12 @@ impl Session {
     fn learn_codec(&self) -> Option<Codec> {
         let codec = self.with(|state| state.core.is_open().then(|| state.core.codec()))?;
         Some(*self.codec.get_or_init(|| codec))
+    }
+
+    /// The metadata of a type that the peer has given for the connection.
+    pub(crate) fn peer_metadata<M: Metadata>(&self) -> Result<Option<M>, MetadataError> {
+        let metadata = self.with(|state| state.core.peer_metadata().cloned());
+        metadata.map_or(Ok(None), |metadata| metadata.get())
     }
 
     /// How deep the values nest at most that the peer sends.

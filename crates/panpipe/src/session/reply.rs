@@ -19,6 +19,10 @@ pub(crate) enum Failure {
         size: u64,
         limit: u64,
     },
+    MetadataTooLarge {
+        size: u64,
+        limit: u64,
+    },
     Overloaded,
     UnknownMethod,
     Malformed(String),
@@ -43,6 +47,7 @@ impl From<CallError> for Failure {
             CallError::DeadlineExceeded => Failure::DeadlineExceeded,
             CallError::Panicked => Failure::Panicked,
             CallError::TooLarge { size, limit } => Failure::TooLarge { size, limit },
+            CallError::MetadataTooLarge { size, limit } => Failure::MetadataTooLarge { size, limit },
             CallError::Overloaded => Failure::Overloaded,
             CallError::UnknownMethod => Failure::UnknownMethod,
             CallError::Malformed(why) | CallError::Unsupported(why) => Failure::Malformed(why),
@@ -63,6 +68,7 @@ pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
         Failure::Cancelled => Status::Cancelled,
         Failure::Panicked => Status::Panicked,
         Failure::TooLarge { .. } => Status::TooLarge,
+        Failure::MetadataTooLarge { .. } => Status::MetadataTooLarge,
         Failure::Overloaded => Status::Overloaded,
         Failure::UnknownMethod => Status::UnknownMethod,
         Failure::Malformed(_) => Status::Malformed,
@@ -71,7 +77,7 @@ pub(crate) fn put_failure(out: &mut Vec<u8>, failure: &Failure) {
     };
     out.push(status as u8);
     match failure {
-        Failure::TooLarge { size, limit } => {
+        Failure::TooLarge { size, limit } | Failure::MetadataTooLarge { size, limit } => {
             varint::put(out, *size);
             varint::put(out, *limit);
         }
@@ -122,6 +128,10 @@ pub(crate) fn parse(body: &[u8]) -> ReplyBody<'_> {
     }
 }
 
+fn take_sizes(rest: &mut &[u8]) -> Option<(u64, u64)> {
+    Some((varint::take(rest)?, varint::take(rest)?))
+}
+
 fn parse_failure(body: &[u8]) -> ReplyBody<'_> {
     let failed = ReplyBody::Failed;
     let Some((status, mut rest)) = body.split_first() else {
@@ -137,9 +147,10 @@ fn parse_failure(body: &[u8]) -> ReplyBody<'_> {
         Some(Status::UnknownMethod) => failed(CallError::UnknownMethod),
         Some(Status::NotRun) => failed(CallError::Disconnected { sent: false }),
         Some(Status::Refused) => failed(CallError::Refused(parse_refusal(rest))),
-        Some(Status::TooLarge) => match (varint::take(&mut rest), varint::take(&mut rest)) {
-            (Some(size), Some(limit)) => failed(CallError::TooLarge { size, limit }),
-            _ => failed(CallError::Malformed("the reply's sizes cannot be read".to_owned())),
+        Some(status @ (Status::TooLarge | Status::MetadataTooLarge)) => match take_sizes(&mut rest) {
+            Some((size, limit)) if status == Status::TooLarge => failed(CallError::TooLarge { size, limit }),
+            Some((size, limit)) => failed(CallError::MetadataTooLarge { size, limit }),
+            None => failed(CallError::Malformed("the reply's sizes cannot be read".to_owned())),
         },
         Some(Status::Malformed) => {
             let why = take_str(&mut rest, limits::WORDS).unwrap_or("the other side gave no reason");
@@ -161,6 +172,10 @@ mod tests {
             (Failure::Cancelled, CallError::Cancelled),
             (Failure::Panicked, CallError::Panicked),
             (Failure::TooLarge { size: 5000, limit: 4096 }, too_large),
+            (
+                Failure::MetadataTooLarge { size: 9000, limit: 8192 },
+                CallError::MetadataTooLarge { size: 9000, limit: 8192 },
+            ),
             (Failure::Overloaded, CallError::Overloaded),
             (Failure::UnknownMethod, CallError::UnknownMethod),
             (Failure::Malformed("no".to_owned()), CallError::Malformed("no".to_owned())),

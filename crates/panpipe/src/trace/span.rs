@@ -8,6 +8,7 @@ use tracing::subscriber::NoSubscriber;
 use tracing::{Level, Span, field};
 
 use super::TraceContext;
+use crate::labels::Labels;
 use crate::watch::Side;
 
 /// Whether anybody may want spans of calls: all that a call costs where nobody does.
@@ -27,13 +28,13 @@ macro_rules! span {
     }};
 }
 
-/// Makes the span of a call, and makes `trace` the context of what happens in it. A
+/// Makes the span of a call, and makes the trace of `labels` the context of what happens in it. A
 /// call that belongs to no trace begins one; where nobody wants the span it does not.
 pub(crate) fn of_call(
     side: Side,
     method: &'static str,
     peer: &Peer,
-    trace: &mut Option<Arc<TraceContext>>,
+    labels: &mut Option<Arc<Labels>>,
 ) -> Span {
     // What others subscribe to elsewhere may seem to be wanted here too.
     if tracing::dispatcher::get_default(|here| here.is::<NoSubscriber>()) {
@@ -45,9 +46,9 @@ pub(crate) fn of_call(
         Side::Server => span!("handle", "server", method, peer, parent: None,),
     };
     if !span.is_disabled() {
-        let own = context_of(&span, trace.as_deref());
+        let own = context_of(&span, labels.as_ref().and_then(|labels| labels.trace.as_ref()));
         span.record("trace_id", field::display(format_args!("{:032x}", own.trace_id)));
-        *trace = Some(Arc::new(own));
+        *labels = Some(Labels::in_trace(labels.as_deref(), own));
     }
     span
 }

@@ -13,10 +13,12 @@ use panpipe_transport::varint;
 use super::carrying::{Head, PutError};
 use super::{Core, EncodedMessage, Incoming, IncomingExtras, remember_one_more};
 use crate::error::{Refusal, RefusalReason};
+use crate::labels::Labels;
 use crate::limits;
+use crate::metadata::MetadataSet;
 use crate::session::deadlines::Due;
 use crate::session::handlers::{ReplyTo, Stop};
-use crate::session::message::{FLUSH, Header, Kind, PING, ROOT_PORT, take_u64};
+use crate::session::message::{FLUSH, Header, Kind, METADATA, PING, ROOT_PORT, TRACED, take_u64};
 use crate::session::reply::{Failure, put_failure};
 use crate::trace::TraceContext;
 
@@ -33,7 +35,7 @@ impl Core {
         self.heard = true;
         // A frame's length is a u32.
         let len = frame.len() as u32;
-        let (frame, body, extras) = if header.carries || header.traced || header.port != ROOT_PORT {
+        let (frame, body, extras) = if header.carries || header.labels != 0 || header.port != ROOT_PORT {
             let (body, extras) = self.take_extras(header, frame)?;
             (&frame[..body.end], body.start, Some(extras))
         } else {
@@ -67,7 +69,7 @@ impl Core {
         let within = left.checked_sub(1).map(Duration::from_micros);
         let deadline = within.and_then(|within| now().checked_add(within.min(limits::LONGEST_DEADLINE)));
         let ticket = deadline.map(|at| self.deadlines.insert(at, Due::Handler(id)));
-        let Some(reply_to) = self.handlers.add(id, is_extra, frame.len(), ticket) else {
+        let Some(reply_to) = self.handlers.add(id, is_extra, len as usize, ticket) else {
             self.lighten();
             self.violation("a call uses the id of another that still runs");
             return None;
@@ -139,22 +141,31 @@ impl Core {
     /// the peer has broken the protocol.
     #[cold]
     fn take_extras(&mut self, header: Header, frame: &[u8]) -> Option<(Range<usize>, Box<IncomingExtras>)> {
-        let (end, attached) = self.take_ports(header, frame)?;
+        let (mut end, attached) = self.take_ports(header, frame)?;
         let service = if header.port == ROOT_PORT { None } else { self.ports.serving(header.port) };
         if header.port != ROOT_PORT && service.is_none() {
             self.violation("a call is for a port that is not open");
             return None;
         }
-        let (mut start, mut trace) = (header.body, None);
-        if header.traced {
+        let (mut start, mut labels) = (header.body, Labels::default());
+        if header.labels & METADATA != 0 {
+            let body = &frame[start..end];
+            let Some((metadata, len)) = MetadataSet::read_behind(body, self.limits.max_metadata) else {
+                self.violation("the metadata of a call cannot be read");
+                return None;
+            };
+            (end, labels.metadata) = (start.saturating_add(len), Some(metadata));
+        }
+        if header.labels & TRACED != 0 {
             let mut rest = &frame[start..end];
-            let Some(taken) = TraceContext::take(&mut rest) else {
+            let Some(trace) = TraceContext::take(&mut rest) else {
                 self.violation("the trace of a call cannot be read");
                 return None;
             };
-            (start, trace) = (end.saturating_sub(rest.len()), Some(Arc::new(taken)));
+            (start, labels.trace) = (end.saturating_sub(rest.len()), Some(trace));
         }
-        Some((start..end, Box::new(IncomingExtras { trace, service, attached })))
+        let labels = (header.labels != 0).then(|| Arc::new(labels));
+        Some((start..end, Box::new(IncomingExtras { labels, service, attached })))
     }
 
     /// Gives up the ports of a call that is not run.

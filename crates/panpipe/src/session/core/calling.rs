@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use panpipe_transport::frame;
 
-use super::carrying::{Head, PutError};
+use super::carrying::{Head, HeadLabels, PutError};
 use super::{CallTarget, Core, Deadline, EncodedMessage, Phase, Role, remember, remember_one_more};
 use crate::error::CallError;
+use crate::labels::Labels;
 use crate::limits;
 use crate::session::calls::{CallState, Ids, Place, Reply, Sort};
 use crate::session::deadlines::Due;
 use crate::session::message::{FLUSH, Kind, PING, ROOT_PORT};
+
+/// What a call with metadata fails with where the peer accepts none.
+const NO_METADATA: &str = "the other side accepts no metadata with calls: its panpipe is older than metadata, or its `Limits::max_metadata` is 0; update it, raise that, or call without metadata";
 
 impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
@@ -299,20 +303,41 @@ impl Core {
         left: Option<Duration>,
         message: &mut EncodedMessage,
     ) -> Result<Option<usize>, CallError> {
-        let CallTarget { port, method, trace, .. } = target;
+        let CallTarget { port, method, labels, .. } = target;
         let open = matches!(self.phase, Phase::Open);
-        // Whether the peer takes a trace only its hello says.
-        if !open && (self.role == Role::Acceptor || trace.is_some()) {
+        // Whether the peer takes a trace or metadata only its hello says.
+        if !open && (self.role == Role::Acceptor || labels.is_some()) {
             return Ok(None);
         }
-        let trace = trace.filter(|_| self.peer_traces);
-        let head = Head { kind, port, id, trace, method: Some(method), left };
+        let labels = match labels {
+            None => None,
+            Some(labels) => self.sent_labels(labels)?,
+        };
+        let head = Head { kind, port, id, labels, method: Some(method), left };
         match self.put_message(head, self.max_message, message) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(_) if !open => Ok(None),
             Err(PutError::TooLarge { size, limit }) => Err(CallError::TooLarge { size, limit }),
             Err(PutError::Ports) => Err(CallError::Overloaded),
         }
+    }
+
+    /// What of a call's labels is sent: metadata in any case, or the call is not made; the
+    /// trace if the peer takes it.
+    #[cold]
+    fn sent_labels<'a>(&self, labels: &'a Labels) -> Result<Option<HeadLabels<'a>>, CallError> {
+        if let Some(metadata) = &labels.metadata {
+            let (size, limit) = (metadata.bytes().len(), self.peer_max_metadata);
+            if limit == 0 {
+                return Err(CallError::Unsupported(NO_METADATA.to_owned()));
+            }
+            if size > limit {
+                return Err(CallError::MetadataTooLarge { size: size as u64, limit: limit as u64 });
+            }
+        }
+        let (trace, has_metadata) =
+            (labels.trace.as_ref().filter(|_| self.peer_traces), labels.metadata.is_some());
+        Ok((trace.is_some() || has_metadata).then_some(HeadLabels { trace, has_metadata }))
     }
 
     /// Removes a call, with a reply that nobody has taken. Returns its id if the

@@ -15,7 +15,7 @@ use crate::session::encoded::HEAD_ROOM;
 use crate::session::hello::PortLimits;
 use crate::session::large::LargeMessage;
 use crate::session::lost::Lost;
-use crate::session::message::{CARRIES, Header, Kind, TRACED, begin_message, take_version};
+use crate::session::message::{CARRIES, Header, Kind, METADATA, TRACED, begin_message, take_version};
 use crate::session::ports::{
     Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, STREAM_WITH_CREDIT, Word, Writing,
 };
@@ -45,13 +45,20 @@ impl PutError {
     }
 }
 
+/// What a call's head says of its labels. The metadata themselves stand behind the body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadLabels<'a> {
+    pub(super) trace: Option<&'a TraceContext>,
+    pub(super) has_metadata: bool,
+}
+
 /// What stands in front of a message's body, behind the frame's length.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head<'a> {
     pub(super) kind: Kind,
     pub(super) port: u64,
     pub(super) id: u64,
-    pub(super) trace: Option<&'a TraceContext>,
+    pub(super) labels: Option<HeadLabels<'a>>,
     /// Of a call: the method.
     pub(super) method: Option<u64>,
     /// Of a call: how long it may take.
@@ -62,7 +69,7 @@ impl Head<'_> {
     /// The head of a message that is no call.
     #[inline]
     pub(super) fn new(kind: Kind, port: u64, id: u64) -> Self {
-        Head { kind, port, id, trace: None, method: None, left: None }
+        Head { kind, port, id, labels: None, method: None, left: None }
     }
 
     fn content(self, carries: bool) -> Content {
@@ -72,7 +79,7 @@ impl Head<'_> {
     /// Writes it in front of the body. Gives where the frame begins in the message's buffer.
     #[inline(always)]
     fn put(self, message: &mut EncodedMessage) -> usize {
-        let Head { kind, port, id, trace: None, method, left: None } = self else {
+        let Head { kind, port, id, labels: None, method, left: None } = self else {
             return self.put_long(message);
         };
         if port >= 0x80 || id >= 0x80 {
@@ -91,13 +98,18 @@ impl Head<'_> {
 
     #[cold]
     fn put_long(self, message: &mut EncodedMessage) -> usize {
-        let Head { kind, port, id, trace, method, left } = self;
+        let Head { kind, port, id, labels, method, left } = self;
         let mut head = Vec::with_capacity(HEAD_ROOM);
         begin_message(&mut head, kind, port, id);
-        if let Some(trace) = trace {
+        if let Some(HeadLabels { trace, has_metadata }) = labels {
             // The kind is the first byte behind the frame's length.
-            head[frame::HEAD] |= TRACED;
-            trace.encode(&mut head);
+            if has_metadata {
+                head[frame::HEAD] |= METADATA;
+            }
+            if let Some(trace) = trace {
+                head[frame::HEAD] |= TRACED;
+                trace.encode(&mut head);
+            }
         }
         if let Some(method) = method {
             head.extend_from_slice(&method.to_le_bytes());

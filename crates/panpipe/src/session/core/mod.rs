@@ -36,9 +36,10 @@ use super::scheduler::Scheduler;
 use super::ways::{Turn, Ways};
 use crate::codec::Codec;
 use crate::error::CallError;
+use crate::labels::Labels;
 use crate::limits::{self, Limits};
+use crate::metadata::{Metadata, MetadataError, MetadataSet};
 use crate::service::{AnyService, Served};
-use crate::trace::TraceContext;
 
 pub(crate) use self::streaming::ItemError;
 use self::waiters::Waiters;
@@ -67,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) latency: Latency,
     /// Whether there may be a bypass beside the pipe.
     pub(crate) can_have_bypass: bool,
+    /// What the peer is told of this side for the connection.
+    pub(crate) metadata: Option<MetadataSet>,
 }
 
 impl Config {
@@ -88,7 +91,21 @@ impl Config {
             load: None,
             latency,
             can_have_bypass: false,
+            metadata: None,
         }
+    }
+}
+
+impl Config {
+    /// Adds a value to what the peer is told for the connection.
+    pub(crate) fn add_metadata<M: Metadata>(&mut self, value: &M) {
+        self.metadata = Some(MetadataSet::with(self.metadata.as_ref(), value));
+    }
+
+    /// The same, if what the peer is told can be sent.
+    pub(crate) fn with_checked_metadata(self) -> Result<Self, MetadataError> {
+        let metadata = MetadataSet::for_hello(self.metadata)?;
+        Ok(Config { metadata, ..self })
     }
 }
 
@@ -119,9 +136,9 @@ pub(crate) struct Incoming {
     pub(crate) extras: Option<Box<IncomingExtras>>,
 }
 
-/// What a call has that belongs to a trace, or has to do with ports.
+/// What a call has that has labels, or to do with ports.
 pub(crate) struct IncomingExtras {
-    pub(crate) trace: Option<Arc<TraceContext>>,
+    pub(crate) labels: Option<Arc<Labels>>,
     /// What is called, if it is not the root port's service.
     pub(crate) service: Option<Served>,
     /// The ports that the arguments carry.
@@ -139,21 +156,22 @@ impl Incoming {
     }
 }
 
-/// What a call is of, and what it is a part of.
+/// What a call is of, and what travels with it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallTarget<'a> {
     pub(crate) port: u64,
     pub(crate) method: u64,
-    pub(crate) trace: Option<&'a TraceContext>,
+    /// Its metadata stand behind the arguments in its message.
+    pub(crate) labels: Option<&'a Labels>,
     /// How deep the call nests in those that the two sides make of each other: 0 if no handler
     /// of this connection makes it.
     pub(crate) nesting: u32,
 }
 
 impl CallTarget<'_> {
-    /// A call that belongs to no trace.
+    /// A call without labels.
     pub(crate) fn new(port: u64, method: u64) -> Self {
-        CallTarget { port, method, trace: None, nesting: 0 }
+        CallTarget { port, method, labels: None, nesting: 0 }
     }
 }
 
@@ -246,6 +264,10 @@ pub(crate) struct Core {
     /// What the peer takes; the protocol's least until its hello is here.
     room: Room,
     max_message: usize,
+    /// How many bytes of metadata the peer accepts with a call.
+    peer_max_metadata: usize,
+    /// What the peer has said of itself for the connection.
+    peer_metadata: Option<MetadataSet>,
     /// Whether the peer takes traces with its calls.
     peer_traces: bool,
     /// Whether the peer accepts streams whose writer tells its own credit.
@@ -338,6 +360,7 @@ impl Core {
         // Who calls it without asking for it speaks the newest version.
         let root = offered.as_ref().map(|only| Root { index: 0, version: only.version() });
         let mut hello = Hello::new(config.codec, &limits, config.wants, offered);
+        hello.metadata = config.metadata;
         if config.role == Role::Dialer && root.is_none() {
             hello.choice = config.offers.to_vec();
         }
@@ -364,6 +387,8 @@ impl Core {
             phase: Phase::Quiet,
             room: Room { calls: 1, bytes: usize::MAX, extra: 0 },
             max_message: limits::FIRST_MESSAGE,
+            peer_max_metadata: 0,
+            peer_metadata: None,
             peer_traces: false,
             peer_stream_credit: false,
             peer_tells_lost: false,
@@ -870,6 +895,11 @@ impl Core {
     /// that is known.
     pub(crate) fn version(&self) -> Option<u32> {
         self.version
+    }
+
+    /// What the peer has said of itself for the connection, once its hello is here.
+    pub(crate) fn peer_metadata(&self) -> Option<&MetadataSet> {
+        self.peer_metadata.as_ref()
     }
 
     /// What the peer offers at its root port, once its hello is here.

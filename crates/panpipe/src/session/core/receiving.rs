@@ -81,6 +81,8 @@ impl Core {
         self.peer_offers = peer.offers.map(Box::new);
         self.oneway_window.set_size(peer.oneway_bytes);
         self.peer_counts_oneways = peer.oneway_bytes > 0;
+        self.peer_max_metadata = usize::try_from(peer.max_metadata).unwrap_or(usize::MAX);
+        self.peer_metadata = peer.metadata.map(|metadata| metadata.within(self.limits.max_metadata));
         self.peer_traces = peer.features & TAKES_TRACES != 0;
         self.peer_stream_credit = peer.features & TAKES_STREAM_CREDIT != 0;
         self.peer_tells_lost = peer.features & TELLS_LOST != 0;

@@ -7,6 +7,7 @@ use crate::carried::{Apart, Cargo};
 use crate::session::handlers::Stop;
 use crate::session::message::{FLUSH, PING};
 use crate::session::reply::{Failure, ReplyBody, parse};
+use crate::trace::TraceContext;
 
 fn calls(max_calls: u32) -> Limits {
     Limits { max_calls, ..Limits::default() }
@@ -346,7 +347,7 @@ fn a_barrier_goes_behind_the_last_part_of_a_one_way_call() {
 
 /// A call of method 7 that belongs to a trace, and the trace.
 fn traced_call(side: &mut Side, key: &mut Option<usize>, body: &[u8]) -> Poll<Result<(), CallError>> {
-    let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
+    let target = CallTarget { labels: Some(&TRACED), ..CallTarget::new(0, 7) };
     unboxed(side.core.poll_call(
         key,
         target,
@@ -360,11 +361,12 @@ fn traced_call(side: &mut Side, key: &mut Option<usize>, body: &[u8]) -> Poll<Re
 }
 
 const TRACE: TraceContext = TraceContext { trace_id: 0x1234 << 64 | 5, span_id: 6, sampled: true };
+const TRACED: Labels = Labels { trace: Some(TRACE), metadata: None };
 
 /// What came with a call: its trace and its arguments.
 fn asked(side: &Side, frame: &[u8]) -> (Option<TraceContext>, Vec<u8>) {
     let call = side.asked.last().unwrap();
-    let trace = call.extras.as_ref().and_then(|extras| extras.trace.as_deref().copied());
+    let trace = call.extras.as_ref().and_then(|extras| extras.labels.as_ref()?.trace);
     (trace, call.args(frame).to_vec())
 }
 
@@ -386,12 +388,12 @@ fn a_trace_goes_with_a_call_and_the_first_one_waits_until_it_is_known_to_be_take
     let large = vec![9; limits::LARGE_MESSAGE];
     assert_eq!(traced_call(&mut ours, &mut None, &large), Poll::Ready(Ok(())));
     theirs.hears(&ours.sends());
-    assert_eq!(theirs.asked[1].extras.as_ref().unwrap().trace.as_deref(), Some(&TRACE));
+    assert_eq!(theirs.asked[1].extras.as_ref().unwrap().labels.as_deref(), Some(&TRACED));
     ours.started(b"x");
     theirs.hears(&ours.sends());
     assert!(theirs.asked[2].extras.is_none());
     // A one-way call has it, and the list of its ports behind it.
-    let target = CallTarget { trace: Some(&TRACE), ..CallTarget::new(0, 7) };
+    let target = CallTarget { labels: Some(&TRACED), ..CallTarget::new(0, 7) };
     assert!(
         ours.core
             .poll_oneway(target, || false, &mut None, &mut idle(), Some(&mut message(|_, _| Ok(None))))

@@ -3,6 +3,7 @@
 mod calls;
 mod fairness;
 mod goodbye;
+mod metadata;
 mod ports;
 mod versions;
 
