@@ -132,7 +132,7 @@ async fn a_message_that_is_half_out_stays_whole() {
     for x in 0..MANY {
         assert_eq!(client.add(x, 1).await, Ok(x + 1));
     }
-    server.signal(Signal::STOP);
+    server.stop();
     let mut calls = tokio::task::JoinSet::new();
     // More than the pipe holds, a little at a time.
     for _ in 0..60 {

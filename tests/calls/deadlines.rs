@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use panpipe::{BlockingServiceClient, CallError, ServiceClient};
 use panpipe_tests::probe::ProbeClient;
 use panpipe_tests::{PATIENCE, eventually};
-use rustix::process::Signal;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::common::{client, server};
@@ -119,7 +118,7 @@ fn a_timeout_is_kept_by_a_task_of_another_executor() {
     let blocking = ProbeClient::connect(&name).blocking().unwrap();
     assert_eq!((runtime.block_on(probe.add(1, 2)), blocking.add(1, 2)), (Ok(3), Ok(3)));
     // The server keeps deadlines too: it is not to be the one that does.
-    server.signal(Signal::STOP);
+    server.stop();
     let hasty = probe.with_timeout(Duration::from_millis(50));
     assert_eq!(block_on(hasty.hang()), Err(CallError::DeadlineExceeded));
     let hasty = blocking.as_async().with_timeout(Duration::from_millis(50));

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use panpipe::{CallError, CloseReason, Hub, Limits, RunningServer, Server, Slow};
 use panpipe_tests::hall::{AudienceClient, Hall, HallClient, HallImpl, PressClient, of_process};
 use panpipe_tests::process::Process;
-use panpipe_tests::{PATIENCE, eventually, system, unique_name};
+use panpipe_tests::{PATIENCE, eventually, unique_name};
 use rustix::process::Signal;
 
 /// What the hooks have been told.
@@ -124,8 +124,7 @@ async fn a_client_may_offer_several_services_or_none() {
 /// Has a guest that does not read, and as much on its way to it as may be.
 async fn with_a_slow_guest(hall: &Open) -> (Process, Process) {
     let ((slow, _), (quick, _)) = (hall.guest(&[]), hall.guest(&[]));
-    slow.signal(Signal::STOP);
-    eventually("it has stopped", PATIENCE, async || system::is_stopped(slow.id())).await;
+    slow.stop();
     let id = of_process(&hall.hub, slow.id()).unwrap().id();
     // What waits goes on into the socket until that is full too.
     let mut skipped = 0;

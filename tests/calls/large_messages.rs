@@ -79,7 +79,7 @@ async fn a_large_call_can_be_dropped_on_its_way() {
 async fn a_deadline_passes_while_a_large_call_is_on_its_way() {
     let (server, _, studio) = studio(&[]).await;
     assert_eq!(studio.echo(0).await, Ok(0));
-    server.signal(rustix::process::Signal::STOP);
+    server.stop();
     let hasty = studio.with_timeout(Duration::from_millis(50));
     assert_eq!(hasty.echo_bytes(vec![7; LARGE]).await, Err(CallError::DeadlineExceeded));
     server.signal(rustix::process::Signal::CONT);
@@ -91,7 +91,7 @@ async fn a_deadline_passes_while_a_large_call_is_on_its_way() {
 async fn a_large_call_that_was_not_wholly_sent_is_told_as_unsent() {
     let (mut server, _, studio) = studio(&[]).await;
     assert_eq!(studio.echo(0).await, Ok(0));
-    server.signal(rustix::process::Signal::STOP);
+    server.stop();
     let large = tokio::spawn(studio.echo_bytes(vec![7; LARGE]));
     eventually("the system takes no more", PATIENCE, async || {
         tokio::task::yield_now().await;

@@ -138,7 +138,7 @@ async fn small_calls_of_other_tasks_pass_a_large_one_way_call() {
     let (server, name, studio) = studio(&[]).await;
     assert_eq!(studio.echo(1).await, Ok(1));
     // While the server reads nothing the large one cannot have gone.
-    server.signal(Signal::STOP);
+    server.stop();
     let mut large = Box::pin(studio.note_bytes(1, vec![7; 8 << 20]));
     assert_eq!(poll_immediate(&mut large).await, None);
     let other = studio.clone();
@@ -188,7 +188,7 @@ async fn with_a_stopped_server_they_end_at_their_deadline() {
     assert_eq!(reconnecting.echo(1).await, Ok(1));
     let blocking = StudioClient::connect_blocking(&name).unwrap();
     assert_eq!(blocking.echo(1), Ok(1));
-    server.signal(Signal::STOP);
+    server.stop();
     for client in [studio, reconnecting] {
         let client = client.with_timeout(TIMEOUT);
         let error = until_one_fails(|bytes| client.note_bytes(0, bytes)).await;

@@ -470,7 +470,7 @@ async fn server_whose_name_another_has_taken_meanwhile_keeps_its_clients() {
     let first = server_at(name, &[]);
     let early = client(name).await;
     assert_eq!(early.add(1, 2).await, Ok(3));
-    first.signal(rustix::process::Signal::STOP);
+    first.stop();
     fs::remove_file(&path).unwrap();
     fs::remove_file(folder.path().join("pipe.lock")).unwrap();
     let second = server_at(name, &[]);

@@ -16,7 +16,7 @@ use panpipe_tests::probe::{Probe, ProbeClient, Prober};
 use panpipe_tests::process::Process;
 use panpipe_tests::raw::{self, Raw, RawListener, kind};
 use panpipe_tests::studio::{Ear, Listener, ListenerClient};
-use panpipe_tests::{PATIENCE, eventually, system, unique_name};
+use panpipe_tests::{PATIENCE, eventually, unique_name};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -117,8 +117,7 @@ async fn what_was_not_sent_is_sent_to_the_next_server_and_nothing_else() {
     let ledger = ground.client().await;
     ledger.book(0).await.unwrap();
     // Nobody reads from here on: what the socket does not hold stays here.
-    server.signal(Signal::STOP);
-    eventually("it has stopped", PATIENCE, async || system::is_stopped(server.id())).await;
+    server.stop();
     let calls: Vec<_> =
         (1..61).map(|number| tokio::spawn(ledger.book_bytes(number, vec![1; 100_000]))).collect();
     for _ in 0..50 {

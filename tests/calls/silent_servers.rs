@@ -77,7 +77,7 @@ async fn a_reconnecting_client_of_a_silent_server_gives_up_with_its_backoff() {
 #[tokio::test]
 async fn a_server_that_is_stopped_is_named_by_its_process() {
     let (server, name) = server(&[]);
-    server.signal(Signal::STOP);
+    server.stop();
     let probe = ProbeClient::connect(&name).limits(hasty()).await.unwrap();
     let error = probe.add(1, 2).await.unwrap_err().to_string();
     server.signal(Signal::CONT);

@@ -57,7 +57,7 @@ impl Served {
 
     /// Stops the server for a moment, as a debugger or a full disk does.
     fn pause(&self, time: Duration) {
-        self.server.signal(Signal::STOP);
+        self.server.stop();
         std::thread::sleep(time);
         self.server.signal(Signal::CONT);
     }

@@ -67,7 +67,7 @@ async fn what_a_stopped_server_never_reads_is_reported() {
         let (server, name, _studio) = studio(&[]).await;
         let mut program = program(&name, how, 0, 0);
         program.wait_for("ready");
-        server.signal(Signal::STOP);
+        server.stop();
         program.nudge();
         let accepted: u64 = program.line().parse().expect("a number of calls");
         let warning = program.line();

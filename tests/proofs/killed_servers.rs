@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use panpipe::CallError;
-use panpipe_tests::{PATIENCE, at_most, eventually, system, times};
-use rustix::process::Signal;
+use panpipe_tests::{PATIENCE, at_most, eventually, times};
 
 use crate::common::{client, server};
 
@@ -33,8 +32,7 @@ async fn proof_16_what_never_left_is_told_as_unsent() {
         let probe = client(&name).await;
         probe.add(1, 1).await.unwrap();
         // Nobody reads from here on: what the socket does not hold stays here.
-        server.signal(Signal::STOP);
-        eventually("it has stopped", PATIENCE, async || system::is_stopped(server.id())).await;
+        server.stop();
         let calls: Vec<_> = (0..60).map(|_| tokio::spawn(probe.echo(vec![1; 100_000]))).collect();
         for _ in 0..50 {
             tokio::task::yield_now().await;

@@ -134,8 +134,7 @@ async fn proof_10_calls_and_streams_to_a_server_that_is_stopped() {
     }));
     let sum = tokio::spawn(writer.sum(endless));
     eventually("it flows", PATIENCE, async || made.load(std::sync::atomic::Ordering::SeqCst) > 10_000).await;
-    server.signal(Signal::STOP);
-    eventually("it is stopped", PATIENCE, async || system::is_stopped(server.id())).await;
+    server.stop();
     let before = system::rss_kib(std::process::id());
     let hasty = studio.with_timeout(Duration::from_millis(200));
     let calls = (0..times(200, 1000) as u64).map(|x| hasty.echo(x));

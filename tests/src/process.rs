@@ -114,6 +114,15 @@ impl Process {
             .expect("one's own child can be signalled");
     }
 
+    /// Stops the process, and returns once each of its threads stands still.
+    pub fn stop(&self) {
+        use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+        self.signal(Signal::STOP);
+        let pid = i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let status = waitid(WaitId::Pid(pid.expect("a pid is above zero")), WaitIdOptions::STOPPED);
+        assert!(status.expect("one's own child can be waited for").is_some_and(|status| status.stopped()));
+    }
+
     /// Ends the process without a warning.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
