@@ -31,7 +31,7 @@ fn a_panic_hook_reports_over_the_connection() {
 
 #[test]
 fn wakers_use_the_connection_when_they_are_woken_and_dropped() {
-    returns("wakers", times(50, 5_000));
+    returns("wakers", times(10, 5_000));
 }
 
 #[test]
