@@ -31,7 +31,8 @@ fn example(name: &str) -> PathBuf {
         let this = std::env::current_exe().unwrap();
         let profile = this.parent().and_then(|deps| deps.parent()).unwrap().to_owned();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "-q", "-p", "panpipe-examples", "--examples"]);
+        // All packages: features as in a test of all packages, which has built these then.
+        build.args(["build", "-q", "--workspace", "--examples"]);
         if profile.ends_with("release") {
             build.arg("--release");
         }
