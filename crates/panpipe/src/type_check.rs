@@ -6,7 +6,7 @@
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{LazyLock, PoisonError, RwLock};
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
 use panpipe_transport::codec::TypeCheck;
 use serde::{Serialize, de::DeserializeOwned};
@@ -67,6 +67,36 @@ impl Checked {
             check
         };
         if check == TypeCheck::Passed { Ok(()) } else { codec.verify(value) }
+    }
+}
+
+/// What is known of the type of one stream's items.
+#[derive(Debug, Default)]
+pub(crate) struct CheckedItems {
+    known: OnceLock<TypeCheck>,
+}
+
+impl CheckedItems {
+    /// Checks the type with the first item, and each item of a type that cannot be judged.
+    #[inline]
+    pub(crate) fn check<T>(&self, codec: Codec, item: &T) -> Result<(), String>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        if self.known.get() == Some(&TypeCheck::Passed) {
+            return Ok(());
+        }
+        carried::sampling(|| self.check_type(codec, item))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_type<T>(&self, codec: Codec, item: &T) -> Result<(), String>
+    where
+        T: Serialize + DeserializeOwned + 'static,
+    {
+        let check = check_generic::<T>(codec)?;
+        if *self.known.get_or_init(|| check) == TypeCheck::Passed { Ok(()) } else { codec.verify(item) }
     }
 }
 

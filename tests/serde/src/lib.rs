@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use panpipe::{CallError, Codec};
+use panpipe::{CallError, Codec, SendError, Sender, StreamError, Streaming};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -454,4 +454,56 @@ features! {
     times: (Duration, SystemTime) = [(Duration::new(1, 2), SystemTime::UNIX_EPOCH + Duration::new(3, 4))] => [Same, Same, Same, Same] "";
     /// `IpAddr`, `PathBuf`, `NonZero`, ranges, `Result`
     std_types: (IpAddr, PathBuf, std::num::NonZeroU8, std::ops::Range<u8>, Vec<Result<u8, String>>) = [(IpAddr::from([127, 0, 0, 1]), PathBuf::from("/a"), std::num::NonZeroU8::MAX, 1..2, vec![Ok(1), Err(text("e"))])] => [Same, Same, Same, Same] "";
+}
+
+/// Passes items that a codec by position does not carry, of which the first does not show it.
+#[panpipe::service]
+pub trait Items {
+    /// The items that come, up to an error.
+    async fn collect(&self, entries: Streaming<Entry>) -> (Vec<(Option<u8>, u8)>, Option<String>);
+    /// Two items.
+    async fn give(&self) -> Streaming<Entry>;
+    /// Sends one, and says why that failed.
+    async fn send(&self, to: Sender<Entry>) -> Option<String>;
+    /// The same of items that need a codec that describes itself.
+    async fn tagged(&self) -> Streaming<Tagged>;
+}
+
+/// The implementation.
+#[derive(Debug)]
+pub struct Shelf;
+
+/// Items whose encoding leaves nothing out.
+#[must_use]
+pub fn harmless() -> [Entry; 2] {
+    [entry(Some(1), 2), entry(Some(3), 4)]
+}
+
+impl Items for Shelf {
+    async fn collect(&self, mut entries: Streaming<Entry>) -> (Vec<(Option<u8>, u8)>, Option<String>) {
+        let mut come = Vec::new();
+        while let Some(entry) = entries.next().await {
+            match entry {
+                Ok(Entry { quota, level }) => come.push((quota, level)),
+                Err(error) => return (come, Some(error.to_string())),
+            }
+        }
+        (come, None)
+    }
+
+    async fn give(&self) -> Streaming<Entry> {
+        Streaming::new(futures::stream::iter(harmless()))
+    }
+
+    async fn send(&self, to: Sender<Entry>) -> Option<String> {
+        let [entry, _] = harmless();
+        match to.send(entry).await {
+            Err(SendError::Unsendable(_, StreamError::Malformed(why))) => Some(why),
+            _ => None,
+        }
+    }
+
+    async fn tagged(&self) -> Streaming<Tagged> {
+        Streaming::new(futures::stream::iter([Tagged::Empty]))
+    }
 }

@@ -2,7 +2,7 @@
 //! standard input does.
 
 use panpipe::Server;
-use panpipe_tests_serde::{Echo, Features};
+use panpipe_tests_serde::{Echo, Features, Items, Shelf};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -10,7 +10,8 @@ async fn main() {
     let told = async {
         let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
     };
-    let server = Server::bind(name).service(Echo::default().serve()).until(told).start();
+    let server =
+        Server::bind(name).service(Echo::default().serve()).service(Shelf.serve()).until(told).start();
     let server = server.expect("the name is free");
     println!("ready");
     server.wait().await.expect("the server's task does not panic");

@@ -16,10 +16,12 @@ use crate::limits;
 use crate::link::Link;
 use crate::session::{Draft, ItemError, StreamEnd};
 use crate::shape::{Block, Ref, Shape, Wired};
+use crate::type_check::CheckedItems;
 
-/// Encodes an item. Gives what it carries.
+/// Encodes an item, unless the codec does not carry its type. Gives what it carries.
 #[inline]
-pub(super) fn encode<T: Serialize + 'static>(
+pub(super) fn encode<T: Serialize + DeserializeOwned + 'static>(
+    checked: &CheckedItems,
     codec: Codec,
     item: &T,
     out: &mut Vec<u8>,
@@ -31,6 +33,7 @@ pub(super) fn encode<T: Serialize + 'static>(
     } else if let Some(bytes) = any.downcast_ref::<Bytes>() {
         carried::encode(codec, &Ref::<Block, _>::new(bytes), out)
     } else {
+        checked.check(codec, item)?;
         carried::encode(codec, item, out)
     }
 }
@@ -116,9 +119,9 @@ mod tests {
 
     use super::*;
 
-    fn encoded<T: Serialize + 'static>(codec: Codec, item: &T) -> Vec<u8> {
+    fn encoded<T: Serialize + DeserializeOwned + 'static>(codec: Codec, item: &T) -> Vec<u8> {
         let mut out = Vec::new();
-        encode(codec, item, &mut out).unwrap();
+        encode(&CheckedItems::default(), codec, item, &mut out).unwrap();
         out
     }
 
@@ -132,6 +135,23 @@ mod tests {
         assert_eq!(decode(codec, &block, None), Ok(vec![200u8; 100]));
         let numbers = vec![200u16; 100];
         assert_eq!(decode(codec, &encoded(codec, &numbers), None), Ok(numbers));
+    }
+
+    #[cfg(feature = "bincode")]
+    #[test]
+    fn a_type_that_the_codec_does_not_carry_is_refused_with_its_first_item() {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        struct Entry {
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            quota: Option<u8>,
+            level: u8,
+        }
+        let harmless = Entry { quota: Some(1), level: 2 };
+        let checked = CheckedItems::default();
+        for _ in 0..2 {
+            let refused = encode(&checked, Codec::Bincode, &harmless, &mut Vec::new());
+            assert!(refused.is_err_and(|why| why.contains("the field `quota` of `Entry`")));
+        }
     }
 
     fn alone(bytes: &[u8]) -> FrameBuf {

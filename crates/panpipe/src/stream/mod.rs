@@ -283,7 +283,7 @@ impl<T> Leaving<T> {
     }
 }
 
-impl<T: Serialize + Send + 'static> Attach for Leaving<T> {
+impl<T: Serialize + DeserializeOwned + Send + 'static> Attach for Leaving<T> {
     fn attach(self: Arc<Self>, link: Arc<Link>, port: u64) {
         match self.take() {
             Some(source) => Pump::start(link, port, source),
@@ -308,7 +308,7 @@ impl<T> Streaming<T> {
     }
 }
 
-impl<T: Serialize + Send + 'static> Serialize for Streaming<T> {
+impl<T: Serialize + DeserializeOwned + Send + 'static> Serialize for Streaming<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::Error as _;
         let leaving = self.leave();

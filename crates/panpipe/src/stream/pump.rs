@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Source;
 use super::item::{self, ItemDraft};
@@ -13,6 +14,7 @@ use crate::guarded::caught;
 use crate::limits;
 use crate::link::Link;
 use crate::session::{ItemError, Lost, StreamEnd};
+use crate::type_check::CheckedItems;
 
 /// The task of one stream.
 pub(super) struct Pump<T> {
@@ -25,6 +27,7 @@ pub(super) struct Pump<T> {
     next: Option<Next<T>>,
     /// The same item, while it waits for credit or for room in the queue.
     draft: ItemDraft,
+    checked: CheckedItems,
 }
 
 /// An item that is being sent.
@@ -37,7 +40,7 @@ struct Next<T> {
 // No part of it is pinned in place.
 impl<T> Unpin for Pump<T> {}
 
-impl<T: Serialize + Send + 'static> Pump<T> {
+impl<T: Serialize + DeserializeOwned + Send + 'static> Pump<T> {
     pub(super) fn start(link: Arc<Link>, port: u64, source: Source<T>) {
         if let Source::Channel(receiver) = &source {
             receiver.goes_over(&link, port);
@@ -52,12 +55,13 @@ impl<T: Serialize + Send + 'static> Pump<T> {
             told,
             next: None,
             draft: ItemDraft::default(),
+            checked: CheckedItems::default(),
         };
         link.executor().spawn(pump);
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<StreamEnd> {
-        let Pump { link, port, source, told, next, draft } = self;
+        let Pump { link, port, source, told, next, draft, checked } = self;
         let Some(source) = source else { return Poll::Ready(StreamEnd::Finished) };
         // The item is older than those that the source has dropped for newer ones since.
         if let Some(stale) = next.take_if(|next| next.overflows != source.overflows()) {
@@ -72,7 +76,7 @@ impl<T: Serialize + Send + 'static> Pump<T> {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                let encode = |codec, out: &mut Vec<u8>| item::encode(codec, &*item, out);
+                let encode = |codec, out: &mut Vec<u8>| item::encode(checked, codec, &*item, out);
                 let sent = || draft.poll_send(link, *port, false, cx.waker(), encode);
                 match caught(sent) {
                     Ok(Poll::Pending) => return Poll::Pending,
@@ -105,7 +109,7 @@ impl<T: Serialize + Send + 'static> Pump<T> {
     }
 }
 
-impl<T: Serialize + Send + 'static> Future for Pump<T> {
+impl<T: Serialize + DeserializeOwned + Send + 'static> Future for Pump<T> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

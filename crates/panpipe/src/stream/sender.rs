@@ -22,6 +22,7 @@ use crate::error::StreamError;
 use crate::guarded::caught;
 use crate::link::Link;
 use crate::session::{ItemError, Lost, PortKind, StreamEnd};
+use crate::type_check::CheckedItems;
 
 /// What to do with an item for which there is no room, since the reader is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -382,13 +383,14 @@ impl<T: Send + 'static> Future for Sending<'_, T> {
     }
 }
 
-type EncodeItem<T> = fn(Codec, &T, &mut Vec<u8>) -> Result<Carried, String>;
+type EncodeItem<T> = fn(&CheckedItems, Codec, &T, &mut Vec<u8>) -> Result<Carried, String>;
 
 /// Encodes items onto a connection.
 struct PortWriter<T> {
     link: Arc<Link>,
     port: u64,
     encode: EncodeItem<T>,
+    checked: CheckedItems,
     /// How many items may wait here.
     most_held: usize,
     held: Mutex<Held<T>>,
@@ -481,7 +483,8 @@ impl<T: Send + 'static> PortWriter<T> {
 
     /// Not to be called with what is held locked: it may run code of the user's.
     fn put(&self, item: &T, draft: &mut ItemDraft, waker: &Waker) -> Poll<Result<usize, ItemError>> {
-        draft.poll_send(&self.link, self.port, true, waker, |codec, out| (self.encode)(codec, item, out))
+        let encode = |codec, out: &mut Vec<u8>| (self.encode)(&self.checked, codec, item, out);
+        draft.poll_send(&self.link, self.port, true, waker, encode)
     }
 
     fn push(
@@ -626,7 +629,7 @@ impl<T: DeserializeOwned + Send + 'static> Serialize for Sender<T> {
     }
 }
 
-impl<'de, T: Serialize + 'static> Deserialize<'de> for Sender<T> {
+impl<'de, T: Serialize + DeserializeOwned + 'static> Deserialize<'de> for Sender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let index = u32::deserialize(deserializer)?;
         let way = match carried::claim(index, PortKind::Sender)? {
@@ -635,6 +638,7 @@ impl<'de, T: Serialize + 'static> Deserialize<'de> for Sender<T> {
                 link,
                 port,
                 encode: item::encode::<T>,
+                checked: CheckedItems::default(),
                 most_held: usize::try_from(items)
                     .unwrap_or(usize::MAX)
                     .clamp(1, crate::limits::STREAM_ITEMS as usize),

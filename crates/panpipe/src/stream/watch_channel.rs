@@ -308,7 +308,7 @@ async fn feed<T>(
     });
 }
 
-impl<T: Serialize + Send + Sync + 'static> Serialize for WatchReceiver<T> {
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Serialize for WatchReceiver<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut cell = self.cell.clone();
         let value = Shared(Arc::clone(&cell.borrow_and_update().value));
