@@ -82,6 +82,25 @@ async fn streams_and_callbacks_are_served_by_threads() {
     assert!(server.finish().success());
 }
 
+#[tokio::test]
+async fn stubs_of_clients_that_have_gone_hold_no_descriptors() {
+    for (server, name) in [serve("all"), crate::common::studio_process(&[])] {
+        let studio = StudioClient::connect(&name).await.unwrap();
+        assert_eq!(studio.echo(1).await, Ok(1));
+        let before = system::fds(server.id());
+        for kept in 1..=30 {
+            let client = StudioClient::connect(&name).await.unwrap();
+            let listener = ListenerClient::offer(Ear::default().serve());
+            assert_eq!(client.keep(listener).await, Ok(()));
+            assert_eq!(studio.tell(1).await, Ok(1), "the server keeps {kept} of them");
+        }
+        eventually("no descriptor is left", PATIENCE, async || system::fds(server.id()) <= before).await;
+        // It keeps them all, and they answer no more.
+        assert_eq!(studio.tell(1).await, Ok(0));
+        assert_eq!(studio.forget().await, Ok(()));
+    }
+}
+
 #[test]
 fn a_signal_ends_a_server_in_order_and_its_name_is_free() {
     let (mut server, name) = serve("signals");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -77,7 +77,7 @@ impl BlockingRead {
 
     /// What ends a wait in `read`, from any thread.
     pub(crate) fn interrupt(&self) -> Option<Interrupt> {
-        (self.kind == Kind::Socket).then(|| Interrupt(Arc::clone(&self.fd)))
+        (self.kind == Kind::Socket).then(|| Interrupt(Arc::downgrade(&self.fd)))
     }
 }
 
@@ -105,14 +105,17 @@ fn try_read_pipe(_: &OwnedFd, _: &mut [u8]) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Ends the reading direction of a socket.
+/// Ends the reading direction of a socket. It does not keep the socket: the threads of a
+/// connection that has ended are held by every handle that is left of it.
 #[derive(Debug)]
-pub(crate) struct Interrupt(Arc<OwnedFd>);
+pub(crate) struct Interrupt(Weak<OwnedFd>);
 
 impl Interrupt {
     /// Whoever reads finds the end of the stream behind what has come.
     pub(crate) fn end_reading(&self) {
-        let _ = shutdown(&*self.0, Shutdown::Read);
+        if let Some(socket) = self.0.upgrade() {
+            let _ = shutdown(&*socket, Shutdown::Read);
+        }
     }
 }
 
@@ -324,6 +327,18 @@ mod tests {
         writer.shut_down().unwrap();
         assert_eq!(reader.read(&mut bytes).unwrap(), 0);
         assert_eq!(writer.try_write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn what_interrupts_a_reader_does_not_keep_its_socket() {
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (read, write) = of_socket(Arc::new(one.into())).unwrap();
+        let mut other = BlockingRead::new(other.into()).unwrap();
+        let interrupt = read.interrupt().unwrap();
+        assert_eq!(other.try_read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop((read, write));
+        assert_eq!(other.try_read(&mut [0; 8]).unwrap(), 0);
+        interrupt.end_reading();
     }
 
     #[test]
