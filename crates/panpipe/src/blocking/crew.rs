@@ -333,7 +333,7 @@ impl Crew {
                     self.end_reading();
                     break;
                 }
-                Flushed::Left => {}
+                Flushed::Left | Flushed::Turn => {}
             }
             let Some(room) = session.room() else { break };
             let bell = parker.go_to_bell();

@@ -5,10 +5,12 @@ use std::future::Future;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Instant;
 
 use panpipe_transport::blocking::{BlockingReader, Room};
 
+use super::core::Core;
 use super::driver::Driver;
 use super::intake::{Intake, Reader, Step};
 use super::outlet::{Inlet, Outlet};
@@ -42,6 +44,8 @@ pub(crate) enum Flushed {
     All,
     /// There is no room for some.
     Left,
+    /// There may be room for more, and others have their turn first.
+    Turn,
     /// Nobody reads them any more.
     Broken,
 }
@@ -49,13 +53,27 @@ pub(crate) enum Flushed {
 impl Session {
     /// Writes what is queued, as far as there is room. The driver is woken by `waker` as
     /// before.
+    ///
+    /// The lock is released after each turn. Otherwise a peer that reads as fast as this thread
+    /// writes would keep all other threads from queueing their items and calls until the last
+    /// byte of a large message is out.
     pub(crate) fn flush(&self, waker: &Waker) -> Flushed {
-        let mut waker = Some(waker.clone());
-        self.with(|state| {
-            let flushed = state.flush();
-            state.core.keep_driver(&mut waker);
-            flushed
-        })
+        self.flush_in_turns(waker, thread::yield_now)
+    }
+
+    fn flush_in_turns(&self, waker: &Waker, mut between: impl FnMut()) -> Flushed {
+        loop {
+            let mut waker = Some(waker.clone());
+            let flushed = self.with(|state| {
+                let flushed = state.flush_turn();
+                state.core.keep_driver(&mut waker);
+                flushed
+            });
+            if flushed != Flushed::Turn {
+                return flushed;
+            }
+            between();
+        }
     }
 
     /// What to wait at until something can be written.
@@ -100,22 +118,27 @@ impl Session {
 
 impl State {
     pub(super) fn flush(&mut self) -> Flushed {
-        self.flush_at_most(usize::MAX)
+        self.flush_while(|_, _| true)
     }
 
-    /// The same, but for what is left when so many bytes have gone.
-    fn flush_at_most(&mut self, most: usize) -> Flushed {
+    /// The same, in one turn: it ends when so much has gone that others come first.
+    fn flush_turn(&mut self) -> Flushed {
+        let most = self.core.write_turn();
+        self.flush_while(|core, gone| gone < most.min(core.write_turn()))
+    }
+
+    fn flush_while(&mut self, goes_on: impl Fn(&Core, usize) -> bool) -> Flushed {
         let mut gone = 0;
         loop {
             self.core.feed_all();
             self.outlet.hold(self.core.hold());
-            let outbox = self.core.outbox();
-            if outbox.pending().is_empty() {
+            if self.core.outbox().pending().is_empty() {
                 return Flushed::All;
             }
-            if gone >= most {
-                return Flushed::Left;
+            if !goes_on(&self.core, gone) {
+                return Flushed::Turn;
             }
+            let outbox = self.core.outbox();
             match self.outlet.try_write(outbox) {
                 Ok(0) => return Flushed::Left,
                 Ok(n) => {
@@ -135,7 +158,7 @@ impl State {
     fn ends_in_place(&mut self, wants: &mut Wants) -> bool {
         if self.core.has_unsent() {
             // What has come in meanwhile is not to wait for all of it.
-            self.flush_at_most(self.core.write_turn());
+            self.flush_turn();
         }
         self.core.driver_goes_on();
         *wants = self.core.wants(true, false);
@@ -218,5 +241,68 @@ impl Driver {
         if let Some(intake) = &mut self.intake {
             intake.inbox.rest();
         };
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use panpipe_transport::blocking::wait;
+    use panpipe_transport::{anonymous, frame};
+
+    use super::*;
+    use crate::blocking::wait_for;
+    use crate::codec::Codec;
+    use crate::limits::Limits;
+    use crate::link::over_blocking;
+    use crate::session::core::{CallTarget, Config};
+    use crate::session::encoded::EncodedMessage;
+    use crate::session::hello::{Hello, ServiceInfo};
+    use crate::session::message::{Kind, MAGIC, begin_message};
+
+    #[test]
+    fn a_flush_lets_other_threads_in_after_each_turn() {
+        let (one, other) = anonymous::blocking_pair().unwrap();
+        let ours = over_blocking(one, Config::dialer(ServiceInfo::none())).start_blocking();
+        let (mut reader, mut writer) = other.into_split();
+        let mut hello = MAGIC.to_vec();
+        let start = begin_message(&mut hello, Kind::Hello, 0, 0);
+        Hello::new(Codec::default(), &Limits::default(), None, None).encode(&mut hello);
+        frame::finish(&mut hello, start, 4096).unwrap();
+        assert_eq!(writer.try_write(&hello).unwrap(), hello.len());
+        ours.say_hello();
+        wait_for(&ours, None, poll_fn(|cx| ours.poll_greeted(cx.waker()))).unwrap().unwrap();
+        let queue = |len: usize| {
+            let mut message = EncodedMessage::encode(Codec::default(), |_, out| {
+                out.resize(out.len() + len, 7);
+                Ok(None)
+            })
+            .unwrap();
+            ours.with(|state| {
+                let target = CallTarget::new(0, 7);
+                let polled = state.core.poll_call(&mut None, target, None, &mut None, Some(&mut message));
+                assert!(polled.is_ready());
+            });
+        };
+        queue(3 << 20);
+        loop {
+            // Small messages pass the large one: its parts, and the turns, are short.
+            queue(10);
+            let mut turns = 0;
+            let flushed = ours.flush_in_turns(Waker::noop(), || {
+                assert!(ours.has_unsent(), "others find the lock free, and bytes to be sent");
+                turns += 1;
+            });
+            if turns >= 8 {
+                break;
+            }
+            assert_eq!(flushed, Flushed::Left, "all is out, and never in more than one turn");
+            while wait(Some(&reader), None, None, Some(Duration::ZERO)).unwrap().readable {
+                assert!(reader.read(&mut [0; 1 << 16]).unwrap() > 0);
+            }
+        }
     }
 }
