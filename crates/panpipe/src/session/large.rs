@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use panpipe_transport::buffer::{Outbox, recycle};
 
 use crate::carried::Apart;
@@ -67,6 +68,11 @@ impl LargeMessage {
         before - self.left
     }
 
+    /// Takes the blocks that have not been handed out.
+    pub(super) fn take_shared(&mut self) -> impl Iterator<Item = Bytes> {
+        std::mem::take(&mut self.shared).into_iter().map(|apart| apart.block)
+    }
+
     /// What was lent of its own is back.
     pub(super) fn take_back(&mut self, own: Vec<u8>) {
         self.own = own;
@@ -81,7 +87,6 @@ impl Drop for LargeMessage {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use panpipe_transport::buffer::Large;
     use panpipe_transport::frame::HEAD;
 

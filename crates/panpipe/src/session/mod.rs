@@ -298,7 +298,8 @@ impl Session {
 
     #[cold]
     fn attach(&self, ports: PortAftermath) {
-        let PortAftermath { services, closed, opened } = ports;
+        let PortAftermath { services, closed, opened, blocks } = ports;
+        blocks.into_iter().for_each(drop_guarded);
         services.into_iter().for_each(drop_guarded);
         closed.into_iter().for_each(drop_guarded);
         for (attach, port) in opened {
@@ -678,7 +679,7 @@ impl Future for Closed {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let EndWaiter { session, key } = &mut self.0;
-        let polled = session.with(|state| state.core.poll_closed(key, cx.waker()));
+        let polled = session.poll_with(cx.waker(), |state, waker| state.core.poll_closed(key, waker));
         if polled.is_pending() {
             session.executor.awaits();
         }
@@ -691,7 +692,7 @@ impl Future for Ending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let EndWaiter { session, key } = &mut self.0;
-        session.with(|state| state.core.poll_ending(key, cx.waker()))
+        session.poll_with(cx.waker(), |state, waker| state.core.poll_ending(key, waker))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use panpipe_transport::buffer::{Assembly, FrameBuf, Large, Outbox, recycle};
 use panpipe_transport::frame::{self, HEAD};
 
@@ -65,6 +66,9 @@ pub(crate) struct Outgoing {
     words: Vec<(u64, Vec<u8>)>,
     /// The ports whose last words have been queued.
     spoken: Vec<u64>,
+    /// Blocks of which nothing is left to be sent. What owns them may be the user's: they are
+    /// dropped outside of the lock.
+    spent: Vec<Bytes>,
 }
 
 impl Part for Outgoing {
@@ -93,6 +97,7 @@ impl Outgoing {
             short: 0,
             words: Vec::new(),
             spoken: Vec::new(),
+            spent: Vec::new(),
         }
     }
 
@@ -209,7 +214,7 @@ impl Outgoing {
         }
         if let Some(index) = self.waiting.iter().position(is_call) {
             if let Some(transfer) = self.waiting.remove(index) {
-                self.drop_transfer(&transfer);
+                self.drop_transfer(transfer);
                 self.speak(outbox);
             }
             return Abort::NeverSent;
@@ -225,15 +230,21 @@ impl Outgoing {
                 if transfer.has_begun {
                     put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
                 }
-                self.drop_transfer(&transfer);
+                self.drop_transfer(transfer);
                 self.speak(outbox);
             }
         }
         Abort::NeverSent
     }
 
-    fn drop_transfer(&mut self, transfer: &Transfer) {
+    fn drop_transfer(&mut self, mut transfer: Transfer) {
         self.bytes -= transfer.message.left();
+        self.spent.extend(transfer.message.take_shared());
+    }
+
+    /// Blocks of which nothing is left to be sent, to be dropped.
+    pub(crate) fn take_spent(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.spent)
     }
 
     /// Hands the next part to the outbox, if there is one and room for it. Gives
@@ -335,18 +346,25 @@ impl Outgoing {
         let place =
             self.lent.take().and_then(|number| Some((number, self.active.get_mut(number)?.as_mut()?)));
         match place {
-            None => reuse(buffer),
+            None => self.reuse(buffer),
             Some((number, transfer)) if transfer.aborted => {
-                self.bytes -= transfer.message.left();
                 put_frame(outbox.append(), Kind::Abort, ROOT_PORT, number as u64);
-                self.active[number] = None;
-                reuse(buffer);
+                let aborted = self.active[number].take();
+                aborted.into_iter().for_each(|transfer| self.drop_transfer(transfer));
+                self.reuse(buffer);
             }
-            Some((_, transfer)) => {
-                if let Large::Own(own) = buffer {
-                    transfer.message.take_back(own);
-                }
-            }
+            Some((_, transfer)) => match buffer {
+                Large::Own(own) => transfer.message.take_back(own),
+                Large::Shared(block) => self.spent.push(block),
+            },
+        }
+    }
+
+    /// Keeps a buffer for the next large message, if it is nobody else's.
+    fn reuse(&mut self, buffer: Large) {
+        match buffer {
+            Large::Own(own) => recycle(own),
+            Large::Shared(block) => self.spent.push(block),
         }
     }
 
@@ -405,9 +423,12 @@ impl Outgoing {
     /// Forgets everything but the part that the outbox has. Gives the streams that
     /// were to begin.
     pub(crate) fn clear(&mut self) -> Opened {
-        let opened = self.active.iter_mut().flatten().chain(&mut self.waiting);
-        let opened = opened.flat_map(|transfer| std::mem::take(&mut transfer.opened)).collect();
-        *self = Outgoing { lent: self.lent, ..Outgoing::default() };
+        let (mut opened, mut spent) = (Opened::new(), self.take_spent());
+        for transfer in self.active.iter_mut().flatten().chain(&mut self.waiting) {
+            opened.append(&mut transfer.opened);
+            spent.extend(transfer.message.take_shared());
+        }
+        *self = Outgoing { lent: self.lent, spent, ..Outgoing::default() };
         opened
     }
 }
@@ -428,13 +449,6 @@ pub(crate) enum Abort {
     AfterIt,
     /// The other side will never have it.
     NeverSent,
-}
-
-/// Keeps a buffer for the next large message, if it is nobody else's.
-fn reuse(buffer: Large) {
-    if let Large::Own(own) = buffer {
-        recycle(own);
-    }
 }
 
 fn put_frame(out: &mut Vec<u8>, kind: Kind, port: u64, id: u64) {

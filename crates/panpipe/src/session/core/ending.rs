@@ -3,7 +3,7 @@
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use super::{Core, Phase, Role};
+use super::{Core, Phase, Role, remember};
 use crate::error::{CallError, Refusal, RefusalReason};
 use crate::limits;
 use crate::session::calls::CallState;
@@ -222,7 +222,11 @@ impl Core {
 
     /// Ready with the reason when the connection has ended. `key` names the waiter until it is
     /// [forgotten](Self::forget_end).
-    pub(crate) fn poll_closed(&mut self, key: &mut Option<usize>, waker: &Waker) -> Poll<CloseReason> {
+    pub(crate) fn poll_closed(
+        &mut self,
+        key: &mut Option<usize>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<CloseReason> {
         if let Some(reason) = self.close_reason() {
             return Poll::Ready(reason.clone());
         }
@@ -231,7 +235,7 @@ impl Core {
     }
 
     /// Ready when the connection is to end, or has ended: it waits for the calls that run.
-    pub(crate) fn poll_ending(&mut self, key: &mut Option<usize>, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_ending(&mut self, key: &mut Option<usize>, waker: &mut Option<Waker>) -> Poll<()> {
         if self.is_ending() {
             return Poll::Ready(());
         }
@@ -244,21 +248,23 @@ impl Core {
         self.draining || self.peer_draining || self.is_over()
     }
 
-    fn await_end(&mut self, key: &mut Option<usize>, waker: &Waker) {
+    fn await_end(&mut self, key: &mut Option<usize>, waker: &mut Option<Waker>) {
         match key {
-            Some(key) => self.waiters.end[*key].clone_from(waker),
-            None => *key = Some(self.waiters.end.insert(waker.clone())),
+            Some(key) => remember(&mut self.waiters.end[*key], waker),
+            None if waker.is_some() => *key = Some(self.waiters.end.insert(waker.take())),
+            None => {}
         }
     }
 
     /// A future that waited for the end is dropped.
     pub(crate) fn forget_end(&mut self, key: usize) {
-        self.waiters.end.remove(key);
+        let waker = self.waiters.end.remove(key);
+        self.aftermath.spent.extend(waker);
     }
 
     fn wake_end_waiters(&mut self) {
         if let Some(waiters) = self.waiters.used() {
-            self.aftermath.wakes.extend(waiters.end.iter().map(|(_, waker)| waker.clone()));
+            self.aftermath.wakes.extend(waiters.end.iter_mut().filter_map(|(_, waker)| waker.take()));
         }
     }
 
@@ -284,6 +290,7 @@ impl Core {
         self.handlers.stop_all(Stop::Disconnected, &mut self.aftermath.wakes);
         self.deadlines.clear();
         let opened = self.outgoing.used().map(|outgoing| outgoing.clear()).unwrap_or_default();
+        self.drop_spent_blocks();
         self.begin_streams(opened);
         self.fail_ports();
         self.wake_reply_waiters();

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use panpipe_transport::buffer::Outbox;
 use panpipe_transport::{Hold, Latency, Peer, frame};
 
@@ -195,7 +196,7 @@ pub(crate) struct Aftermath {
     pub(crate) ports: Option<Box<PortAftermath>>,
 }
 
-/// What of it has to do with ports.
+/// What of it has to do with ports, and large messages.
 #[derive(Default)]
 pub(crate) struct PortAftermath {
     /// Services that nobody can call any more, to be dropped.
@@ -204,6 +205,8 @@ pub(crate) struct PortAftermath {
     pub(crate) closed: Vec<Port>,
     /// Streams that have been opened, with their ports.
     pub(crate) opened: Opened,
+    /// Blocks of large messages, to be dropped with what owns them.
+    pub(crate) blocks: Vec<Bytes>,
 }
 
 impl Aftermath {
@@ -563,6 +566,7 @@ impl Core {
         } else {
             self.outgoing.feed(&mut self.outbox, max_part, floor, None)
         };
+        self.drop_spent_blocks();
         let after = self.outbox.queued_total();
         self.floor.queued(after - before, after);
         self.settle_bulk();
@@ -584,6 +588,15 @@ impl Core {
         }
     }
 
+    /// Hands over blocks of which nothing is left to be sent. What owns them may be the user's:
+    /// they are dropped outside of the lock.
+    fn drop_spent_blocks(&mut self) {
+        let spent = self.outgoing.used().map(Outgoing::take_spent).unwrap_or_default();
+        if !spent.is_empty() {
+            self.aftermath.ports().blocks.extend(spent);
+        }
+    }
+
     /// Whether bulk is to wait for a moment: short messages go out between, and a caller that
     /// has just had its reply may have the next one to send.
     #[inline]
@@ -601,6 +614,7 @@ impl Core {
     fn cancel(&mut self, id: u32) {
         let outbox = &mut self.outbox;
         let abort = self.outgoing.used().map(|outgoing| outgoing.abort_call(u64::from(id), outbox));
+        self.drop_spent_blocks();
         match abort.unwrap_or(Abort::IsSent) {
             Abort::IsSent => self.put_frame(Kind::Cancel, u64::from(id), |_| ()),
             Abort::AfterIt => {}

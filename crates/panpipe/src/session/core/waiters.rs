@@ -19,8 +19,8 @@ pub(super) struct Waiters {
     /// Calls, until one-way calls have been handed to their handlers.
     pub(super) flush: BTreeMap<u32, Waker>,
     /// The end of the connection, or that it is to end; each under a key of its own, until it
-    /// is forgotten.
-    pub(super) end: Slab<Waker>,
+    /// is forgotten. None of one that has been woken.
+    pub(super) end: Slab<Option<Waker>>,
 }
 
 impl Part for Waiters {

@@ -1,5 +1,7 @@
 //! Calls, their ids, deadlines and ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 
 use super::*;
@@ -440,6 +442,59 @@ fn answers_with_blocks(theirs: &mut Side, lens: &[usize]) -> Vec<u8> {
     });
     assert!(theirs.core.poll_answer(call, &mut idle(), answer).is_ready());
     all
+}
+
+/// Notes when it is dropped.
+struct Owner(Vec<u8>, Arc<AtomicBool>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_block_is_dropped_outside_of_the_lock_when_it_is_out_given_up_or_lost() {
+    for end in 0..4 {
+        let (mut ours, _) = greeted(Limits::default(), Limits::default());
+        let is_dropped = Arc::new(AtomicBool::new(false));
+        let block = Bytes::from_owner(Owner(vec![7; 3 << 20], is_dropped.clone()));
+        let mut key = None;
+        let carry = |_, out: &mut Vec<u8>| {
+            let apart = vec![Apart { at: out.len(), block: block.clone() }];
+            Ok(Some(Box::new(Cargo { apart, ..Cargo::default() })))
+        };
+        let polled = ours.core.poll_call(
+            &mut key,
+            CallTarget::new(0, 7),
+            None,
+            &mut idle(),
+            Some(&mut message(carry)),
+        );
+        assert!(polled.is_ready());
+        drop(block);
+        match end {
+            // All of it is sent.
+            0 => drop(ours.sends()),
+            // The call is dropped before a part of it is sent, and between two.
+            1 => ours.core.drop_call(key.unwrap()),
+            2 => {
+                ours.core.feed();
+                ours.core.drop_call(key.unwrap());
+                ours.sends();
+            }
+            _ => ours.core.ended(CloseReason::Closed),
+        }
+        assert!(!is_dropped.load(Ordering::SeqCst), "{end}");
+        drop(ours.core.aftermath().ports.take());
+        assert!(is_dropped.load(Ordering::SeqCst), "{end}");
+    }
 }
 
 #[test]

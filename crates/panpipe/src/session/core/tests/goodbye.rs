@@ -225,24 +225,50 @@ fn a_dialer_that_ends_before_the_answer_to_its_hello_says_goodbye_after_it() {
 }
 
 #[test]
+fn who_waits_for_the_end_has_its_waker_neither_cloned_nor_dropped_under_the_lock() {
+    struct Quiet;
+    impl std::task::Wake for Quiet {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (mut ours, _) = greeted(Limits::default(), Limits::default());
+    let task = Arc::new(Quiet);
+    let waker = || Some(Waker::from(task.clone()));
+    let (mut closed, mut gone) = (None, None);
+    // Without a waker it is asked again, with one.
+    assert!(ours.core.poll_closed(&mut closed, &mut None).is_pending() && closed.is_none());
+    assert!(ours.core.poll_closed(&mut closed, &mut waker()).is_pending());
+    assert!(ours.core.poll_closed(&mut gone, &mut waker()).is_pending());
+    assert_eq!(Arc::strong_count(&task), 3);
+    // One that is known is given back.
+    let mut again = waker();
+    assert!(ours.core.poll_closed(&mut closed, &mut again).is_pending() && again.is_some());
+    drop(again);
+    ours.core.forget_end(gone.unwrap());
+    ours.core.ended(CloseReason::Closed);
+    assert_eq!(Arc::strong_count(&task), 3);
+    std::mem::take(ours.core.aftermath()).wakes.into_iter().for_each(Waker::wake);
+    assert_eq!(Arc::strong_count(&task), 1);
+}
+
+#[test]
 fn who_waits_for_the_end_is_woken_when_it_begins_and_when_it_comes() {
     let (mut ours, mut theirs) = greeted(Limits::default(), Limits::default());
     let (mut ending, mut closed, mut gone) = (None, None, None);
-    assert!(ours.core.poll_ending(&mut ending, Waker::noop()).is_pending());
-    assert!(ours.core.poll_closed(&mut closed, Waker::noop()).is_pending());
-    assert!(ours.core.poll_closed(&mut gone, Waker::noop()).is_pending());
+    assert!(ours.core.poll_ending(&mut ending, &mut idle()).is_pending());
+    assert!(ours.core.poll_closed(&mut closed, &mut idle()).is_pending());
+    assert!(ours.core.poll_closed(&mut gone, &mut idle()).is_pending());
     ours.core.forget_end(gone.unwrap());
     ours.core.aftermath().wakes.clear();
     theirs.core.drain();
     ours.hears(&theirs.sends());
     assert_eq!(ours.core.aftermath().wakes.len(), 2);
-    assert_eq!(ours.core.poll_ending(&mut ending, Waker::noop()), Poll::Ready(()));
-    assert!(ours.core.poll_closed(&mut closed, Waker::noop()).is_pending());
+    assert_eq!(ours.core.poll_ending(&mut ending, &mut idle()), Poll::Ready(()));
+    assert!(ours.core.poll_closed(&mut closed, &mut idle()).is_pending());
     ours.core.forget_end(ending.unwrap());
     ours.core.aftermath().wakes.clear();
     ours.core.ended(CloseReason::Closed);
     assert_eq!(ours.core.aftermath().wakes.len(), 1);
-    assert_eq!(ours.core.poll_closed(&mut closed, Waker::noop()), Poll::Ready(CloseReason::Closed));
+    assert_eq!(ours.core.poll_closed(&mut closed, &mut idle()), Poll::Ready(CloseReason::Closed));
     ours.core.forget_end(closed.unwrap());
     assert!(!ours.core.is_end_awaited());
 }
