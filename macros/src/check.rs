@@ -5,10 +5,11 @@ use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{
     Attribute, FnArg, GenericParam, Generics, Ident, LitInt, Meta, Pat, ReceiverKind, ReturnType, Safety,
-    TraitItemFn, Type,
+    TraitItemFn, Type, TypeParamBound,
 };
 
 use crate::ast::Versions;
+use crate::shape::type_args;
 
 /// Errors, gathered.
 #[derive(Default)]
@@ -163,6 +164,31 @@ fn is_result(ty: &Type) -> bool {
         Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Result"),
         _ => false,
     }
+}
+
+/// An error type that no process can send. Otherwise the compiler says of each use of the type
+/// that it is not `Send`.
+pub(crate) fn boxed_error(ty: &Type, errors: &mut Errors) {
+    if is_boxed_error(ty) {
+        errors.at(
+            ty,
+            "the error `Box<dyn Error>` cannot be sent to another process: return an error type of your own with `#[derive(serde::Serialize, serde::Deserialize)]`, or a `String` by `.map_err(|error| error.to_string())`",
+        );
+    }
+}
+
+/// Whether this is a `Box<dyn Error>` that is not even `Send`.
+fn is_boxed_error(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    let Some(last) = path.path.segments.last().filter(|last| last.ident == "Box") else { return false };
+    let args = type_args(&last.arguments);
+    let [Type::TraitObject(object)] = args.as_slice() else { return false };
+    let names = object.bounds.iter().filter_map(|bound| match bound {
+        TypeParamBound::Trait(bound) => bound.path.segments.last().map(|last| &last.ident),
+        _ => None,
+    });
+    let names: Vec<_> = names.collect();
+    names.iter().any(|name| *name == "Error") && !names.iter().any(|name| *name == "Send")
 }
 
 /// The version from which on a method is there.

@@ -6,6 +6,7 @@ mod check;
 mod expand;
 mod hash;
 mod parse;
+mod parts;
 mod rebase;
 mod shape;
 

@@ -329,6 +329,10 @@ fn parse_method(
         );
         return None;
     }
+    let output = parse_output(whole);
+    if let Output::Result { err, .. } = &output {
+        check::boxed_error(err, errors);
+    }
     if errors.count() > before {
         hide_patterns(&mut item);
         if item.sig.to_token_stream().to_string().contains("Self") {
@@ -343,7 +347,7 @@ fn parse_method(
         ident: item.sig.ident,
         name,
         args,
-        output: parse_output(whole),
+        output,
         oneway: oneway.is_some(),
         timeout: timeout.map(|(_, timeout)| timeout),
         idempotent: idempotent.is_some(),

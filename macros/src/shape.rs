@@ -46,15 +46,13 @@ pub(crate) fn shape(ty: &Type) -> TokenStream {
     special(ty).unwrap_or_else(|| quote!(::panpipe::__private::Plain))
 }
 
-/// The `with` of serde's attribute for a field of this type, if it needs one.
-pub(crate) fn serde_with(ty: &Type) -> Option<TokenStream> {
-    special(ty).map(|shape| serde_with_shape(&shape))
-}
-
-/// The same for a shape that is known.
-pub(crate) fn serde_with_shape(shape: &TokenStream) -> TokenStream {
-    let path = quote!(::panpipe::__private::Shaped::<#shape>).to_string();
-    quote!(#[serde(with = #path)])
+/// The `with` of serde's attribute for a field of this shape, if it needs one.
+pub(crate) fn serde_with(shape: &TokenStream) -> Option<TokenStream> {
+    let plain = quote!(::panpipe::__private::Plain);
+    (shape.to_string() != plain.to_string()).then(|| {
+        let path = quote!(::panpipe::__private::Shaped::<#shape>).to_string();
+        quote!(#[serde(with = #path)])
+    })
 }
 
 /// The type arguments of a path's last segment.

@@ -13,8 +13,14 @@ use crate::type_check::Checked;
 
 /// What a type parameter of a service trait must be able to do.
 pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {}
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a type argument of a service",
+    label = "`{Self}` must implement serde's `Serialize` and `Deserialize`, `Send` and `Sync`",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own"
+)]
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Wire for T {}
+#[diagnostic::do_not_recommend]
 
 /// A request of a generated service, as stock tarpc carries it.
 pub trait Request: Send + 'static {

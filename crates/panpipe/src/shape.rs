@@ -6,6 +6,7 @@
 //! are blocks.
 
 use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -15,6 +16,7 @@ use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::NoError;
+use crate::stream::{Sender, Streaming, WatchReceiver, WatchSender};
 use crate::{carried, in_place};
 
 /// How a `T` is serialized.
@@ -284,6 +286,112 @@ impl<S> Shaped<S> {
     {
         S::deserialize(deserializer)
     }
+}
+
+/// A type that crosses to another process. Generated code checks each type once against it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent to another process",
+    label = "`{Self}` must implement serde's `Serialize` and `Deserialize`",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own",
+    note = "for a type of another crate see whether that crate has a feature `serde`"
+)]
+pub trait Transferable {
+    /// Compiles where the type has serde's traits.
+    #[inline]
+    fn check(_: Parts<Self>) {}
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized + Serialize + for<'de> Deserialize<'de>> Transferable for T {}
+
+/// The same of a method's error.
+#[diagnostic::on_unimplemented(
+    message = "the error `{Self}` cannot be sent to another process",
+    label = "`{Self}` must implement serde's `Serialize` and `Deserialize`",
+    note = "return an error type of your own with `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "or return a `String`: `anyhow::Error`, `std::io::Error` and `Box<dyn Error>` become one by `.map_err(|error| error.to_string())`"
+)]
+pub trait TransferableError {
+    /// Compiles where the type has serde's traits.
+    #[inline]
+    fn check(_: Parts<Self>) {}
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized + Serialize + for<'de> Deserialize<'de>> TransferableError for T {}
+
+/// A type, without a value of it, that is looked into: `__part0()` of a `Vec<T>` is `T`. A type
+/// that cannot be looked into is its own part, so that a type of the user's may have the name of
+/// a container.
+#[derive(Debug)]
+pub struct Parts<T: ?Sized>(PhantomData<fn() -> PhantomData<T>>);
+
+impl<T: ?Sized> Parts<T> {
+    /// The type itself.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Parts(PhantomData)
+    }
+}
+
+macro_rules! parts {
+    ($($part:ident)+) => {
+        /// The parts of a type that has none. Inherent methods have precedence.
+        pub trait WithoutParts: Sized {$(
+            /// The type itself.
+            #[inline]
+            #[must_use]
+            fn $part(self) -> Self {
+                self
+            }
+        )+}
+
+        impl<T: ?Sized> WithoutParts for Parts<T> {}
+    };
+}
+
+parts!(__part0 __part1 __part2 __part3 __part4 __part5 __part6 __part7);
+
+macro_rules! parts_of {
+    ($([$($generics:tt)*] $ty:ty: $($part:ident $inner:ty),+;)+) => {$(
+        impl<$($generics)*> Parts<$ty> {$(
+            /// One of the type's parts.
+            #[inline]
+            #[must_use]
+            pub fn $part(self) -> Parts<$inner> {
+                Parts::new()
+            }
+        )+}
+    )+};
+}
+
+parts_of! {
+    [T] Vec<T>: __part0 T;
+    [T] Option<T>: __part0 T;
+    [T: ?Sized] Box<T>: __part0 T;
+    [T, E] Result<T, E>: __part0 T, __part1 E;
+    [T] VecDeque<T>: __part0 T;
+    [T] LinkedList<T>: __part0 T;
+    [T] BinaryHeap<T>: __part0 T;
+    [K, V] HashMap<K, V>: __part0 K, __part1 V;
+    [K, V] BTreeMap<K, V>: __part0 K, __part1 V;
+    [T] HashSet<T>: __part0 T;
+    [T] BTreeSet<T>: __part0 T;
+    [T] Streaming<T>: __part0 T;
+    [T] Sender<T>: __part0 T;
+    [T] WatchReceiver<T>: __part0 T;
+    [T] WatchSender<T>: __part0 T;
+    [T, const N: usize] [T; N]: __part0 T;
+    [T0] (T0,): __part0 T0;
+    [T0, T1] (T0, T1): __part0 T0, __part1 T1;
+    [T0, T1, T2] (T0, T1, T2): __part0 T0, __part1 T1, __part2 T2;
+    [T0, T1, T2, T3] (T0, T1, T2, T3): __part0 T0, __part1 T1, __part2 T2, __part3 T3;
+    [T0, T1, T2, T3, T4] (T0, T1, T2, T3, T4): __part0 T0, __part1 T1, __part2 T2, __part3 T3, __part4 T4;
+    [T0, T1, T2, T3, T4, T5] (T0, T1, T2, T3, T4, T5): __part0 T0, __part1 T1, __part2 T2, __part3 T3, __part4 T4, __part5 T5;
+    [T0, T1, T2, T3, T4, T5, T6] (T0, T1, T2, T3, T4, T5, T6): __part0 T0, __part1 T1, __part2 T2, __part3 T3, __part4 T4, __part5 T5, __part6 T6;
+    [T0, T1, T2, T3, T4, T5, T6, T7] (T0, T1, T2, T3, T4, T5, T6, T7): __part0 T0, __part1 T1, __part2 T2, __part3 T3, __part4 T4, __part5 T5, __part6 T6, __part7 T7;
 }
 
 /// The parts of a `Result`, also of one behind an alias.

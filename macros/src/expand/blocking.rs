@@ -86,7 +86,8 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
 
 fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStream {
     let ident = &method.ident;
-    let (attrs, output, args) = (method_attrs(service, method), callers_result(method), wired_args(method));
+    let (attrs, output, args) =
+        (method_attrs(service, method), callers_result(names, method), wired_args(names, method));
     let bindings = method.args.iter().map(|arg| &arg.ident);
     let types = method.args.iter().map(|arg| &arg.ty);
     let body = if method.oneway {

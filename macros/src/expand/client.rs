@@ -246,11 +246,11 @@ pub(super) fn method_attrs(service: &Service, method: &Method) -> TokenStream {
 }
 
 /// A method's result as a client's caller gets it.
-pub(super) fn callers_result(method: &Method) -> TokenStream {
+pub(super) fn callers_result(names: &Names, method: &Method) -> TokenStream {
     if method.oneway {
         return quote!(::core::result::Result<(), ::panpipe::CallError>);
     }
-    let Halves { ok, err, .. } = halves(&method.output);
+    let Halves { ok, err, .. } = halves(names, method);
     let error = match &method.output {
         Output::Plain(_) => quote!(::panpipe::CallError),
         Output::Result { .. } | Output::Alias { .. } => quote!(::panpipe::CallError<#err>),
@@ -259,9 +259,9 @@ pub(super) fn callers_result(method: &Method) -> TokenStream {
 }
 
 /// A method's arguments as they travel, as a tuple.
-pub(super) fn wired_args(method: &Method) -> TokenStream {
+pub(super) fn wired_args(names: &Names, method: &Method) -> TokenStream {
     let wireds = method.args.iter().map(|arg| {
-        let (ident, wired) = (&arg.ident, wired(&arg.ty));
+        let (ident, wired) = (&arg.ident, wired(names, method, &arg.ty));
         quote!(<#wired>::new(#ident))
     });
     quote!((#(#wireds,)*))
@@ -270,10 +270,10 @@ pub(super) fn wired_args(method: &Method) -> TokenStream {
 fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStream {
     let ident = &method.ident;
     let (info, params) = (info_name(method), service.params());
-    let (attrs, output) = (method_attrs(service, method), callers_result(method));
+    let (attrs, output) = (method_attrs(service, method), callers_result(names, method));
     let bindings = method.args.iter().map(|arg| &arg.ident);
     let types = method.args.iter().map(|arg| &arg.ty);
-    let args = wired_args(method);
+    let args = wired_args(names, method);
     let body = if method.oneway {
         let to_request = to_request(names, method);
         quote!(self.inner.oneway(&#info, #args, #to_request))
@@ -298,7 +298,7 @@ fn expand_method(service: &Service, names: &Names, method: &Method) -> TokenStre
 
 /// A method's arguments as a request.
 pub(super) fn to_request(names: &Names, method: &Method) -> TokenStream {
-    let (request, variant, args) = (&names.request, &method.variant, args_type(method));
+    let (request, variant, args) = (&names.request, &method.variant, args_type(names, method));
     let bindings = method.args.iter().map(|arg| &arg.ident);
     let indices = (0..method.args.len()).map(syn::Index::from);
     let args_name = format_ident!("__args");
@@ -308,8 +308,9 @@ pub(super) fn to_request(names: &Names, method: &Method) -> TokenStream {
 /// A call, by this function of a client's, of a method of which something comes back.
 pub(super) fn call(names: &Names, method: &Method, by: &TokenStream, args: &TokenStream) -> TokenStream {
     let (response, variant) = (&names.response, &method.variant);
-    let (info, args_type, to_request) = (info_name(method), args_type(method), to_request(names, method));
-    let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
+    let (info, args_type, to_request) =
+        (info_name(method), args_type(names, method), to_request(names, method));
+    let Halves { ok, err, ok_shape, err_shape } = halves(names, method);
     let result = match &method.output {
         Output::Plain(_) => quote!(::core::result::Result::Ok(__output)),
         Output::Result { .. } => quote!(__output),
@@ -330,7 +331,7 @@ pub(super) fn call(names: &Names, method: &Method, by: &TokenStream, args: &Toke
 
 /// The call of a method that another process makes of a client.
 fn relay_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
-    let (cfgs, hash, info, args) = (method.cfgs(), method.hash, info_name(method), args_type(method));
+    let (cfgs, hash, info, args) = (method.cfgs(), method.hash, info_name(method), args_type(names, method));
     let body = if method.oneway {
         let to_request = to_request(names, method);
         quote! {
@@ -340,7 +341,7 @@ fn relay_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
         }
     } else {
         let made = call(names, method, &quote!(__client.call), &quote!(__args));
-        let Halves { ok, err, ok_shape, err_shape } = halves(&method.output);
+        let Halves { ok, err, ok_shape, err_shape } = halves(names, method);
         quote! {
             __call.relay::<_, #ok_shape, #ok, #err_shape, #err, _, _>(&#info, move |__args: #args| #made)
         }

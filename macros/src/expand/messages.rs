@@ -3,16 +3,16 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{Names, full_name, item_attrs};
+use super::{Halves, Names, full_name, halves, item_attrs};
 use crate::ast::{Method, Output, Service};
-use crate::shape::{serde_with, serde_with_shape, shape};
+use crate::shape::serde_with;
 
 pub(super) fn expand(service: &Service, names: &Names) -> TokenStream {
     let Service { vis, ident, .. } = service;
     let Names { request, response, generics, .. } = names;
     let (_, _, where_clause) = generics.split_for_impl();
-    let requests = service.methods().map(|method| request_variant(service, method));
-    let responses = service.methods().map(|method| response_variant(service, method));
+    let requests = service.methods().map(|method| request_variant(service, names, method));
+    let responses = service.methods().map(|method| response_variant(service, names, method));
     let types = types_variant(service);
     let serde = serde_attrs(service);
     let request_attrs = item_attrs(&format!("A call of [`{ident}`] as a value."));
@@ -85,30 +85,33 @@ fn types_variant(service: &Service) -> Option<TokenStream> {
     })
 }
 
-fn request_variant(service: &Service, method: &Method) -> TokenStream {
+fn request_variant(service: &Service, names: &Names, method: &Method) -> TokenStream {
     let (cfgs, variant) = (method.cfgs(), &method.variant);
     let doc = format!("A call of [`{}::{}`].", service.ident, method.name);
     let fields = method.args.iter().map(|arg| {
-        let (ident, ty, with) = (&arg.ident, &arg.ty, serde_with(&arg.ty));
+        let (ident, ty, with) = (&arg.ident, &arg.ty, serde_with(&names.shapes.of(method, &arg.ty)));
         let doc = format!("The argument `{ident}`.");
         quote!(#[doc = #doc] #with #ident: #ty)
     });
     quote!(#[doc = #doc] #(#cfgs)* #variant { #(#fields),* })
 }
 
-fn response_variant(service: &Service, method: &Method) -> TokenStream {
+fn response_variant(service: &Service, names: &Names, method: &Method) -> TokenStream {
     let (cfgs, variant) = (method.cfgs(), &method.variant);
     let doc = format!("What [`{}::{}`] gives.", service.ident, method.name);
     if method.oneway {
         return quote!(#[doc = #doc] #(#cfgs)* #variant);
     }
     let whole = method.output.whole();
+    let Halves { ok_shape, err_shape, .. } = halves(names, method);
     let with = match &method.output {
-        Output::Alias { ok: Some(ok), .. } if serde_with(ok).is_some() => {
-            let ok = shape(ok);
-            Some(serde_with_shape(&quote!(::panpipe::__private::Res<#ok, ::panpipe::__private::Plain>)))
+        Output::Plain(_) => serde_with(&ok_shape),
+        Output::Result { .. } | Output::Alias { .. } => {
+            let has_own = [&ok_shape, &err_shape].into_iter().any(|shape| serde_with(shape).is_some());
+            has_own
+                .then(|| quote!(::panpipe::__private::Res<#ok_shape, #err_shape>))
+                .and_then(|shape| serde_with(&shape))
         }
-        _ => serde_with(whole),
     };
     quote!(#[doc = #doc] #(#cfgs)* #variant(#with #whole))
 }

@@ -6,6 +6,7 @@ mod client;
 mod messages;
 mod service;
 mod service_trait;
+mod shapes;
 mod trait_impls;
 
 use proc_macro2::TokenStream;
@@ -14,7 +15,7 @@ use syn::spanned::Spanned;
 use syn::{Generics, Ident, Type};
 
 use crate::ast::{Method, Output, Service, ServiceName};
-use crate::shape::shape;
+use shapes::{Shapes, alias_error, alias_ok};
 
 /// All code of a service.
 pub(crate) fn service(service: &Service) -> TokenStream {
@@ -23,8 +24,10 @@ pub(crate) fn service(service: &Service) -> TokenStream {
     let messages = messages::expand(service, &names);
     let clients = [client::types(service, &names), blocking::types(service, &names)];
     let service_type = service::types(service, &names);
+    let shapes = names.shapes.types(service);
     let methods = service.methods().map(method_info(service));
     let impls = [
+        names.shapes.impls(&names.wire),
         messages::impls(service, &names),
         service::impls(service, &names),
         client::impls(service, &names),
@@ -36,6 +39,7 @@ pub(crate) fn service(service: &Service) -> TokenStream {
         #messages
         #service_type
         #(#clients)*
+        #shapes
         // In a scope of their own the methods' names are nobody's.
         #[allow(deprecated, unreachable_patterns, unused_qualifications, non_upper_case_globals, non_snake_case)]
         #[allow(clippy::all, clippy::pedantic, clippy::nursery)]
@@ -57,6 +61,7 @@ struct Names {
     generics: Generics,
     /// With what a type argument needs to cross to another process.
     wire: Generics,
+    shapes: Shapes,
 }
 
 impl Names {
@@ -77,6 +82,7 @@ impl Names {
             response: format_ident!("__Panpipe{}Response", service.ident),
             generics: service.generics.clone(),
             wire,
+            shapes: Shapes::new(service),
         }
     }
 
@@ -145,9 +151,9 @@ fn documented_name(service: &Service, method: &Method) -> String {
     }
 }
 
-/// A type in its shape. An error about the type stands where the type stands.
-fn wired(ty: &Type) -> TokenStream {
-    wired_as(&shape(ty), ty)
+/// A type of a method's in its shape.
+fn wired(names: &Names, method: &Method, ty: &Type) -> TokenStream {
+    wired_as(&names.shapes.of(method, ty), ty)
 }
 
 fn wired_as(shape: &TokenStream, ty: &impl ToTokens) -> TokenStream {
@@ -156,8 +162,8 @@ fn wired_as(shape: &TokenStream, ty: &impl ToTokens) -> TokenStream {
 }
 
 /// The tuple of a method's arguments as it travels.
-fn args_type(method: &Method) -> TokenStream {
-    let args = method.args.iter().map(|arg| wired(&arg.ty));
+fn args_type(names: &Names, method: &Method) -> TokenStream {
+    let args = method.args.iter().map(|arg| wired(names, method, &arg.ty));
     quote!((#(#args,)*))
 }
 
@@ -169,27 +175,25 @@ struct Halves {
     err_shape: TokenStream,
 }
 
-fn halves(output: &Output) -> Halves {
-    let plain = || quote!(::panpipe::__private::Plain);
-    match output {
+fn halves(names: &Names, method: &Method) -> Halves {
+    let shapes = &names.shapes;
+    match &method.output {
         Output::Plain(whole) => Halves {
             ok: whole.to_token_stream(),
-            ok_shape: shape(whole),
+            ok_shape: shapes.of(method, whole),
             err: quote!(::panpipe::NoError),
             err_shape: quote!(::panpipe::__private::Never),
         },
         Output::Result { ok, err, .. } => Halves {
             ok: ok.to_token_stream(),
-            ok_shape: shape(ok),
+            ok_shape: shapes.of(method, ok),
             err: err.to_token_stream(),
-            err_shape: shape(err),
+            err_shape: shapes.of(method, err),
         },
-        Output::Alias { whole, ok } => Halves {
-            ok: quote!(<#whole as ::panpipe::__private::ResultParts>::Ok),
-            ok_shape: ok.as_ref().map_or_else(plain, shape),
-            err: quote!(<#whole as ::panpipe::__private::ResultParts>::Err),
-            err_shape: plain(),
-        },
+        Output::Alias { whole, ok } => {
+            let [ok_shape, err_shape] = shapes.of_alias(method, whole, ok.as_ref());
+            Halves { ok: alias_ok(whole), ok_shape, err: alias_error(whole), err_shape }
+        }
     }
 }
 

@@ -110,7 +110,7 @@ fn invoke(
 }
 
 fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
-    let (cfgs, hash, info, args) = (method.cfgs(), method.hash, info_name(method), args_type(method));
+    let (cfgs, hash, info, args) = (method.cfgs(), method.hash, info_name(method), args_type(names, method));
     let values: Vec<_> = (0..method.args.len())
         .map(|index| {
             let index = syn::Index::from(index);
@@ -118,13 +118,13 @@ fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStrea
         })
         .collect();
     let invoke = invoke(service, names, method, &quote!(__this), &values);
-    let halves = halves(&method.output);
+    let halves = halves(names, method);
     let body = match &method.output {
         _ if method.oneway => {
             quote!(__call.oneway(&#info, move |__args: #args| async move { #invoke; }))
         }
         Output::Plain(whole) => {
-            let (ok, err) = (wired(whole), wired_as(&halves.err_shape, &halves.err));
+            let (ok, err) = (wired(names, method, whole), wired_as(&halves.err_shape, &halves.err));
             quote!(__call.unary(&#info, move |__args: #args| async move {
                 ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(#invoke))
             }))
