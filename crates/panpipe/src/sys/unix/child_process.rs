@@ -340,7 +340,7 @@ mod tests {
             // It is kept.
             assert_eq!(process.wait().unwrap().code(), Some(7));
         });
-        each("sleep 1000", |mut process| {
+        each("exec sleep 1000", |mut process| {
             assert!(process.wait_within(Duration::ZERO).unwrap().is_none());
             process.terminate().unwrap();
             assert_eq!(process.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
