@@ -60,6 +60,8 @@ pub(crate) struct Method {
     pub(crate) oneway: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    /// Whether its calls wait for each other, and for those of other such methods.
+    pub(crate) ordered: bool,
     /// The first version that has the method, if the oldest does not.
     pub(crate) since: Option<u32>,
     pub(crate) default: Option<Block>,
@@ -106,6 +108,11 @@ impl Service {
     /// Whether it has methods, and nothing comes back of any.
     pub(crate) fn is_oneway(&self) -> bool {
         self.methods().next().is_some() && self.methods().all(|method| method.oneway)
+    }
+
+    /// Whether calls of a method are ordered.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.methods().any(|method| method.ordered)
     }
 
     /// The trait's type parameters.

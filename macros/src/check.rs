@@ -78,10 +78,14 @@ pub(crate) fn conditional(attr: &Attribute, own: &[&str], errors: &mut Errors) -
     for token in list.tokens.clone() {
         if let TokenTree::Ident(ident) = token {
             if own.iter().any(|own| ident == own) {
+                let why = match ident == "ordered" {
+                    true => "which is evaluated after the macro",
+                    false => "since both processes must agree on it",
+                };
                 errors.at(
                     &ident,
                     format_args!(
-                        "`{ident}` cannot stand in a `cfg_attr`, since both processes must agree on it; write two methods, each with its `#[cfg(…)]`"
+                        "`{ident}` cannot stand in a `cfg_attr`, {why}; write two methods, each with its `#[cfg(…)]`"
                     ),
                 );
             }

@@ -65,6 +65,7 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
         // Those inside of the braces are emitted before the trait.
         attr.style = AttrStyle::Outer;
     }
+    let all_ordered = take_ordered(&mut item.attrs, errors);
     let name = options.name.unwrap_or_else(|| ServiceName::Text(item.ident.unraw().to_string()));
     let mut client_implements = options.client_implements;
     if client_implements {
@@ -84,7 +85,7 @@ pub(crate) fn service(options: TokenStream, item: TokenStream, errors: &mut Erro
         .iter()
         .cloned()
         .filter_map(|item| match item {
-            TraitItem::Fn(method) => parse_method(method, versions, &mut seen, errors),
+            TraitItem::Fn(method) => parse_method(method, versions, all_ordered, &mut seen, errors),
             other => {
                 errors.at(&other, "a service trait has methods only");
                 Some(Item::Inert(Box::new(other)))
@@ -288,12 +289,13 @@ impl Seen {
 fn parse_method(
     mut item: TraitItemFn,
     versions: Option<Versions>,
+    all_ordered: bool,
     seen: &mut Seen,
     errors: &mut Errors,
 ) -> Option<Item> {
     let before = errors.count();
     check::method(&item, errors);
-    let Own { oneway, timeout, idempotent, since } = take_own_attrs(&mut item.attrs, errors);
+    let Own { oneway, timeout, idempotent, since, ordered } = take_own_attrs(&mut item.attrs, errors);
     let whole: Type = match &item.sig.output {
         ReturnType::Default => parse_quote!(()),
         ReturnType::Type(arrow, ty) => {
@@ -308,6 +310,9 @@ fn parse_method(
             attr,
             "a one-way call that was not sent is made again in any case, and of one that was sent nothing is heard; leave `#[idempotent]` out",
         );
+    }
+    if let (Some(attr), true) = (&ordered, all_ordered) {
+        errors.at(attr, "all methods of this trait are ordered: leave `#[ordered]` out here");
     }
     if let (Some((number, since)), Some(versions)) = (&since, versions) {
         check::since(number, *since, versions, errors);
@@ -351,6 +356,7 @@ fn parse_method(
         oneway: oneway.is_some(),
         timeout: timeout.map(|(_, timeout)| timeout),
         idempotent: idempotent.is_some(),
+        ordered: ordered.is_some() || all_ordered,
         since: since.map(|(_, since)| since),
         default: item.default,
         hash,
@@ -415,13 +421,14 @@ struct Own {
     timeout: Option<(Attribute, Duration)>,
     idempotent: Option<Attribute>,
     since: Option<(LitInt, u32)>,
+    ordered: Option<Attribute>,
 }
 
 /// The names of the macro's own attributes.
-const OWN: [&str; 4] = ["oneway", "timeout", "idempotent", "since"];
+const OWN: [&str; 5] = ["oneway", "timeout", "idempotent", "since", "ordered"];
 
 fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
-    let mut own = Own { oneway: None, timeout: None, idempotent: None, since: None };
+    let mut own = Own { oneway: None, timeout: None, idempotent: None, since: None, ordered: None };
     attrs.retain(|attr| !check::conditional(attr, &OWN, errors));
     attrs.retain(|attr| {
         if attr.path().is_ident("oneway") {
@@ -429,6 +436,9 @@ fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
             false
         } else if attr.path().is_ident("idempotent") {
             take_word(&mut own.idempotent, attr, "idempotent", errors);
+            false
+        } else if attr.path().is_ident("ordered") {
+            take_word(&mut own.ordered, attr, "ordered", errors);
             false
         } else if attr.path().is_ident("timeout") {
             match attr.parse_args::<LitStr>().and_then(|text| parse_duration(&text)) {
@@ -455,6 +465,20 @@ fn take_own_attrs(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Own {
         }
     });
     own
+}
+
+/// Takes the trait's own `#[ordered]`.
+fn take_ordered(attrs: &mut Vec<Attribute>, errors: &mut Errors) -> bool {
+    let mut ordered = None;
+    attrs.retain(|attr| !check::conditional(attr, &["ordered"], errors));
+    attrs.retain(|attr| {
+        let is_own = attr.path().is_ident("ordered");
+        if is_own {
+            take_word(&mut ordered, attr, "ordered", errors);
+        }
+        !is_own
+    });
+    ordered.is_some()
 }
 
 /// Takes an attribute that is one word.

@@ -37,6 +37,7 @@ mod metadata;
 mod names;
 mod one_way_calls;
 mod oneway_pipes;
+mod ordered;
 mod other_carriers;
 mod places;
 mod plugins;

@@ -15,6 +15,7 @@ pub mod plug;
 pub mod probe;
 pub mod process;
 pub mod raw;
+pub mod sequence;
 pub mod sink;
 pub mod spans;
 pub mod studio;

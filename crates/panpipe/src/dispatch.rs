@@ -21,8 +21,9 @@ use crate::layer::{Call, Outcome, Work};
 use crate::limits;
 use crate::log_limit::log_limited;
 use crate::offers::NoService;
+use crate::ordered::OrderTicket;
 use crate::running::{Running, conclude, poll_caught};
-use crate::service::{MethodInfo, Served};
+use crate::service::{AnyService, MethodInfo, Served};
 use crate::session::{Draft, FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
@@ -64,6 +65,12 @@ impl IncomingCall<'_> {
     #[must_use]
     pub fn method(&self) -> u64 {
         self.method
+    }
+
+    /// The connection that the call came over.
+    #[must_use]
+    pub fn connection(&self) -> u64 {
+        self.session.id()
     }
 
     /// Whether the caller speaks a version that has the methods `since` this one.
@@ -469,7 +476,27 @@ fn poll_answer(
 }
 
 /// Hands a call to the service. A panic in decoding is the call's own.
-pub(crate) fn dispatch(served: Result<&Served, NoService>, mut call: IncomingCall<'_>) {
+#[inline]
+pub(crate) fn dispatch(served: Result<&Served, NoService>, call: IncomingCall<'_>) {
+    dispatch_by(served, call, |service, call| service.dispatch(call));
+}
+
+/// The same for a call that got its ticket before it waited.
+#[cold]
+pub(crate) fn dispatch_in_order(
+    served: Result<&Served, NoService>,
+    call: IncomingCall<'_>,
+    ticket: OrderTicket,
+) {
+    dispatch_by(served, call, |service, call| service.dispatch_in_order(call, ticket));
+}
+
+#[inline]
+fn dispatch_by(
+    served: Result<&Served, NoService>,
+    mut call: IncomingCall<'_>,
+    hand_on: impl FnOnce(&dyn AnyService, IncomingCall<'_>) -> Dispatched,
+) {
     let (session, reply_to) = (call.session, call.reply_to);
     let Served { service, version } = match served {
         Ok(served) => served,
@@ -483,7 +510,7 @@ pub(crate) fn dispatch(served: Result<&Served, NoService>, mut call: IncomingCal
         }
     };
     call.version = *version;
-    if caught(|| service.dispatch(call)).is_err() {
+    if caught(|| hand_on(&**service, call)).is_err() {
         end(session, reply_to, Failure::Panicked);
     }
 }

@@ -100,6 +100,7 @@ mod local;
 mod log_limit;
 mod metadata;
 mod offers;
+mod ordered;
 mod plugin;
 mod reconnect;
 mod rules;
@@ -166,6 +167,7 @@ pub mod oneway;
 /// | `#[timeout("30s")]` | every call of it ends within `ms`, `s`, `m` or `h`; a one-way call is on its way by then |
 /// | `#[idempotent]` | to run it twice is as good as once: a client that [reconnects](Connect::reconnect) makes such a call again where another would fail, since it may have run |
 /// | `#[since(3)]` | it is there from this version on: with a side that speaks an older one it is [`CallError::UnknownMethod`] |
+/// | `#[ordered]` | calls of it run one after the other, see [below](#ordered-calls); on the trait, beneath `#[panpipe::service]`, it is for all methods |
 /// | `#[cfg(…)]` | as everywhere |
 ///
 /// Methods are known on the wire by a hash of their name and their types as they are
@@ -193,6 +195,54 @@ pub mod oneway;
 /// The client's timeout, `#[timeout]` and the deadline of the call that is being answered bound
 /// how long a one-way call may wait to be on its way, not how long its handler runs. A large one
 /// that ends with [`CallError::DeadlineExceeded`] may still arrive.
+///
+/// # Ordered calls
+///
+/// Handlers of one connection run at the same time. Those of `#[ordered]` methods run one after
+/// the other: they begin in the order in which the calls arrive, and each begins when the handler
+/// before it has ended, however that was: it returned, panicked, was cancelled, or its connection
+/// ended. One-way calls and calls that carry streams are in the same order. An ended handler is
+/// one that has returned: the stream in its result may still be written.
+///
+/// ```
+/// # struct Reading;
+/// /// Lines are written in the order in which they come.
+/// #[panpipe::service]
+/// pub trait Journal {
+///     #[ordered]
+///     #[oneway]
+///     async fn append(&self, line: String);
+///     #[ordered]
+///     async fn truncate(&self) -> Result<u64, String>;
+///     /// Does not wait for the others.
+///     async fn len(&self) -> u64;
+/// }
+///
+/// /// Every method is ordered.
+/// #[panpipe::service]
+/// #[ordered]
+/// pub trait Account {
+///     async fn deposit(&self, cents: u64);
+///     async fn withdraw(&self, cents: u64) -> Result<(), String>;
+/// }
+/// ```
+///
+/// - The order is that of one service, as `serve` made it, on one connection. Ordered methods of
+///   that service wait for each other, also where the service is reached by several names or was
+///   passed as a value; methods without the attribute run beside them. Different connections, and
+///   different services of one connection, do not wait for each other: use a lock for that.
+/// - Calls that a client makes one after the other, awaiting each, arrive in that order, whatever
+///   their size. Of calls that are made at once a small one may arrive before a large one.
+/// - A call that is cancelled or passes its deadline while it waits never begins.
+/// - A call that waits counts as a running one: see [`Limits::max_calls`].
+/// - **A handler must not wait for an ordered call to its own service over the same connection.**
+///   That happens where the handler calls its client back, and the client's handler makes an
+///   ordered call before it returns: the new call waits for the handler that waits for it. Such a
+///   call ends with its deadline only. Leave `#[ordered]` out for methods that clients call from
+///   their own handlers, or give them a `#[timeout]`.
+/// - It is the server's promise alone: nothing of it is on the wire, so the attribute may be
+///   added and removed on one side. Clients made by `local` are each a connection of their own.
+///   All writers to a [one-way pipe](oneway) are one connection. tarpc's own server keeps no order.
 ///
 /// # Versions
 ///
@@ -309,6 +359,7 @@ pub mod __private {
     pub use crate::client::Client;
     pub use crate::dispatch::{Dispatched, IncomingCall};
     pub use crate::local::{local, local_encoded};
+    pub use crate::ordered::{CallOrder, OrderTicket, Ordered};
     pub use crate::service::{
         MethodInfo, Request, ServiceImpl, Wire, generic_name, join, joined, joined_len,
     };

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use panpipe_transport::Peer;
@@ -16,23 +17,34 @@ use crate::guarded::caught;
 use crate::limits::IN_MEMORY;
 use crate::link::over_memory;
 use crate::offers::Offers;
+use crate::ordered::Ordered;
 use crate::service::{AnyService, MethodInfo, Serve, ServiceImpl};
 use crate::session::Config;
 use crate::timer::within;
 
 struct Local<I> {
     service: Arc<I>,
+    /// Stands for a connection where calls are ordered.
+    connection: u64,
 }
 
-impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
-    fn call(
-        &self,
+impl<I: ServiceImpl> Local<I> {
+    fn new(service: Arc<I>) -> Self {
+        // Sessions count up from 1.
+        static NEXT: AtomicU64 = AtomicU64::new(u64::MAX);
+        Local { service, connection: NEXT.fetch_sub(1, Ordering::Relaxed) }
+    }
+
+    /// Starts a call: from here on it has its place in the order.
+    fn start(
+        service: &Arc<I>,
+        connection: u64,
         info: &'static MethodInfo,
         request: I::Req,
         CallTerms { deadline, labels }: CallTerms,
-    ) -> TypedCall<I::Resp> {
+    ) -> Result<impl Future<Output = Result<I::Resp, CallError>> + Send + use<I>, CallError> {
         if let Some(error) = labels.as_ref().and_then(|labels| labels.metadata.as_ref()?.fault()) {
-            return Box::pin(std::future::ready(Err(error)));
+            return Err(error);
         }
         let context = CallContext {
             who: Caller::of(Peer::this_process()),
@@ -42,19 +54,31 @@ impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
             deadline,
             labels,
         };
-        let handler = InContext::new(context, Box::pin(Arc::clone(&self.service).respond(request)));
-        Box::pin(async move {
+        let handler = Arc::clone(service).respond(request);
+        let handler = match service.ticket(info.id, connection) {
+            None => InContext::new(context, Box::pin(handler)),
+            Some(ticket) => InContext::new(context, Box::pin(Ordered::new(ticket, handler))),
+        };
+        Ok(async move {
             match deadline {
                 None => handler.await,
                 Some(at) => within(at, None, handler).await.unwrap_or(Err(CallError::DeadlineExceeded)),
             }
         })
     }
+}
+
+impl<I: ServiceImpl> TypedCarrier<I::Req, I::Resp> for Local<I> {
+    fn call(&self, info: &'static MethodInfo, request: I::Req, terms: CallTerms) -> TypedCall<I::Resp> {
+        let (service, connection) = (Arc::clone(&self.service), self.connection);
+        // Once it is polled: a call that is never made is in the way of no other.
+        Box::pin(async move { Local::start(&service, connection, info, request, terms)?.await })
+    }
 
     fn oneway(&self, info: &'static MethodInfo, request: I::Req, terms: CallTerms) -> TypedCall<()> {
-        let handler = self.call(info, request, terms);
+        let (service, connection) = (Arc::clone(&self.service), self.connection);
         Box::pin(async move {
-            tokio::spawn(handler);
+            tokio::spawn(Local::start(&service, connection, info, request, terms)?);
             Ok(())
         })
     }
@@ -113,5 +137,5 @@ where
 
 /// Makes a client that calls `service` in place.
 pub fn local<I: ServiceImpl>(service: Serve<I>) -> Client<I::Req, I::Resp> {
-    Client::of_typed(Arc::new(Local { service: service.service }))
+    Client::of_typed(Arc::new(Local::new(service.service)))
 }

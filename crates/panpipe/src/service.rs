@@ -8,19 +8,20 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::dispatch::{Dispatched, IncomingCall};
+use crate::ordered::OrderTicket;
 use crate::session::ServiceInfo;
 use crate::type_check::Checked;
 
 /// What a type parameter of a service trait must be able to do.
-pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a type argument of a service",
     label = "`{Self}` must implement serde's `Serialize` and `Deserialize`, `Send` and `Sync`",
     note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own"
 )]
+pub trait Wire: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
-impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Wire for T {}
 #[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Wire for T {}
 
 /// A request of a generated service, as stock tarpc carries it.
 pub trait Request: Send + 'static {
@@ -43,6 +44,18 @@ pub trait ServiceImpl: Send + Sync + Sized + 'static {
 
     /// Answers one call that came in as bytes.
     fn dispatch(self: &Arc<Self>, call: IncomingCall<'_>) -> Dispatched;
+
+    /// A ticket for a call of an ordered method that has arrived; `None` for any other method.
+    fn ticket(&self, method: u64, connection: u64) -> Option<OrderTicket> {
+        let _ = (method, connection);
+        None
+    }
+
+    /// Answers one call of an ordered method.
+    fn dispatch_in_order(self: &Arc<Self>, call: IncomingCall<'_>, ticket: OrderTicket) -> Dispatched {
+        drop(ticket);
+        call.unknown_method()
+    }
 
     /// Answers one request that came in as a value.
     fn respond(self: Arc<Self>, request: Self::Req) -> impl Future<Output = Self::Resp> + Send;
@@ -128,11 +141,30 @@ impl<I> Clone for Serve<I> {
 /// A service of any type, as a session holds it.
 pub(crate) trait AnyService: Send + Sync {
     fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched;
+
+    /// See [`ServiceImpl::ticket`].
+    fn ticket(&self, _method: u64, _connection: u64) -> Option<OrderTicket> {
+        None
+    }
+
+    /// See [`ServiceImpl::dispatch_in_order`].
+    fn dispatch_in_order(&self, call: IncomingCall<'_>, ticket: OrderTicket) -> Dispatched {
+        drop(ticket);
+        call.unknown_method()
+    }
 }
 
 impl<I: ServiceImpl> AnyService for Serve<I> {
     fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched {
         self.service.dispatch(call)
+    }
+
+    fn ticket(&self, method: u64, connection: u64) -> Option<OrderTicket> {
+        self.service.ticket(method, connection)
+    }
+
+    fn dispatch_in_order(&self, call: IncomingCall<'_>, ticket: OrderTicket) -> Dispatched {
+        self.service.dispatch_in_order(call, ticket)
     }
 }
 

@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::service::info;
+use super::service::{info, new_order};
 use super::{Halves, Names, args_type, documented_name, halves, info_name, item_attrs, wired};
 use crate::ast::{Method, Output, Service};
 
@@ -31,7 +31,7 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     let (de_generics, _, _) = deserialize.split_for_impl();
     let methods = service.methods().map(|method| expand_method(service, names, method));
     let relays = service.methods().map(|method| relay_arm(service, names, method));
-    let info = info(service);
+    let (info, order) = (info(service), new_order(service));
     let oneway = service.is_oneway().then(|| {
         quote! {
             #[automatically_derived]
@@ -103,7 +103,7 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
             #[doc = #local_doc]
             #[must_use]
             pub fn local(implementation: impl #trait_name #arguments) -> Self {
-                let service = #service_type { implementation, types: ::core::marker::PhantomData };
+                let service = #service_type { implementation, #order types: ::core::marker::PhantomData };
                 Self { inner: ::panpipe::__private::local(::panpipe::Serve::<#service_type<_, #(#params),*>>::new(service)) }
             }
 
@@ -114,7 +114,7 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
             /// Outside a tokio runtime.
             #[must_use]
             pub fn local_encoded(implementation: impl #trait_name #arguments, codec: ::panpipe::Codec) -> Self {
-                let service = #service_type { implementation, types: ::core::marker::PhantomData };
+                let service = #service_type { implementation, #order types: ::core::marker::PhantomData };
                 ::panpipe::__private::local_encoded(::panpipe::Serve::<#service_type<_, #(#params),*>>::new(service), codec)
             }
 

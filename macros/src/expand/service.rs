@@ -19,10 +19,12 @@ pub(super) fn types(service: &Service, names: &Names) -> TokenStream {
     generics.params.insert(0, syn::parse_quote!(__Implementation));
     let (_, _, where_clause) = names.generics.split_for_impl();
     let params = service.params();
+    let order = service.is_ordered().then(|| quote!(order: ::panpipe::__private::CallOrder,));
     quote! {
         #attrs
         #vis struct #service_type #generics #where_clause {
             implementation: __Implementation,
+            #order
             types: ::core::marker::PhantomData<fn() -> (#(#params,)*)>,
         }
     }
@@ -33,7 +35,11 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
     let generics = names.with_implementation(service);
     let (impl_generics, arguments, where_clause) = generics.split_for_impl();
     let (_, types, _) = names.generics.split_for_impl();
-    let dispatch = service.methods().map(|method| dispatch_arm(service, names, method));
+    let dispatch = service.methods().map(|method| match method.ordered {
+        true => ticket_arm(service, method),
+        false => dispatch_arm(service, names, method),
+    });
+    let in_order = service.is_ordered().then(|| in_order(service, names));
     let respond = service.methods().map(|method| respond_arm(service, names, method));
     let never =
         (!service.params().is_empty()).then(|| quote!(#request::__Types(_, __never) => match __never {},));
@@ -69,12 +75,68 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
                 }
             }
 
+            #in_order
+
             async fn respond(self: ::std::sync::Arc<Self>, __request: Self::Req) -> Self::Resp {
                 match __request {
                     #(#respond)*
                     #never
                 }
             }
+        }
+    }
+}
+
+/// The field of the service type that holds the order of its calls, if it has one.
+pub(super) fn new_order(service: &Service) -> Option<TokenStream> {
+    service.is_ordered().then(|| quote!(order: ::core::default::Default::default(),))
+}
+
+/// The functions of a service that has ordered methods.
+fn in_order(service: &Service, names: &Names) -> TokenStream {
+    let ordered = || service.methods().filter(|method| method.ordered);
+    let tickets = ordered().map(|method| {
+        let (cfgs, hash) = (method.cfgs(), method.hash);
+        quote! {
+            #(#cfgs)*
+            #hash => ::core::option::Option::Some(self.order.enter(__connection)),
+        }
+    });
+    let dispatch = ordered().map(|method| dispatch_arm(service, names, method));
+    quote! {
+        fn ticket(
+            &self,
+            __method: u64,
+            __connection: u64,
+        ) -> ::core::option::Option<::panpipe::__private::OrderTicket> {
+            match __method {
+                #(#tickets)*
+                _ => ::core::option::Option::None,
+            }
+        }
+
+        fn dispatch_in_order(
+            self: &::std::sync::Arc<Self>,
+            __call: ::panpipe::__private::IncomingCall<'_>,
+            __ticket: ::panpipe::__private::OrderTicket,
+        ) -> ::panpipe::__private::Dispatched {
+            match __call.method() {
+                #(#dispatch)*
+                _ => __call.unknown_method(),
+            }
+        }
+    }
+}
+
+/// The arm of a call that gets its ticket here, and has an arm of its own then.
+fn ticket_arm(service: &Service, method: &Method) -> TokenStream {
+    let (cfgs, hash, name) = (method.cfgs(), method.hash, documented_name(service, method));
+    quote! {
+        #[doc = #name]
+        #(#cfgs)*
+        #hash => {
+            let __ticket = self.order.enter(__call.connection());
+            <Self as ::panpipe::__private::ServiceImpl>::dispatch_in_order(self, __call, __ticket)
         }
     }
 }
@@ -119,20 +181,26 @@ fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStrea
         .collect();
     let invoke = invoke(service, names, method, &quote!(__this), &values);
     let halves = halves(names, method);
+    let handler = |future: TokenStream| match method.ordered {
+        true => quote!(move |__args: #args| ::panpipe::__private::Ordered::new(__ticket, #future)),
+        false => quote!(move |__args: #args| #future),
+    };
     let body = match &method.output {
         _ if method.oneway => {
-            quote!(__call.oneway(&#info, move |__args: #args| async move { #invoke; }))
+            let handler = handler(quote!(async move { #invoke; }));
+            quote!(__call.oneway(&#info, #handler))
         }
         Output::Plain(whole) => {
             let (ok, err) = (wired(names, method, whole), wired_as(&halves.err_shape, &halves.err));
-            quote!(__call.unary(&#info, move |__args: #args| async move {
+            let handler = handler(quote!(async move {
                 ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(#invoke))
-            }))
+            }));
+            quote!(__call.unary(&#info, #handler))
         }
         Output::Result { .. } | Output::Alias { .. } => {
             let (ok, err) =
                 (wired_as(&halves.ok_shape, &halves.ok), wired_as(&halves.err_shape, &halves.err));
-            quote!(__call.unary(&#info, move |__args: #args| async move {
+            let handler = handler(quote!(async move {
                 match ::panpipe::__private::ResultParts::into_result(#invoke) {
                     ::core::result::Result::Ok(__value) => {
                         ::core::result::Result::Ok::<#ok, #err>(::panpipe::__private::Wired::new(__value))
@@ -141,7 +209,8 @@ fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStrea
                         ::core::result::Result::Err(::panpipe::__private::Wired::new(__error))
                     }
                 }
-            }))
+            }));
+            quote!(__call.unary(&#info, #handler))
         }
     };
     let name = documented_name(service, method);

@@ -5,6 +5,7 @@ use quote::quote;
 use syn::TraitItem;
 
 use super::Names;
+use super::service::new_order;
 use crate::ast::{Item, Method, Service};
 
 pub(super) fn expand(service: &Service, names: &Names) -> TokenStream {
@@ -54,7 +55,7 @@ fn has_serve(service: &Service) -> bool {
 
 fn expand_serve(service: &Service, names: &Names) -> TokenStream {
     let params = service.params();
-    let service_type = &names.service;
+    let (service_type, order) = (&names.service, new_order(service));
     quote! {
         /// Makes a service of this implementation, for a server to serve.
         #[must_use]
@@ -62,7 +63,7 @@ fn expand_serve(service: &Service, names: &Names) -> TokenStream {
         where
             Self: ::core::marker::Sized,
         {
-            ::panpipe::Serve::new(#service_type { implementation: self, types: ::core::marker::PhantomData })
+            ::panpipe::Serve::new(#service_type { implementation: self, #order types: ::core::marker::PhantomData })
         }
     }
 }

@@ -9,9 +9,10 @@ use super::handlers::ReplyTo;
 use super::message::{FLUSH, OPEN};
 use crate::carried::Claims;
 use crate::codec::Codec;
-use crate::dispatch::{IncomingCall, dispatch};
+use crate::dispatch::{IncomingCall, dispatch, dispatch_in_order};
 use crate::guarded::drop_guarded;
 use crate::offers::Services;
+use crate::ordered::OrderTicket;
 
 /// Calls that wait, in their order. Mostly there is none.
 #[derive(Default)]
@@ -47,6 +48,8 @@ pub(super) struct Parked {
     incoming: Incoming,
     codec: Codec,
     args: Box<[u8]>,
+    /// Where its method is ordered: its place among the calls that have arrived.
+    ticket: Option<Box<OrderTicket>>,
 }
 
 impl Parked {
@@ -67,7 +70,11 @@ impl Parked {
 
     /// Hands the call to its service.
     pub(super) fn run(self, session: &Arc<Session>, services: &mut Services) {
-        self.incoming.run(session, services, self.codec, &self.args);
+        let Parked { incoming, codec, args, ticket } = self;
+        match ticket {
+            None => incoming.run(session, services, codec, &args),
+            Some(ticket) => incoming.run_in_order(session, services, codec, &args, *ticket),
+        }
     }
 }
 
@@ -110,12 +117,58 @@ impl Admitted {
         if has_room && places.is_empty() {
             incoming.run(session, services, codec, args);
         } else {
-            places.push_back(Parked { incoming, codec, args: args.into() });
+            // Calls with and without a reply wait in different places: their order is fixed now.
+            let ticket = incoming.ticket(session, services);
+            places.push_back(Parked { incoming, codec, args: args.into(), ticket });
         }
     }
 }
 
 impl Incoming {
+    /// The call's place among those of ordered methods, if its method is one.
+    #[cold]
+    fn ticket(&self, session: &Arc<Session>, services: &mut Services) -> Option<Box<OrderTicket>> {
+        if self.method <= FLUSH {
+            return None;
+        }
+        let port = self.extras.as_ref().and_then(|extras| extras.service.as_ref());
+        let served = match port {
+            Some(served) => served,
+            None => services.root(session).ok()?,
+        };
+        served.service.ticket(self.method, session.id()).map(Box::new)
+    }
+
+    /// Hands the call of an ordered method to its service.
+    #[cold]
+    fn run_in_order(
+        self,
+        session: &Arc<Session>,
+        services: &mut Services,
+        codec: Codec,
+        args: &[u8],
+        ticket: OrderTicket,
+    ) {
+        let Incoming { reply_to, method, deadline, extras, .. } = self;
+        let (labels, service, attached) = match extras {
+            None => (None, None, Vec::new()),
+            Some(extras) => (extras.labels, extras.service, extras.attached),
+        };
+        let claims =
+            session.link().filter(|_| !attached.is_empty()).map(|link| Claims::new(link, codec, attached));
+        let labels = labels.as_ref();
+        let call =
+            IncomingCall { session, reply_to, method, deadline, version: None, labels, codec, args, claims };
+        match service {
+            Some(service) => {
+                dispatch_in_order(Ok(&service), call, ticket);
+                // It may be the last that holds the service.
+                drop_guarded(service);
+            }
+            None => dispatch_in_order(services.root(session), call, ticket),
+        }
+    }
+
     /// Hands the call to its service.
     #[inline(always)]
     fn run(self, session: &Arc<Session>, services: &mut Services, codec: Codec, args: &[u8]) {
