@@ -205,3 +205,36 @@ async fn a_gateway_serves_a_client_again() {
     drop((near, again));
     gateway.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn service_that_is_registered_twice_is_an_error_when_the_server_starts() {
+    let name = unique_name("twice");
+    let server = || Server::bind(&name).service(One.serve());
+    let per_client = |_: &Connection| One.serve();
+    let errors = [
+        server().service(One.serve()).start().map(drop),
+        server().service_per_client(per_client).start().map(drop),
+        server().service(One.serve()).start_blocking().map(drop),
+        panpipe::oneway::Server::bind(&name).service(Dry.serve()).service(Dry.serve()).start().map(drop),
+    ];
+    for error in errors {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(&name) && error.contains("registered twice"), "{error}");
+    }
+    // The name is still free.
+    server().start().unwrap().shutdown().await.unwrap();
+}
+
+/// Nothing but one-way methods.
+#[panpipe::service]
+trait Notes {
+    /// Takes a note.
+    #[oneway]
+    async fn note(&self, text: String);
+}
+
+struct Dry;
+
+impl Notes for Dry {
+    async fn note(&self, _: String) {}
+}

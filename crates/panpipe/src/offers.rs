@@ -37,6 +37,8 @@ struct List {
     sources: Vec<Source>,
     /// What calls of them have to pass, if anything.
     hooks: Option<Arc<Hooks>>,
+    /// The first service that was added twice.
+    duplicate: Option<ServiceInfo>,
 }
 
 impl fmt::Debug for Offers {
@@ -57,6 +59,11 @@ impl Offers {
         self.0.infos.is_empty()
     }
 
+    /// The first service that was added twice.
+    pub(crate) fn duplicate(&self) -> Option<&ServiceInfo> {
+        self.0.duplicate.as_ref()
+    }
+
     pub(crate) fn infos(&self) -> Arc<Vec<ServiceInfo>> {
         Arc::clone(&self.0.infos)
     }
@@ -68,6 +75,7 @@ impl Offers {
             Some(index) => {
                 tracing::warn!(service = %info.name(), "a service was registered twice: the later registration replaces the earlier one");
                 list.sources[index] = source;
+                list.duplicate.get_or_insert(info);
             }
             None => {
                 Arc::make_mut(&mut list.infos).push(info);

@@ -30,6 +30,13 @@ impl Offered {
     }
 }
 
+/// The name of a service that is offered twice: records tell services apart by their hash.
+pub(super) fn duplicate(offered: &[Offered]) -> Option<String> {
+    let mut hashes = std::collections::HashSet::new();
+    let twice = offered.iter().find(|service| !hashes.insert(service.hash));
+    twice.map(|service| service.info.name().to_owned())
+}
+
 /// The two sides of a connection inside this process.
 struct Lane {
     calls: Arc<Link>,

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::OnewayService;
-use super::lanes::{Lanes, Offered};
+use super::lanes::{Lanes, Offered, duplicate};
 use super::passed_over::{Hook, PassedOver, Report, Totals};
 use super::scanner::{Found, Scanner};
 use crate::hub::Hub;
@@ -122,7 +122,7 @@ impl Server {
     }
 
     /// Lets writers call this service. There may be several: each record says which it
-    /// is for.
+    /// is for. The same service twice is [`ServeError::RegisteredTwice`] when the server starts.
     pub fn service<I: ServiceImpl + OnewayService>(mut self, service: Serve<I>) -> Self {
         self.offered.push(Offered::new(service));
         self
@@ -169,7 +169,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the name cannot be had or nothing is to be served.
+    /// When the name cannot be had, nothing is to be served, or a service was registered twice.
     pub async fn serve(self) -> Result<(), ServeError> {
         let signals = self.by_signals.then(EndSignals::listen);
         let server = self.start()?;
@@ -186,7 +186,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the name cannot be had or nothing is to be served.
+    /// When the name cannot be had, nothing is to be served, or a service was registered twice.
     ///
     /// # Panics
     ///
@@ -196,6 +196,9 @@ impl Server {
         let name = name.map_err(BindError::from)?;
         if offered.is_empty() {
             return Err(ServeError::NoService { name });
+        }
+        if let Some(service) = duplicate(&offered) {
+            return Err(ServeError::RegisteredTwice { name, service });
         }
         let fifo = FifoReader::bind(name.clone())?;
         let (stop, stopping) = watch::channel(Stop::No);

@@ -14,7 +14,7 @@ use panpipe_transport::buffer;
 use panpipe_transport::{BindError, NameError, PipeName};
 
 use super::setup::ClientSetup;
-use super::{ServeError, Server, admission};
+use super::{ServeError, Server, admission, check_services};
 use crate::clock;
 use crate::error::{Refusal, RefusalReason};
 use crate::hub::Hub;
@@ -122,9 +122,7 @@ impl Server {
         before: impl FnOnce(&Arc<Shared>) -> T,
     ) -> Result<(RunningBlockingServer, T), ServeError> {
         let name = self.name.map_err(BindError::from)?;
-        if self.offers.is_empty() {
-            return Err(ServeError::NoService { name });
-        }
+        check_services(&self.offers, &name)?;
         let metadata = MetadataSet::for_hello(self.metadata)?;
         let listener = BlockingListener::bind_for(name.clone(), self.access.clone())?;
         let io = |source| BindError::Io { path: name.to_string(), source };

@@ -90,6 +90,15 @@ pub enum ServeError {
         /// The name that was to be served.
         name: PipeName,
     },
+    /// Two services of the same name and version were registered: no call could reach one of
+    /// them.
+    #[error("the service {service} was registered twice with the server at {name}; remove one of the two")]
+    RegisteredTwice {
+        /// The name that was to be served.
+        name: PipeName,
+        /// The name of the service.
+        service: String,
+    },
     /// The server's own metadata cannot be sent.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -161,7 +170,8 @@ impl Server {
     }
 
     /// Lets clients call this service. There may be several: a generated client
-    /// connects to its own, [`connect`](crate::connect) to all.
+    /// connects to its own, [`connect`](crate::connect) to all. The same service twice is
+    /// [`ServeError::RegisteredTwice`] when the server starts.
     pub fn service(mut self, service: impl Service) -> Self {
         self.offers.add_shared(service);
         self
@@ -383,7 +393,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the name cannot be had or nothing is to be served.
+    /// When the name cannot be had, nothing is to be served, or a service was registered twice.
     pub async fn serve(self) -> Result<(), ServeError> {
         // From before the first client is let in.
         let signals = self.by_signals.then(EndSignals::listen);
@@ -399,16 +409,14 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the name cannot be had or nothing is to be served.
+    /// When the name cannot be had, nothing is to be served, or a service was registered twice.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
     pub fn start(self) -> Result<RunningServer, ServeError> {
         let name = self.name.map_err(BindError::from)?;
-        if self.offers.is_empty() {
-            return Err(ServeError::NoService { name });
-        }
+        check_services(&self.offers, &name)?;
         let metadata = MetadataSet::for_hello(self.metadata)?;
         let listener = Listener::bind_for(name.clone(), self.access.clone())?;
         let (stop, stopping) = watch::channel(Stop::No);
@@ -430,6 +438,19 @@ impl Server {
         };
         let task = tokio::spawn(accept.run());
         Ok(RunningServer::new(name, hub, stop, task))
+    }
+}
+
+/// Checks that there is a service, and none twice.
+fn check_services(offers: &Offers, name: &PipeName) -> Result<(), ServeError> {
+    if offers.is_empty() {
+        return Err(ServeError::NoService { name: name.clone() });
+    }
+    match offers.duplicate() {
+        Some(service) => {
+            Err(ServeError::RegisteredTwice { name: name.clone(), service: service.name().to_owned() })
+        }
+        None => Ok(()),
     }
 }
 
