@@ -553,6 +553,7 @@ impl Past {
             CallError::Disconnected { .. } | CallError::Refused(_) if self.may_have_run => {
                 CallError::Disconnected { sent: true }
             }
+            error if self.may_have_run && error.did_not_run() => CallError::Disconnected { sent: true },
             error => error,
         }
     }
@@ -570,5 +571,29 @@ impl Past {
                 Ok(None)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_may_have_run_is_not_said_not_to_have_run() {
+        let may_have_run = Past { may_have_run: true, ..Past::default() };
+        for error in [
+            CallError::MetadataTooLarge { size: 9000, limit: 8192 },
+            CallError::Unsupported("the next server accepts no metadata".to_owned()),
+            CallError::Overloaded,
+            CallError::UnknownMethod,
+            CallError::Disconnected { sent: false },
+            CallError::Refused(Refusal::new(RefusalReason::NotAllowed, "not you")),
+        ] {
+            assert!(error.did_not_run());
+            assert_eq!(Past::default().truth(error.clone()), error);
+            assert_eq!(may_have_run.truth(error), CallError::Disconnected { sent: true });
+        }
+        let ended = CallError::DeadlineExceeded;
+        assert_eq!(may_have_run.truth(ended.clone()), ended);
     }
 }
