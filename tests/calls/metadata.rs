@@ -527,3 +527,38 @@ async fn rules_and_layers_of_both_sides_see_metadata() {
     assert_eq!(*of_server.0.lock().unwrap(), [Some(2), Some(3)]);
     server.shutdown().await.unwrap();
 }
+
+/// Collects the warnings of this thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut words = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            words += &format!("{field}={value:?} ");
+        });
+        if *event.metadata().level() == tracing::Level::WARN {
+            self.0.lock().unwrap().push(words);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_relay_logs_a_one_way_call_that_it_cannot_pass_on() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let warnings = Warnings::default();
+    let _subscribed = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+    let name = unique_name("logged");
+    // It serves a client of a server that accepts no metadata.
+    let (_server, strict) = desk(&["max_metadata=0"]);
+    let gateway = Server::bind(&name).service(client(&strict).await.relayed()).start().unwrap();
+    let plain = client(&name).await;
+    plain.with_metadata(&Tenant { id: 7 }).note().await.unwrap();
+    // It is behind the other in the gateway and passed on.
+    assert_eq!(plain.noted().await, Ok(None));
+    let warnings = std::mem::take(&mut *warnings.0.lock().unwrap());
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.contains("Desk.note") && warning.contains("max_metadata"), "{warning}");
+    gateway.shutdown().await.unwrap();
+}

@@ -359,11 +359,19 @@ pub mod __private {
     pub use crate::client::Client;
     pub use crate::dispatch::{Dispatched, IncomingCall};
     pub use crate::local::{local, local_encoded};
+    use crate::log_limit::log_limited;
     pub use crate::ordered::{CallOrder, OrderTicket, Ordered};
     pub use crate::service::{
         MethodInfo, Request, ServiceImpl, Wire, generic_name, join, joined, joined_len,
     };
     pub use crate::shape::*;
+
+    /// Tells the log of a one-way call that could not be passed on: its caller is not told.
+    pub fn passed_on(info: &'static MethodInfo, sent: Result<(), crate::CallError>) {
+        if let Err(error) = sent {
+            log_limited!(warn, method = info.name, "a one-way call could not be passed on: {error}");
+        }
+    }
 
     /// The error of a call as the method's own.
     pub fn own_error<E: From<crate::CallError>>(error: crate::CallError<E>) -> E {

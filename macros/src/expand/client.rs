@@ -336,7 +336,8 @@ fn relay_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
         let to_request = to_request(names, method);
         quote! {
             __call.oneway(&#info, move |__args: #args| async move {
-                let _ = __client.oneway(&#info, __args, #to_request).await;
+                let __sent = __client.oneway(&#info, __args, #to_request).await;
+                ::panpipe::__private::passed_on(&#info, __sent);
             })
         }
     } else {
