@@ -135,8 +135,8 @@ pub(super) fn impls(service: &Service, names: &Names) -> TokenStream {
             /// by `panpipe::call::metadata`. It replaces another of the same name: see
             /// `panpipe::Metadata`.
             #[must_use]
-            pub fn with_metadata(&self, value: &impl ::panpipe::Metadata) -> Self {
-                Self { inner: self.inner.with_metadata(value) }
+            pub fn with_metadata(&self, __value: &impl ::panpipe::Metadata) -> Self {
+                Self { inner: self.inner.with_metadata(__value) }
             }
 
             /// The same client, whose calls carry on the metadata of the call that is being
