@@ -52,19 +52,10 @@ impl ClientMetadata {
 
 /// The labels of a call that is made by a client with this metadata, while a call with these
 /// labels is being answered.
-#[inline]
 pub(crate) fn labels_of_call(
     metadata: Option<&ClientMetadata>,
     inherited: Option<Arc<Labels>>,
 ) -> Option<Arc<Labels>> {
-    match (metadata, inherited) {
-        (None, None) => None,
-        (metadata, inherited) => combined(metadata, inherited),
-    }
-}
-
-#[cold]
-fn combined(metadata: Option<&ClientMetadata>, inherited: Option<Arc<Labels>>) -> Option<Arc<Labels>> {
     let own = metadata.and_then(|metadata| metadata.own.as_ref());
     let inherits = metadata.is_some_and(|metadata| metadata.inherits);
     let Some(inherited) = inherited else { return own.cloned() };

@@ -275,8 +275,8 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         Client { carrier: Carrier::Layered(Arc::new(layered)), ..self.clone() }
     }
 
-    /// What a call is made under: the trace of the call that is being answered here, the
-    /// metadata that the client's calls carry, and the nearest of the client's timeout, the method's, and the deadline of that call.
+    /// What a call is made under: the labels of the call that is being answered here, and the
+    /// nearest of the client's timeout, the method's, and the deadline of that call.
     /// The clock is read only if there is one.
     #[inline(always)]
     fn terms(&self, info: &MethodInfo) -> CallTerms {
@@ -285,7 +285,6 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
             (own, method) => own.or(method),
         };
         let (inherited, labels) = call::inherited();
-        let labels = labels_of_call(self.metadata.as_deref(), labels);
         if timeout.is_none() && inherited.is_none() {
             return CallTerms { deadline: None, labels };
         }
@@ -299,8 +298,23 @@ impl<Req: Send + 'static, Resp: Send + 'static> Client<Req, Resp> {
         CallTerms { deadline: at, labels }
     }
 
+    /// Watches a call that is made while one with these labels is being answered, if it has
+    /// labels or anybody wants to know of it.
     #[inline]
-    fn watch(&self, info: &'static MethodInfo, labels: Option<Arc<Labels>>) -> Option<Box<Watch>> {
+    fn watch(&self, info: &'static MethodInfo, inherited: Option<Arc<Labels>>) -> Option<Box<Watch>> {
+        if self.metadata.is_none() && inherited.is_none() && !Watch::may_be_wanted() {
+            return None;
+        }
+        self.watch_labelled(info, inherited)
+    }
+
+    #[cold]
+    fn watch_labelled(
+        &self,
+        info: &'static MethodInfo,
+        inherited: Option<Arc<Labels>>,
+    ) -> Option<Box<Watch>> {
+        let labels = labels_of_call(self.metadata.as_deref(), inherited);
         Watch::begin(Side::Client, info.name, || self.carrier.peer(), labels)
     }
 

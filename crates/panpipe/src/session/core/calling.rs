@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use panpipe_transport::frame;
 
-use super::carrying::{Head, HeadLabels, PutError};
+use super::carrying::{Head, PutError};
 use super::{CallTarget, Core, Deadline, EncodedMessage, Phase, Role, remember, remember_one_more};
 use crate::error::CallError;
 use crate::labels::Labels;
 use crate::limits;
 use crate::session::calls::{CallState, Ids, Place, Reply, Sort};
 use crate::session::deadlines::Due;
-use crate::session::message::{FLUSH, Kind, PING, ROOT_PORT};
+use crate::session::message::{FLUSH, Kind, METADATA, PING, ROOT_PORT};
+use crate::trace::TraceContext;
 
 /// What a call with metadata fails with where the peer accepts none.
 const NO_METADATA: &str = "the other side accepts no metadata with calls: its panpipe is older than metadata, or its `Limits::max_metadata` is 0; update it, raise that, or call without metadata";
@@ -309,11 +310,11 @@ impl Core {
         if !open && (self.role == Role::Acceptor || labels.is_some()) {
             return Ok(None);
         }
-        let labels = match labels {
-            None => None,
+        let (trace, flags) = match labels {
+            None => (None, 0),
             Some(labels) => self.sent_labels(labels)?,
         };
-        let head = Head { kind, port, id, labels, method: Some(method), left };
+        let head = Head { kind, flags, port, id, trace, method: Some(method), left };
         match self.put_message(head, self.max_message, message) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(_) if !open => Ok(None),
@@ -322,10 +323,10 @@ impl Core {
         }
     }
 
-    /// What of a call's labels is sent: metadata in any case, or the call is not made; the
-    /// trace if the peer takes it.
+    /// What a call's head says of its labels: the trace, if the peer takes it, and that there are
+    /// metadata. Without its metadata a call is not made.
     #[cold]
-    fn sent_labels<'a>(&self, labels: &'a Labels) -> Result<Option<HeadLabels<'a>>, CallError> {
+    fn sent_labels<'a>(&self, labels: &'a Labels) -> Result<(Option<&'a TraceContext>, u8), CallError> {
         if let Some(metadata) = &labels.metadata {
             let (size, limit) = (metadata.bytes().len(), self.peer_max_metadata);
             if limit == 0 {
@@ -335,9 +336,8 @@ impl Core {
                 return Err(CallError::MetadataTooLarge { size: size as u64, limit: limit as u64 });
             }
         }
-        let (trace, has_metadata) =
-            (labels.trace.as_ref().filter(|_| self.peer_traces), labels.metadata.is_some());
-        Ok((trace.is_some() || has_metadata).then_some(HeadLabels { trace, has_metadata }))
+        let flags = if labels.metadata.is_some() { METADATA } else { 0 };
+        Ok((labels.trace.as_ref().filter(|_| self.peer_traces), flags))
     }
 
     /// Removes a call, with a reply that nobody has taken. Returns its id if the

@@ -15,7 +15,7 @@ use crate::session::encoded::HEAD_ROOM;
 use crate::session::hello::PortLimits;
 use crate::session::large::LargeMessage;
 use crate::session::lost::Lost;
-use crate::session::message::{CARRIES, Header, Kind, METADATA, TRACED, begin_message, take_version};
+use crate::session::message::{CARRIES, Header, Kind, TRACED, begin_message, take_version};
 use crate::session::ports::{
     Attached, End, PortKind, Ports, Reading, SERVICE_OF_VERSION, STREAM_WITH_CREDIT, Word, Writing,
 };
@@ -45,20 +45,15 @@ impl PutError {
     }
 }
 
-/// What a call's head says of its labels. The metadata themselves stand behind the body.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HeadLabels<'a> {
-    pub(super) trace: Option<&'a TraceContext>,
-    pub(super) has_metadata: bool,
-}
-
 /// What stands in front of a message's body, behind the frame's length.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head<'a> {
     pub(super) kind: Kind,
+    /// [`METADATA`] of a call that has some: they stand behind its body. Else 0.
+    pub(super) flags: u8,
     pub(super) port: u64,
     pub(super) id: u64,
-    pub(super) labels: Option<HeadLabels<'a>>,
+    pub(super) trace: Option<&'a TraceContext>,
     /// Of a call: the method.
     pub(super) method: Option<u64>,
     /// Of a call: how long it may take.
@@ -69,7 +64,7 @@ impl Head<'_> {
     /// The head of a message that is no call.
     #[inline]
     pub(super) fn new(kind: Kind, port: u64, id: u64) -> Self {
-        Head { kind, port, id, labels: None, method: None, left: None }
+        Head { kind, flags: 0, port, id, trace: None, method: None, left: None }
     }
 
     fn content(self, carries: bool) -> Content {
@@ -79,37 +74,33 @@ impl Head<'_> {
     /// Writes it in front of the body. Gives where the frame begins in the message's buffer.
     #[inline(always)]
     fn put(self, message: &mut EncodedMessage) -> usize {
-        let Head { kind, port, id, labels: None, method, left: None } = self else {
+        let Head { kind, flags, port, id, trace: None, method, left: None } = self else {
             return self.put_long(message);
         };
         if port >= 0x80 || id >= 0x80 {
             return self.put_long(message);
         }
-        let [kind, port, id] = [kind as u8, port as u8, id as u8];
-        let Some(method) = method else { return message.put_head([0, 0, 0, 0, kind, port, id]) };
+        let [byte, port, id] = [kind as u8 | flags, port as u8, id as u8];
+        let Some(method) = method else { return message.put_head([0, 0, 0, 0, byte, port, id]) };
         let [a, b, c, d, e, f, g, h] = method.to_le_bytes();
-        if kind == Kind::Call as u8 {
+        if kind == Kind::Call {
             // A nought behind the hash: there is no deadline.
-            message.put_head([0, 0, 0, 0, kind, port, id, a, b, c, d, e, f, g, h, 0])
+            message.put_head([0, 0, 0, 0, byte, port, id, a, b, c, d, e, f, g, h, 0])
         } else {
-            message.put_head([0, 0, 0, 0, kind, port, id, a, b, c, d, e, f, g, h])
+            message.put_head([0, 0, 0, 0, byte, port, id, a, b, c, d, e, f, g, h])
         }
     }
 
     #[cold]
     fn put_long(self, message: &mut EncodedMessage) -> usize {
-        let Head { kind, port, id, labels, method, left } = self;
+        let Head { kind, flags, port, id, trace, method, left } = self;
         let mut head = Vec::with_capacity(HEAD_ROOM);
         begin_message(&mut head, kind, port, id);
-        if let Some(HeadLabels { trace, has_metadata }) = labels {
-            // The kind is the first byte behind the frame's length.
-            if has_metadata {
-                head[frame::HEAD] |= METADATA;
-            }
-            if let Some(trace) = trace {
-                head[frame::HEAD] |= TRACED;
-                trace.encode(&mut head);
-            }
+        // The kind is the first byte behind the frame's length.
+        head[frame::HEAD] |= flags;
+        if let Some(trace) = trace {
+            head[frame::HEAD] |= TRACED;
+            trace.encode(&mut head);
         }
         if let Some(method) = method {
             head.extend_from_slice(&method.to_le_bytes());
