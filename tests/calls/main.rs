@@ -28,6 +28,7 @@ mod from_dotnet;
 mod hooked;
 mod hub;
 mod identity;
+mod large_handlers;
 mod large_messages;
 mod latency;
 mod layers;

@@ -168,7 +168,13 @@ fn invoke(
 ) -> TokenStream {
     let (trait_name, ident) = (&service.ident, &method.ident);
     let (_, types, _) = names.generics.split_for_impl();
-    quote!(<__Implementation as #trait_name #types>::#ident(&#of.implementation, #(#args),*).await)
+    // Made where it stays: `.await` of the call itself has copies of the future on the stack.
+    quote!({
+        let __running = ::core::pin::pin!(
+            <__Implementation as #trait_name #types>::#ident(&#of.implementation, #(#args),*)
+        );
+        __running.await
+    })
 }
 
 fn dispatch_arm(service: &Service, names: &Names, method: &Method) -> TokenStream {
