@@ -6,6 +6,7 @@ use std::time::Duration;
 use panpipe::{StreamError, WatchError};
 use panpipe_tests::gauge::{GaugeClient, GaugeImpl, reached};
 use panpipe_tests::process::Process;
+use panpipe_tests::raw::{self, Raw};
 use panpipe_tests::unique_name;
 
 fn gauge_process() -> (Process, String) {
@@ -35,6 +36,49 @@ async fn a_result_has_the_present_value_and_gets_the_latest() {
         gauge.set(level).await.unwrap();
     }
     assert_eq!(reached(watched, 2000).await, Ok(2000));
+}
+
+#[test]
+fn one_value_at_most_is_on_its_way_to_a_reader_that_does_not_read() {
+    let (_server, name) = gauge_process();
+    let mut raw = Raw::connect(&name);
+    let mut hello = raw::hello_with_ports("Gauge", 1);
+    // The features, behind the length, kind, port, id, protocol and codec.
+    hello[9] = 4;
+    raw.send(raw::MAGIC);
+    raw.send(&hello);
+    raw.expect_magic();
+    assert_eq!(raw.frame().kind, raw::kind::HELLO);
+    let call = |raw: &mut Raw, signature: &str, args: &[u8]| {
+        raw.send(&raw::call(0, signature, 0, args));
+        let mut items = Vec::new();
+        loop {
+            let frame = raw.frame();
+            match frame.kind & !raw::kind::CARRIES {
+                raw::kind::REPLY => return items,
+                raw::kind::ITEM => items.push(frame),
+                other => panic!("a frame of kind {other}"),
+            }
+        }
+    };
+    assert!(call(&mut raw, "level()->WatchReceiver<u64>", &[]).is_empty());
+    let mut items = Vec::new();
+    for level in 1..=50u64 {
+        items.extend(call(&mut raw, "set(u64)->()", &level.to_le_bytes()));
+        items.extend(call(&mut raw, "set(u64)->()", &level.to_le_bytes()));
+    }
+    assert!(items.len() <= 1, "{} values", items.len());
+    // Behind it at most one has waited, and then the latest comes.
+    let mut last = 0;
+    for _ in items.len()..3 {
+        raw.send(&raw::port_frame(raw::kind::CREDIT, 2, 0, &[1, 20, 0]));
+        if last < 50 {
+            let frame = raw.frame();
+            assert_eq!(frame.kind, raw::kind::ITEM);
+            last = u64::from_le_bytes(*frame.body.last_chunk().unwrap());
+        }
+    }
+    assert_eq!(last, 50);
 }
 
 #[tokio::test]

@@ -209,7 +209,9 @@ impl<T> Source<T> {
         match self {
             Source::Channel(receiver) => Some(receiver.credit()),
             Source::Port(reader) => reader.credit(),
-            Source::Made(_) | Source::Fallible(_) | Source::Lost => None,
+            // Of a watched value the newest is what counts: no other is to wait on the way.
+            Source::Fallible(_) => Some(1),
+            Source::Made(_) | Source::Lost => None,
         }
     }
 
