@@ -59,6 +59,39 @@ fn proof_05_nothings_are_counted_too() {
     assert_eq!(many.map(|many| many.len()), Ok(60_000));
 }
 
+/// Decodes a message that is all elements of one byte each, and as many as fit into the limit or
+/// all of them. In memory a list that grows has room for at most twice its elements.
+fn bounded<T: DeserializeOwned>(what: &str, codec: &impl Codec, message: &[u8], is_decoded: bool) {
+    let (result, peak): (Result<T, DecodeError>, usize) = peak_of(|| codec.decode(message));
+    let most = 2 * (16 * message.len() + (16 << 20));
+    println!("{what}: {} bytes, {peak} in memory, decoded: {}", message.len(), result.is_ok());
+    assert_eq!(result.is_ok(), is_decoded, "{what}: {:?}", result.err());
+    assert!(peak <= most, "{what}: {peak} bytes for a message of {}", message.len());
+}
+
+#[test]
+fn elements_that_are_larger_in_memory_than_in_the_message_are_bounded_by_the_message() {
+    /// One byte in a message, and 136 in memory.
+    type Wide = Option<[u64; 16]>;
+    for len in [1 << 10, 100 << 10, 1 << 20, 4 << 20] {
+        let nothings = vec![0; len];
+        let bincode = [&(len as u64).to_le_bytes()[..], &nothings].concat();
+        let mut head = Vec::new();
+        let mut left = len;
+        while left >= 0x80 {
+            head.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        head.push(left as u8);
+        let postcard = [head, nothings].concat();
+        // As much fits as 16 times the message and 16 MiB.
+        let fits = |size: usize| len * size <= 16 * len + (16 << 20);
+        bounded::<Vec<Wide>>("bincode, options", &Bincode, &bincode, fits(size_of::<Wide>()));
+        bounded::<Vec<Wide>>("postcard, options", &Postcard, &postcard, fits(size_of::<Wide>()));
+        bounded::<Vec<String>>("postcard, empty texts", &Postcard, &postcard, fits(size_of::<String>()));
+    }
+}
+
 #[test]
 fn proof_06_a_value_nested_a_million_deep_is_an_error() {
     for codec in ["bincode", "postcard", "messagepack", "json"] {
