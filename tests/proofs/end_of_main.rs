@@ -61,6 +61,32 @@ async fn items_that_were_flushed_have_arrived() {
     }
 }
 
+/// How many calls and items a warning says were lost at most.
+fn lost_by(warning: &str) -> u64 {
+    let lost = warning.split("up to ").nth(1).and_then(|words| words.split(' ').next());
+    lost.and_then(|lost| lost.parse().ok()).unwrap_or_else(|| panic!("{warning}"))
+}
+
+#[tokio::test]
+async fn items_that_wait_in_a_channel_whose_stream_was_sent_arrive_or_are_reported() {
+    for how in ["current-queued", "threads-queued"] {
+        let (_server, name, studio) = studio(&[]).await;
+        let mut reported = 0;
+        for first in 0..10 {
+            let (status, lines) = program(&name, how, first * 100, 100).finish_with_lines();
+            assert!(status.success(), "{status}");
+            reported += lines.iter().map(|line| lost_by(line)).sum::<u64>();
+        }
+        let mut arrived = 0;
+        eventually(&format!("each item of {how} arrives or is reported"), PATIENCE, async || {
+            arrived = studio.noted().await.expect("the studio answers").len() as u64;
+            arrived + reported >= 1000
+        })
+        .await;
+        println!("{how}: {arrived} of 1000 items arrived, {reported} were reported");
+    }
+}
+
 #[tokio::test]
 async fn what_a_stopped_server_never_reads_is_reported() {
     for how in ["current-stopped", "threads-stopped"] {
@@ -72,8 +98,7 @@ async fn what_a_stopped_server_never_reads_is_reported() {
         let accepted: u64 = program.line().parse().expect("a number of calls");
         let warning = program.line();
         server.signal(Signal::CONT);
-        let lost = warning.split("up to ").nth(1).and_then(|words| words.split(' ').next());
-        let lost: u64 = lost.and_then(|lost| lost.parse().ok()).unwrap_or_else(|| panic!("{warning}"));
+        let lost = lost_by(&warning);
         assert!((1..=accepted).contains(&lost), "{lost} of {accepted}");
     }
 }

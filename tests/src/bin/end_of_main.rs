@@ -69,6 +69,15 @@ fn main() {
                 sender.send(number).await.expect("the item is accepted");
             }
         }),
+        // The items wait in a channel, whose other end was sent.
+        [threads, "queued"] => runtime(threads).block_on(async {
+            let studio = connect(name).await;
+            let (sender, items) = panpipe::channel(numbers.clone().count());
+            studio.note_all(items).await.expect("the call is accepted");
+            for number in numbers {
+                sender.send(number).await.expect("the item is accepted");
+            }
+        }),
         // Ends at once: what was flushed has arrived.
         [threads, "flushed"] => runtime(threads).block_on(async {
             let studio = connect(name).await;

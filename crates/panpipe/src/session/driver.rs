@@ -504,7 +504,7 @@ impl Driver {
         // The other side sees the end even if it never reads; errors no longer matter.
         outlet.shut_down(cx);
         self.session.with(|state| state.outlet = outlet);
-        self.report_lost(lost);
+        self.session.report_lost(lost);
         #[cfg(feature = "metrics")]
         if let CloseReason::Refused(refusal) = &reason {
             self.counted.refused(refusal.reason);
@@ -686,17 +686,6 @@ impl Driver {
             }
         }
     }
-
-    /// Tells the log what was accepted and cannot be sent any more.
-    fn report_lost(&self, accepted: u64) {
-        if accepted > 0 {
-            let peer = self.session.peer();
-            tracing::warn!(
-                %peer,
-                "a connection has ended before all was written: up to {accepted} one-way calls and stream items were lost; await `flush()` before the program or the connection ends"
-            );
-        }
-    }
 }
 
 impl Drop for Driver {
@@ -717,6 +706,6 @@ impl Drop for Driver {
             (lost, std::mem::replace(&mut state.outlet, Outlet::Closed))
         });
         drop(outlet);
-        self.report_lost(lost);
+        self.session.report_lost(lost);
     }
 }

@@ -210,6 +210,11 @@ impl<T> Receiver<T> {
         self.lost
     }
 
+    /// How many items wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.lock().items.len()
+    }
+
     pub(super) fn credit(&self) -> u64 {
         self.queue.credit as u64
     }

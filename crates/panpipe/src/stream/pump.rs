@@ -133,6 +133,11 @@ impl<T> Pump<T> {
 impl<T> Drop for Pump<T> {
     fn drop(&mut self) {
         // Only a runtime that shuts down drops a stream that is not over.
+        let accepted = match &self.source {
+            Some(Source::Channel(receiver)) => receiver.len() + usize::from(self.next.is_some()),
+            _ => 0,
+        };
         self.end(&StreamEnd::Disconnected);
+        self.link.report_lost(accepted as u64);
     }
 }

@@ -513,11 +513,7 @@ impl<T: Send + 'static> PortWriter<T> {
         };
         drop(dropped);
         if !is_flushed {
-            let (shared, mut next) = (Arc::clone(shared), None);
-            self.link.executor().spawn(poll_fn(move |cx| match &shared.way {
-                Way::Port(writer) => writer.poll_flush(&mut next, cx.waker()),
-                _ => Poll::Ready(()),
-            }));
+            self.link.executor().spawn(Flusher { shared: Arc::clone(shared), next: None, is_done: false });
         }
         Ok(())
     }
@@ -565,6 +561,46 @@ impl<T: Send + 'static> PortWriter<T> {
                 }
             }
         }
+    }
+}
+
+/// Sends the items that a sender holds.
+struct Flusher<T> {
+    shared: Arc<Shared<T>>,
+    /// The one that is being sent.
+    next: Option<(T, ItemDraft)>,
+    is_done: bool,
+}
+
+// No part of it is pinned in place.
+impl<T> Unpin for Flusher<T> {}
+
+impl<T: Send + 'static> Future for Flusher<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Flusher { shared, next, is_done } = self.get_mut();
+        let polled = match &shared.way {
+            Way::Port(writer) => writer.poll_flush(next, cx.waker()),
+            Way::Queue(_) | Way::Lost => Poll::Ready(()),
+        };
+        *is_done = polled.is_ready();
+        polled
+    }
+}
+
+impl<T> Drop for Flusher<T> {
+    fn drop(&mut self) {
+        let Way::Port(writer) = &self.shared.way else { return };
+        if self.is_done {
+            return;
+        }
+        // Only a runtime that shuts down drops it before: the items cannot be sent any more.
+        let items = std::mem::take(&mut writer.held.lock().unwrap_or_else(PoisonError::into_inner).items);
+        let accepted = items.len() + usize::from(self.next.is_some());
+        let _ = self.shared.failed.set(StreamError::Disconnected);
+        let _ = caught(|| drop((items, self.next.take())));
+        writer.link.report_lost(accepted as u64);
     }
 }
 
