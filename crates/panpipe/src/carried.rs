@@ -10,11 +10,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use panpipe_transport::codec::{leave_out, with_max_depth};
+use panpipe_transport::codec::leave_out;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::codec::Codec;
-use crate::limits::{LARGE_MESSAGE, MAX_DEPTH};
+use crate::codec::{Codec, Decoder};
+use crate::limits::LARGE_MESSAGE;
 use crate::link::Link;
 use crate::service::Served;
 use crate::session::{Attached, PortKind};
@@ -238,28 +238,22 @@ impl Drop for Claims {
     }
 }
 
-/// Has values nest as deep as this side's limit says while they are decoded.
-#[inline]
-pub(crate) fn at_depth<R>(max_depth: u32, decode: impl FnOnce() -> R) -> R {
-    if max_depth == MAX_DEPTH { decode() } else { with_max_depth(max_depth, decode) }
-}
-
 /// Decodes a message; its ports are claimed from `claims`.
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned>(
-    codec: Codec,
+    decoder: Decoder,
     bytes: &[u8],
     claims: Option<Box<Claims>>,
 ) -> Result<T, String> {
     match claims {
-        None => codec.decode(bytes),
-        Some(claims) => decode_claiming(codec, bytes, claims),
+        None => decoder.decode(bytes),
+        Some(claims) => decode_claiming(decoder, bytes, claims),
     }
 }
 
 #[cold]
 fn decode_claiming<T: DeserializeOwned>(
-    codec: Codec,
+    decoder: Decoder,
     bytes: &[u8],
     claims: Box<Claims>,
 ) -> Result<T, String> {
@@ -272,7 +266,7 @@ fn decode_claiming<T: DeserializeOwned>(
         }
     }
     let _scope = Scope(CLAIMS.replace(Some(claims)));
-    codec.decode(bytes)
+    decoder.decode(bytes)
 }
 
 /// Drops what a call leaves behind that has failed: the senders in it have not ended their
@@ -391,7 +385,7 @@ mod tests {
         // A `Vec` is nobody's to share.
         assert!((LARGE_MESSAGE..LARGE_MESSAGE + 100).contains(&out.len()), "{}", out.len());
         cargo.put_back(&mut out);
-        let back: Wired<Shape, Value> = decode(Codec::Bincode, &out[6..], None).unwrap();
+        let back: Wired<Shape, Value> = decode(Codec::Bincode.into(), &out[6..], None).unwrap();
         assert!(back.into_inner() == value);
         // All there where no message of panpipe's is made.
         let mut alone = Vec::new();

@@ -3,6 +3,8 @@
 use panpipe_transport::codec::{Codec as _, TypeCheck};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::limits::MAX_DEPTH;
+
 #[cfg(not(any(feature = "bincode", feature = "postcard", feature = "messagepack", feature = "json")))]
 compile_error!(
     "panpipe needs a codec: enable one of the features `bincode`, `postcard`, `messagepack`, `json`"
@@ -112,9 +114,37 @@ impl Codec {
         each_codec!(self, c => c.verify(value).map_err(|error| error.to_string()))
     }
 
+    #[cfg(test)]
+    pub(crate) fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, String> {
+        Decoder::from(self).decode(bytes)
+    }
+}
+
+/// How a connection's messages are decoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decoder {
+    pub(crate) codec: Codec,
+    /// How deep a value nests at most, in serde's levels.
+    pub(crate) max_depth: u32,
+}
+
+impl Decoder {
     #[inline]
     pub(crate) fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, String> {
-        each_codec!(self, c => c.decode(bytes).map_err(|error| error.to_string()))
+        each_codec!(self.codec, c => c.decode_nested(bytes, self.max_depth).map_err(|error| error.to_string()))
+    }
+}
+
+impl From<Codec> for Decoder {
+    /// With the default limit.
+    fn from(codec: Codec) -> Self {
+        Decoder { codec, max_depth: MAX_DEPTH }
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Decoder::from(Codec::default())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,7 +24,7 @@ use crate::offers::NoService;
 use crate::ordered::OrderTicket;
 use crate::running::{Running, conclude, poll_caught};
 use crate::service::{AnyService, MethodInfo, Served};
-use crate::session::{Draft, FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
+use crate::session::{Encoded, FLUSH, Failure, OPEN, ReplyTo, Session, put_status};
 use crate::shape::{Shape, Wired};
 use crate::stub::OfferedService;
 use crate::type_check::{self, Part};
@@ -161,7 +161,11 @@ impl IncomingCall<'_> {
                     Err(Ok(error)) => Err(Wired::<SE, E>::new(error)),
                     Err(Err(failed)) => return Err(Box::new(failed)),
                 };
-                Ok(answer(info, session, reply_to, result).await)
+                let (outcome, waiting) = answer(info, &session, reply_to, result);
+                if let Some(waiting) = waiting {
+                    waiting.await;
+                }
+                Ok(outcome)
             })
         })
     }
@@ -173,9 +177,14 @@ impl IncomingCall<'_> {
             return self.unknown_method();
         };
         let session = Arc::clone(self.session);
-        let work =
-            answer_with(session, reply_to, true, move |codec, out| carried::encode(codec, &service, out));
-        self.run(&INFO, Box::pin(async { Ok(work.await) }))
+        let work = async move {
+            let encode = |codec, out: &mut Vec<u8>| carried::encode(codec, &service, out);
+            if let Some(waiting) = send(&session, reply_to, true, encode) {
+                waiting.await;
+            }
+            Ok(Outcome::Value)
+        };
+        self.run(&INFO, Box::pin(work))
     }
 
     /// Answers, with nothing, when all one-way calls that have come before are with
@@ -190,12 +199,9 @@ impl IncomingCall<'_> {
         let mut come = None;
         let work = async move {
             poll_fn(|cx| session.poll_handed_on(reply_to, &mut come, cx.waker())).await;
-            let nothing = |_, out: &mut Vec<u8>| {
-                put_status(out, true);
-                Ok(None)
-            };
-            let mut draft = Draft::default();
-            poll_fn(|cx| poll_answer(&session, reply_to, cx, &mut draft, nothing)).await;
+            if let Some(waiting) = send(&session, reply_to, true, |_, _| Ok(None)) {
+                waiting.await;
+            }
             Ok(Outcome::Value)
         };
         let Dispatched(()) = self.run(&INFO, Box::pin(work));
@@ -255,8 +261,7 @@ impl IncomingCall<'_> {
 
     #[inline]
     fn decode<A: DeserializeOwned>(&mut self, info: &'static MethodInfo) -> Result<A, CallError> {
-        let (codec, args, claims) = (self.codec, self.args, self.claims.take());
-        carried::at_depth(self.session.max_depth(), || carried::decode::<A>(codec, args, claims))
+        carried::decode::<A>(self.session.decoder(self.codec), self.args, self.claims.take())
             .map_err(|why| CallError::Malformed(format!("the arguments of {}: {why}", info.name)))
     }
 
@@ -399,7 +404,11 @@ where
     let work = handler(args);
     Box::pin(async move {
         let result = work.await;
-        Ok(answer(info, session, reply_to, result).await)
+        let (outcome, waiting) = answer(info, &session, reply_to, result);
+        if let Some(waiting) = waiting {
+            waiting.await;
+        }
+        Ok(outcome)
     })
 }
 
@@ -415,64 +424,78 @@ where
     })
 }
 
-/// Sends a reply, as soon as there is room for it.
+/// A reply that waits for room in the outgoing queue. Boxed: the futures of all handlers are
+/// smaller for it.
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Encodes a reply, outside of the connection's lock, and sends it.
 #[inline]
 fn answer<T, E>(
     info: &'static MethodInfo,
-    session: Arc<Session>,
+    session: &Arc<Session>,
     reply_to: ReplyTo,
     result: Result<T, E>,
-) -> impl Future<Output = Outcome>
+) -> (Outcome, Option<Waiting>)
 where
     T: Serialize + DeserializeOwned + 'static,
     E: Serialize + DeserializeOwned + 'static,
 {
-    answer_with(session, reply_to, result.is_ok(), move |codec, out| match &result {
+    let outcome = if result.is_ok() { Outcome::Value } else { Outcome::Error };
+    let sent = send(session, reply_to, result.is_ok(), |codec, out| match &result {
         Ok(value) => type_check::encode(info, Part::Reply, codec, value, out),
         Err(error) => type_check::encode(info, Part::Error, codec, error, out),
-    })
+    });
+    (outcome, sent)
 }
 
-/// The same for a reply that `encode` appends.
+/// Sends a reply that `encode` appends. One that cannot be encoded has failed.
 #[inline]
-fn answer_with(
-    session: Arc<Session>,
+fn send(
+    session: &Arc<Session>,
     reply_to: ReplyTo,
     is_ok: bool,
-    mut encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String>,
-) -> impl Future<Output = Outcome> {
-    let mut draft = Draft::default();
-    poll_fn(move |cx| {
-        let answered = poll_answer(&session, reply_to, cx, &mut draft, |codec, out| {
-            put_status(out, is_ok);
-            encode(codec, out)
-        });
-        answered.map(|()| if is_ok { Outcome::Value } else { Outcome::Error })
-    })
-}
-
-/// Encodes a reply, outside of the connection's lock, and queues it as soon as there is room.
-#[inline]
-fn poll_answer(
-    session: &Session,
-    reply_to: ReplyTo,
-    cx: &mut Context<'_>,
-    draft: &mut Draft,
     encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
-) -> Poll<()> {
-    match draft.take_or(session.codec(), encode) {
-        Ok(mut message) => {
-            let answered = session.poll_answer(reply_to, cx.waker(), &mut message);
-            if answered.is_pending() {
-                draft.keep(message);
-            }
-            answered
+) -> Option<Waiting> {
+    let encoded = Encoded::new(session.codec(), |codec, out| {
+        put_status(out, is_ok);
+        encode(codec, out)
+    });
+    match encoded {
+        Ok(message) => {
+            let waiting = send_now(session, reply_to, message)?;
+            Some(send_later(Arc::clone(session), reply_to, waiting))
         }
         Err(why) => {
             session.fail(reply_to, Failure::Malformed(format!("the reply cannot be encoded: {why}")));
-            Poll::Ready(())
+            None
         }
     }
+}
+
+/// Queues a reply, and gives it back if there is no room.
+#[inline]
+fn send_now(session: &Session, reply_to: ReplyTo, mut message: Encoded) -> Option<Encoded> {
+    if !session.try_answer(reply_to, message.get()?) {
+        return Some(message);
+    }
+    message.finish();
+    None
+}
+
+/// Queues a reply once there is room.
+#[cold]
+fn send_later(session: Arc<Session>, reply_to: ReplyTo, mut waiting: Encoded) -> Waiting {
+    waiting.shrink();
+    let mut waiting = Some(waiting);
+    Box::pin(poll_fn(move |cx| {
+        while let Some(message) = waiting.take() {
+            waiting = send_now(&session, reply_to, message);
+            if waiting.is_some() {
+                ready!(session.poll_queue_room(cx.waker()));
+            }
+        }
+        Poll::Ready(())
+    }))
 }
 
 /// Hands a call to the service. A panic in decoding is the call's own.

@@ -18,13 +18,13 @@ use tokio::runtime::Handle;
 use crate::blocking::Crew;
 use crate::carried::{self, Carried, Claims};
 use crate::clock;
-use crate::codec::Codec;
+use crate::codec::{Codec, Decoder};
 use crate::error::CallError;
 use crate::executor::Executor;
 use crate::labels::Labels;
 use crate::offers::{Offers, Services};
 use crate::session::{
-    CallTarget, CloseReason, Closed, Config, Draft, Driver, FLUSH, Inlet, OPEN, Outlet, PING, ROOT_PORT,
+    CallTarget, CloseReason, Closed, Config, Driver, Encoded, FLUSH, Inlet, OPEN, Outlet, PING, ROOT_PORT,
     Reply, ReplyBody, ServiceInfo, Session, of_blocking, of_pipe, of_stream, parse_reply, put_str,
 };
 use crate::stub::{ClaimedService, Stub};
@@ -179,14 +179,14 @@ pub(crate) struct PendingCall {
     timer: Option<Timer>,
     key: Option<usize>,
     /// What is sent, while there is no room for it.
-    draft: Draft,
+    draft: Encoded,
     /// Whether the poll that started it is to be woken by its reply already.
     is_awaited: bool,
 }
 
 impl PendingCall {
     pub(crate) fn new(link: Arc<Link>, deadline: Option<Instant>) -> Self {
-        let draft = Draft::default();
+        let draft = Encoded::default();
         PendingCall { link, deadline, timer: None, key: None, draft, is_awaited: false }
     }
 
@@ -207,12 +207,19 @@ impl PendingCall {
             },
         };
         let encode = with_metadata(target.labels, encode);
-        let encoded = self.link.known_codec().map(|codec| self.draft.take_or(codec, encode));
-        let mut message = encoded.transpose().map_err(|why| Box::new(CallError::Malformed(why)))?;
-        match self.link.poll_call(&mut self.key, target, left, cx.waker(), message.as_mut()) {
-            Poll::Ready(started) => Poll::Ready(started.map(|is_awaited| self.is_awaited = is_awaited)),
+        let mut message = match self.link.known_codec() {
+            Some(codec) => {
+                self.draft.take_or(codec, encode).map_err(|why| Box::new(CallError::Malformed(why)))?
+            }
+            None => Encoded::default(),
+        };
+        match self.link.poll_call(&mut self.key, target, left, cx.waker(), message.get()) {
+            Poll::Ready(started) => {
+                message.finish();
+                Poll::Ready(started.map(|is_awaited| self.is_awaited = is_awaited))
+            }
             Poll::Pending => {
-                message.into_iter().for_each(|message| self.draft.keep(message));
+                self.draft.keep(message);
                 self.poll_deadline(cx).map(|late| Err(Box::new(late)))
             }
         }
@@ -283,8 +290,7 @@ impl PendingCall {
             Poll::Pending => self.poll_deadline(cx).map(|late| Err(late.widen())),
             Poll::Ready(Err(error)) => Poll::Ready(Err((*error).widen())),
             Poll::Ready(Ok(codec)) => {
-                received.codec = codec;
-                received.max_depth = self.link.max_depth();
+                received.decoder = self.link.decoder(codec);
                 if let Some(attached) = received.reply.attached.take() {
                     let link = Arc::clone(&self.link);
                     received.claims = Some(Claims::new(link, codec, attached.into()));
@@ -307,17 +313,19 @@ pub(crate) async fn oneway(
     target: CallTarget<'_>,
     mut encode: impl FnMut(Codec, &mut Vec<u8>) -> Result<Carried, String>,
 ) -> Result<(), CallError> {
-    let (mut draft, mut sending) = (Draft::default(), None);
+    let (mut draft, mut sending) = (Encoded::default(), None);
     poll_fn(|cx| {
-        let mut message = None;
-        if sending.is_none() {
-            let encode = with_metadata(target.labels, &mut encode);
-            let encoded = link.known_codec().map(|codec| draft.take_or(codec, encode));
-            message = encoded.transpose().map_err(CallError::Malformed)?;
-        }
-        let polled = link.poll_oneway(target, &mut sending, cx.waker(), message.as_mut());
-        if polled.is_pending() && sending.is_none() {
-            message.into_iter().for_each(|message| draft.keep(message));
+        let mut message = match link.known_codec() {
+            Some(codec) if sending.is_none() => {
+                let encode = with_metadata(target.labels, &mut encode);
+                draft.take_or(codec, encode).map_err(CallError::Malformed)?
+            }
+            _ => Encoded::default(),
+        };
+        let polled = link.poll_oneway(target, &mut sending, cx.waker(), message.get());
+        match polled {
+            Poll::Pending if sending.is_none() => draft.keep(message),
+            _ => message.finish(),
         }
         polled
     })
@@ -343,9 +351,7 @@ fn with_metadata(
 #[derive(Default)]
 pub(crate) struct Received {
     reply: Reply,
-    pub(crate) codec: Codec,
-    /// How deep its value may nest.
-    pub(crate) max_depth: u32,
+    pub(crate) decoder: Decoder,
     /// The ports that it carries, if any.
     claims: Option<Box<Claims>>,
 }
@@ -432,7 +438,7 @@ pub(crate) async fn open_service(
     let mut received = call.reply().await?;
     let claims = received.take_claims();
     match parse_reply(received.body()) {
-        ReplyBody::Value(bytes) => match carried::decode(received.codec, bytes, claims) {
+        ReplyBody::Value(bytes) => match carried::decode(received.decoder, bytes, claims) {
             Ok(ClaimedService(Some(mut stub))) => {
                 // A peer that tells none has looked for just the newest.
                 let version = *stub.version.get_or_insert(wanted.version());

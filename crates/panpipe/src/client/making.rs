@@ -17,7 +17,7 @@ use super::wire_call::WireCall;
 use crate::call_terms::CallTerms;
 use crate::carried::{self, Claims};
 use crate::clock;
-use crate::codec::Codec;
+use crate::codec::Decoder;
 use crate::error::CallError;
 use crate::in_place;
 use crate::layer::Outcome;
@@ -122,20 +122,11 @@ pub(super) fn read_reply<ST: Shape<T>, T, SE: Shape<E>, E>(
     info: &'static MethodInfo,
     received: &mut Received,
 ) -> Result<T, CallError<E>> {
-    let max_depth = received.max_depth;
-    carried::at_depth(max_depth, || read_reply_body::<ST, T, SE, E>(info, received))
-}
-
-#[inline]
-fn read_reply_body<ST: Shape<T>, T, SE: Shape<E>, E>(
-    info: &'static MethodInfo,
-    received: &mut Received,
-) -> Result<T, CallError<E>> {
-    let (codec, claims) = (received.codec, received.take_claims());
+    let (decoder, claims) = (received.decoder, received.take_claims());
     if received.body().len() < limits::SHARED_BLOCK {
-        return read_body::<ST, T, SE, E>(info, received.body(), codec, claims);
+        return read_body::<ST, T, SE, E>(info, received.body(), decoder, claims);
     }
-    let read = |body: &[u8]| read_body::<ST, T, SE, E>(info, body, codec, claims);
+    let read = |body: &[u8]| read_body::<ST, T, SE, E>(info, body, decoder, claims);
     in_place::decode_in(received.take_body(), read)
 }
 
@@ -143,16 +134,16 @@ fn read_reply_body<ST: Shape<T>, T, SE: Shape<E>, E>(
 fn read_body<ST: Shape<T>, T, SE: Shape<E>, E>(
     info: &'static MethodInfo,
     body: &[u8],
-    codec: Codec,
+    decoder: Decoder,
     claims: Option<Box<Claims>>,
 ) -> Result<T, CallError<E>> {
     let malformed = |why| CallError::Malformed(format!("the reply of {}: {why}", info.name));
     match parse_reply(body) {
         ReplyBody::Value(bytes) => {
-            carried::decode::<Wired<ST, T>>(codec, bytes, claims).map(Wired::into_inner).map_err(malformed)
+            carried::decode::<Wired<ST, T>>(decoder, bytes, claims).map(Wired::into_inner).map_err(malformed)
         }
         ReplyBody::AppError(bytes) => {
-            let error = carried::decode::<Wired<SE, E>>(codec, bytes, claims).map_err(malformed)?;
+            let error = carried::decode::<Wired<SE, E>>(decoder, bytes, claims).map_err(malformed)?;
             Err(CallError::App(error.into_inner()))
         }
         ReplyBody::Failed(error) => Err(error.widen()),

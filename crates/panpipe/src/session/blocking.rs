@@ -259,7 +259,7 @@ mod tests {
     use crate::limits::Limits;
     use crate::link::over_blocking;
     use crate::session::core::{CallTarget, Config};
-    use crate::session::encoded::EncodedMessage;
+    use crate::session::encoded::Encoded;
     use crate::session::hello::{Hello, ServiceInfo};
     use crate::session::message::{Kind, MAGIC, begin_message};
 
@@ -276,14 +276,14 @@ mod tests {
         ours.say_hello();
         wait_for(&ours, None, poll_fn(|cx| ours.poll_greeted(cx.waker()))).unwrap().unwrap();
         let queue = |len: usize| {
-            let mut message = EncodedMessage::encode(Codec::default(), |_, out| {
+            let mut message = Encoded::new(Codec::default(), |_, out| {
                 out.resize(out.len() + len, 7);
                 Ok(None)
             })
             .unwrap();
             ours.with(|state| {
                 let target = CallTarget::new(0, 7);
-                let polled = state.core.poll_call(&mut None, target, None, &mut None, Some(&mut message));
+                let polled = state.core.poll_call(&mut None, target, None, || 0, &mut None, message.get());
                 assert!(polled.is_ready());
             });
         };

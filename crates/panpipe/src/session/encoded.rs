@@ -6,7 +6,6 @@
 //! first, and the connection is locked only to append the bytes.
 
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
 
 use panpipe_transport::buffer::{lend, recycle};
 
@@ -19,67 +18,127 @@ use crate::limits;
 pub(super) const HEAD_ROOM: usize = 80;
 
 thread_local! {
-    /// A buffer that begins with the head room. Empty while a message is being encoded, so
-    /// that a `Serialize` that sends a message itself takes another one.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// A message without a body. Gone while a message is being encoded, so that a `Serialize`
+    /// that sends a message itself takes another one. In a box: it is moved as one pointer.
+    static SPARE: Cell<Option<Box<EncodedMessage>>> = const { Cell::new(None) };
 }
 
 #[inline]
-fn take_scratch() -> Vec<u8> {
+fn take_spare() -> Box<EncodedMessage> {
     // Gone while the thread ends.
-    let scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    if scratch.len() == HEAD_ROOM { scratch } else { new_scratch() }
+    SPARE.try_with(Cell::take).ok().flatten().unwrap_or_else(new_message)
 }
 
 #[cold]
-fn new_scratch() -> Vec<u8> {
-    let mut scratch = lend();
-    scratch.resize(HEAD_ROOM, 0);
-    scratch
+fn new_message() -> Box<EncodedMessage> {
+    let mut bytes = lend();
+    bytes.resize(HEAD_ROOM, 0);
+    Box::new(EncodedMessage { bytes, cargo: None })
 }
 
 #[inline(always)]
-fn keep_scratch(mut scratch: Vec<u8>) {
-    if scratch.capacity() > limits::POOL_BUFFER {
-        return drop_scratch(scratch);
+fn keep_spare(mut message: Box<EncodedMessage>) {
+    // The capacity is 0 where the buffer was moved out.
+    let is_kept = (1..=limits::POOL_BUFFER).contains(&message.bytes.capacity());
+    if !is_kept || message.cargo.is_some() {
+        return drop_message(*message);
     }
-    scratch.truncate(HEAD_ROOM);
-    let replaced = SCRATCH.try_with(|kept| kept.replace(scratch)).unwrap_or_default();
-    if replaced.capacity() > 0 {
-        drop_scratch(replaced);
+    message.bytes.truncate(HEAD_ROOM);
+    if let Ok(Some(one_too_many)) = SPARE.try_with(|spare| spare.replace(Some(message))) {
+        drop_message(*one_too_many);
     }
 }
 
-/// Drops one that is too large, or one too many.
+/// Drops one that carries something, is too large, or is one too many.
 #[cold]
-fn drop_scratch(scratch: Vec<u8>) {
-    recycle(scratch);
+fn drop_message(message: EncodedMessage) {
+    let EncodedMessage { bytes, cargo } = message;
+    recycle(bytes);
+    drop(cargo);
 }
 
 /// The body of a message that has not been queued yet.
-///
-/// It is dropped outside of the connection's lock: what it carries belongs to the user.
 #[derive(Default)]
 pub(crate) struct EncodedMessage {
     /// Head room, and the body behind it.
     bytes: Vec<u8>,
-    /// The ports and the large blocks that travel with it. Dropped by hand: most carry nothing.
-    cargo: ManuallyDrop<Carried>,
+    /// The ports and the large blocks that travel with it.
+    cargo: Carried,
 }
 
-impl EncodedMessage {
+/// A message that has been encoded, or none: where the codec is not known yet.
+///
+/// It is dropped outside of the connection's lock: what it carries belongs to the user.
+#[derive(Default)]
+pub(crate) struct Encoded(Option<Box<EncodedMessage>>);
+
+impl Encoded {
     /// Encodes a message with `encode`, which appends the body.
     #[inline]
-    pub(crate) fn encode(
+    pub(crate) fn new(
         codec: Codec,
         encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
     ) -> Result<Self, String> {
-        let mut message = EncodedMessage { bytes: take_scratch(), cargo: ManuallyDrop::new(None) };
-        let cargo = encode(codec, &mut message.bytes)?;
-        message.cargo = ManuallyDrop::new(cargo);
-        Ok(message)
+        let mut message = take_spare();
+        if let Some(cargo) = encode(codec, &mut message.bytes)? {
+            message.cargo = Some(cargo);
+        }
+        Ok(Encoded(Some(message)))
     }
 
+    /// Done with the message: the thread uses its buffer for the next one. One that is dropped
+    /// instead gives up the buffer.
+    #[inline(always)]
+    pub(crate) fn finish(self) {
+        if let Some(message) = self.0 {
+            keep_spare(message);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&mut self) -> Option<&mut EncodedMessage> {
+        self.0.as_deref_mut()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_message(self) -> EncodedMessage {
+        *self.0.expect("the test has encoded one")
+    }
+
+    /// Whether there is a message.
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The message that waits here for room in the outgoing queue, or a new one.
+    #[inline]
+    pub(crate) fn take_or(
+        &mut self,
+        codec: Codec,
+        encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
+    ) -> Result<Self, String> {
+        if self.is_some() { Ok(std::mem::take(self)) } else { Encoded::new(codec, encode) }
+    }
+
+    /// Keeps a message for the next attempt.
+    #[cold]
+    pub(crate) fn keep(&mut self, message: Encoded) {
+        *self = message;
+        self.shrink();
+    }
+
+    /// Takes no more memory than the message needs, which is to wait.
+    pub(crate) fn shrink(&mut self) {
+        let Some(message) = self.get() else { return };
+        if message.bytes.capacity() / 2 > message.bytes.len() {
+            let fitting = message.bytes.as_slice().to_vec();
+            recycle(std::mem::replace(&mut message.bytes, fitting));
+        }
+    }
+}
+
+impl EncodedMessage {
     /// Writes what stands in front of the body into the head room. Gives where the frame
     /// begins in the buffer.
     #[inline]
@@ -124,106 +183,56 @@ impl EncodedMessage {
     pub(super) fn take_bytes(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
-
-    /// The same message to be kept for a while, in no more memory than it needs.
-    #[cold]
-    fn kept(mut self) -> Box<Self> {
-        if self.bytes.capacity() / 2 > self.bytes.len() {
-            let fitting = self.bytes.as_slice().to_vec();
-            keep_scratch(std::mem::replace(&mut self.bytes, fitting));
-        }
-        Box::new(self)
-    }
-}
-
-impl Drop for EncodedMessage {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.bytes.capacity() > 0 {
-            keep_scratch(std::mem::take(&mut self.bytes));
-        }
-        if self.cargo.is_some() {
-            drop(self.cargo.take());
-        }
-    }
-}
-
-/// A message that waits in its future for room in the outgoing queue.
-#[derive(Default)]
-pub(crate) struct Draft(Option<Box<EncodedMessage>>);
-
-impl Draft {
-    /// The message that waits, or a new one.
-    #[inline]
-    pub(crate) fn take_or(
-        &mut self,
-        codec: Codec,
-        encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>,
-    ) -> Result<EncodedMessage, String> {
-        match self.0.take() {
-            Some(kept) => Ok(*kept),
-            None => EncodedMessage::encode(codec, encode),
-        }
-    }
-
-    /// Whether a message waits.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Keeps a message for the next attempt.
-    pub(crate) fn keep(&mut self, message: EncodedMessage) {
-        self.0 = Some(message.kept());
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn encode(body: &[u8]) -> EncodedMessage {
+    fn encode(body: &[u8]) -> Encoded {
         let append = |_, out: &mut Vec<u8>| {
             out.extend_from_slice(body);
             Ok(None)
         };
-        EncodedMessage::encode(Codec::default(), append).unwrap()
+        Encoded::new(Codec::default(), append).unwrap()
     }
 
     #[test]
     fn a_message_encoded_within_another_takes_its_own_buffer() {
-        let outer = EncodedMessage::encode(Codec::default(), |_, out| {
+        let outer = Encoded::new(Codec::default(), |_, out| {
             out.extend_from_slice(b"be");
-            assert_eq!(encode(b"inner").body(), b"inner");
+            assert_eq!(encode(b"inner").into_message().body(), b"inner");
             out.extend_from_slice(b"fore");
             Ok(None)
         });
-        assert_eq!(outer.unwrap().body(), b"before");
+        assert_eq!(outer.unwrap().into_message().body(), b"before");
     }
 
     #[test]
     fn the_buffer_of_a_thread_is_reused() {
-        let first = encode(b"first").body().as_ptr();
-        assert_eq!(encode(b"second").body().as_ptr(), first);
+        let first = encode(b"first").get().unwrap().body().as_ptr();
+        assert_eq!(encode(b"second").get().unwrap().body().as_ptr(), first);
     }
 
     #[test]
     fn a_message_that_waits_takes_no_more_memory_than_it_needs() {
         drop(encode(&[1; 100_000]));
-        let mut draft = Draft::default();
+        let mut draft = Encoded::default();
         draft.keep(encode(b"short"));
         let kept = draft.take_or(Codec::default(), |_, _| unreachable!("it has been encoded")).unwrap();
+        let kept = kept.into_message();
         assert_eq!((kept.body(), kept.bytes.capacity()), (&b"short"[..], HEAD_ROOM + 5));
     }
 
     #[test]
     fn a_panic_in_serialize_leaves_nothing_behind() {
         let panics = std::panic::catch_unwind(|| {
-            EncodedMessage::encode(Codec::default(), |_, out: &mut Vec<u8>| {
+            Encoded::new(Codec::default(), |_, out: &mut Vec<u8>| {
                 out.extend_from_slice(b"half a message");
                 panic!("as it was asked to")
             })
         });
         assert!(panics.is_err());
-        assert_eq!(encode(b"next").body(), b"next");
+        assert_eq!(encode(b"next").into_message().body(), b"next");
     }
 }

@@ -212,12 +212,15 @@ impl Handlers {
     /// `None` when it has been answered before. Its waker joins `spent`.
     #[inline]
     pub(crate) fn remove(&mut self, call: ReplyTo, spent: &mut Vec<Waker>) -> Option<Option<Ticket>> {
-        if !self.contains(call) {
-            return None;
-        }
-        let handler = match self.last.take_if(|(last, _)| *last == call.id) {
+        if self.contains(call) { self.take(call.id, spent) } else { None }
+    }
+
+    /// The same by its id alone, for one that is still to be answered.
+    #[inline]
+    pub(crate) fn take(&mut self, id: u32, spent: &mut Vec<Waker>) -> Option<Option<Ticket>> {
+        let handler = match self.last.take_if(|(last, _)| *last == id) {
             Some((_, handler)) => handler,
-            None => self.remove_other(call.id)?,
+            None => self.remove_other(id)?,
         };
         if handler.is_extra {
             self.extra -= 1;

@@ -48,7 +48,7 @@ pub(crate) use self::core::Role;
 pub(crate) use self::core::{CallTarget, Config, ItemError};
 use self::core::{Core, Deadline, PortAftermath, Root};
 pub(crate) use self::driver::Driver;
-pub(crate) use self::encoded::{Draft, EncodedMessage};
+pub(crate) use self::encoded::{Encoded, EncodedMessage};
 pub(crate) use self::handlers::{ReplyTo, Stop};
 pub use self::hello::ServiceInfo;
 pub(crate) use self::hello::find_service;
@@ -62,7 +62,7 @@ pub(crate) use self::reply::{Failure, ReplyBody, parse as parse_reply, put_statu
 pub(crate) use self::stream_end::StreamEnd;
 use crate::call;
 use crate::clock::{self, Clock};
-use crate::codec::Codec;
+use crate::codec::{Codec, Decoder};
 use crate::error::{CallError, Refusal};
 use crate::executor::Executor;
 use crate::guarded::drop_guarded;
@@ -219,10 +219,10 @@ impl Session {
         metadata.map_or(Ok(None), |metadata| metadata.get())
     }
 
-    /// How deep the values nest at most that the peer sends.
+    /// How the peer's messages in this codec are decoded.
     #[inline]
-    pub(crate) fn max_depth(&self) -> u32 {
-        self.max_depth
+    pub(crate) fn decoder(&self, codec: Codec) -> Decoder {
+        Decoder { codec, max_depth: self.max_depth }
     }
 
     /// How deep a call nests that the handler makes of the peer's call with this id; `None`
@@ -332,12 +332,9 @@ impl Session {
         let mut waker = Some(waker.clone());
         let mut at_limit = None;
         let (polled, behind) = self.with(|state| {
-            let mut target = target;
-            if state.core.needs_nesting() {
-                target.nesting = call::nesting_in(self.id);
-            }
             let before = state.core.outbox().pending_len();
-            let polled = state.core.poll_call(key, target, deadline, &mut waker, message);
+            let nesting = || call::nesting_in(self.id);
+            let polled = state.core.poll_call(key, target, deadline, nesting, &mut waker, message);
             let is_crowded = state.core.is_crowded();
             let behind = if self.lends && is_crowded {
                 state.send_behind()
@@ -416,13 +413,22 @@ impl Session {
 
     // ---- calls of the peer's ----
 
+    /// Answers a call, unless it needs no answer any more. Returns false when the outgoing queue
+    /// is full.
     #[inline]
-    pub(crate) fn poll_answer(&self, call: ReplyTo, waker: &Waker, message: &mut EncodedMessage) -> Poll<()> {
-        let polled = self.with(|state| state.poll_answer(call, &mut None, message));
-        if polled.is_ready() {
-            return polled;
-        }
-        self.poll_again(waker, &mut |state, waker| state.poll_answer(call, waker, message))
+    pub(crate) fn try_answer(&self, call: ReplyTo, message: &mut EncodedMessage) -> bool {
+        self.with(|state| {
+            let before = state.core.outbox().pending_len();
+            let is_done = state.core.try_answer(call, message);
+            let inline = state.core.write_answer_inline(before);
+            state.write_or_wake(inline);
+            is_done
+        })
+    }
+
+    /// Waits for room in the outgoing queue.
+    pub(crate) fn poll_queue_room(&self, waker: &Waker) -> Poll<()> {
+        self.poll_with(waker, |state, waker| state.core.poll_queue_room(waker))
     }
 
     pub(crate) fn fail(&self, call: ReplyTo, failure: Failure) {
@@ -718,20 +724,6 @@ fn warn_at_limit(peer: &Peer, in_flight: usize) {
 }
 
 impl State {
-    #[inline(always)]
-    fn poll_answer(
-        &mut self,
-        call: ReplyTo,
-        waker: &mut Option<Waker>,
-        message: &mut EncodedMessage,
-    ) -> Poll<()> {
-        let before = self.core.outbox().pending_len();
-        let polled = self.core.poll_answer(call, waker, message);
-        let inline = self.core.write_answer_inline(before);
-        self.write_or_wake(inline);
-        polled
-    }
-
     /// Sends what is queued: here and now if `inline`, else by the driver.
     #[inline]
     fn write_or_wake(&mut self, inline: bool) {

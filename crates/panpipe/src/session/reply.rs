@@ -57,6 +57,7 @@ impl From<CallError> for Failure {
 }
 
 /// The status byte of a reply that carries the method's own value or error.
+#[inline]
 pub(crate) fn put_status(out: &mut Vec<u8>, is_value: bool) {
     out.push(if is_value { Status::Value } else { Status::AppError } as u8);
 }

@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::carried::{self, Carried, Claims};
-use crate::codec::Codec;
+use crate::codec::{Codec, Decoder};
 use crate::in_place;
 use crate::limits;
 use crate::link::Link;
-use crate::session::{Draft, ItemError, StreamEnd};
+use crate::session::{Encoded, ItemError, StreamEnd};
 use crate::shape::{Block, Ref, Shape, Wired};
 use crate::type_check::CheckedItems;
 
@@ -41,7 +41,7 @@ pub(super) fn encode<T: Serialize + DeserializeOwned + 'static>(
 /// An item that is being sent, and waits for credit or for room in the queue.
 #[derive(Default)]
 pub(super) struct ItemDraft {
-    message: Draft,
+    message: Encoded,
     /// How much credit it needs, once that is known.
     needs: u64,
 }
@@ -49,7 +49,7 @@ pub(super) struct ItemDraft {
 impl ItemDraft {
     /// Whether the item has been encoded.
     pub(super) fn is_begun(&self) -> bool {
-        self.message.is_kept()
+        self.message.is_some()
     }
 
     /// Encodes the item, outside of the connection's lock, and queues it. Gives its size. Ready
@@ -65,9 +65,13 @@ impl ItemDraft {
     ) -> Poll<Result<usize, ItemError>> {
         let unsendable = |why| ItemError::Unsendable(StreamEnd::Malformed(why));
         let mut message = self.message.take_or(link.codec(), encode).map_err(unsendable)?;
-        let polled = link.poll_item(port, &mut self.needs, comes_alone, waker, &mut message);
+        let encoded = message.get().expect("it has just been encoded");
+        let polled = link.poll_item(port, &mut self.needs, comes_alone, waker, encoded);
         match polled {
-            Poll::Ready(_) => self.needs = 0,
+            Poll::Ready(_) => {
+                self.needs = 0;
+                message.finish();
+            }
             Poll::Pending => self.message.keep(message),
         }
         polled
@@ -77,40 +81,40 @@ impl ItemDraft {
 /// Decodes an item; its ports are claimed from `claims`.
 #[inline]
 pub(super) fn decode<T: DeserializeOwned + 'static>(
-    codec: Codec,
+    decoder: Decoder,
     bytes: &[u8],
     claims: Option<Box<Claims>>,
 ) -> Result<T, String> {
     if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() {
-        decode_block::<Vec<u8>, T>(codec, bytes)
+        decode_block::<Vec<u8>, T>(decoder, bytes)
     } else if TypeId::of::<T>() == TypeId::of::<Bytes>() {
-        decode_block::<Bytes, T>(codec, bytes)
+        decode_block::<Bytes, T>(decoder, bytes)
     } else {
-        carried::decode(codec, bytes, claims)
+        carried::decode(decoder, bytes, claims)
     }
 }
 
 /// Decodes a `B`, which is a `T`.
 #[inline]
-fn decode_block<B: 'static, T: 'static>(codec: Codec, bytes: &[u8]) -> Result<T, String>
+fn decode_block<B: 'static, T: 'static>(decoder: Decoder, bytes: &[u8]) -> Result<T, String>
 where
     Block: Shape<B>,
 {
-    let mut block = Some(codec.decode::<Wired<Block, B>>(bytes)?.into_inner());
+    let mut block = Some(decoder.decode::<Wired<Block, B>>(bytes)?.into_inner());
     let item = (&mut block as &mut dyn Any).downcast_mut::<Option<T>>().and_then(Option::take);
     item.ok_or_else(|| unreachable!("a `T` that is a block takes one"))
 }
 
 /// Decodes an item that has a buffer of its own.
 pub(super) fn decode_alone<T: DeserializeOwned + 'static>(
-    codec: Codec,
+    decoder: Decoder,
     frame: FrameBuf,
     claims: Option<Box<Claims>>,
 ) -> Result<T, String> {
     if frame.len() < limits::SHARED_BLOCK {
-        return decode(codec, &frame, claims);
+        return decode(decoder, &frame, claims);
     }
-    in_place::decode_in(frame, |frame| decode(codec, frame, claims))
+    in_place::decode_in(frame, |frame| decode(decoder, frame, claims))
 }
 
 #[cfg(test)]
@@ -132,9 +136,9 @@ mod tests {
         let codec = Codec::MessagePack;
         let block = encoded(codec, &vec![200u8; 100]);
         assert_eq!(block.len(), 102);
-        assert_eq!(decode(codec, &block, None), Ok(vec![200u8; 100]));
+        assert_eq!(decode(codec.into(), &block, None), Ok(vec![200u8; 100]));
         let numbers = vec![200u16; 100];
-        assert_eq!(decode(codec, &encoded(codec, &numbers), None), Ok(numbers));
+        assert_eq!(decode(codec.into(), &encoded(codec, &numbers), None), Ok(numbers));
     }
 
     #[cfg(feature = "bincode")]
@@ -166,7 +170,7 @@ mod tests {
         for codec in Codec::BUILT_IN {
             let frame = alone(&encoded(*codec, &item));
             let range = frame.as_ptr_range();
-            let decoded: Bytes = decode_alone(*codec, frame, None).unwrap();
+            let decoded: Bytes = decode_alone((*codec).into(), frame, None).unwrap();
             assert_eq!(decoded, item, "{codec:?}");
             if codec.id() <= 2 {
                 assert!(range.contains(&decoded.as_ptr()), "{codec:?} copies");
@@ -177,9 +181,9 @@ mod tests {
     #[test]
     fn an_item_that_is_no_bytes_is_an_error_or_itself() {
         let codec = Codec::default();
-        assert!(decode_alone::<Bytes>(codec, alone(&[9; 100]), None).is_err());
-        assert!(decode_alone::<Bytes>(codec, alone(&[]), None).is_err());
+        assert!(decode_alone::<Bytes>(codec.into(), alone(&[9; 100]), None).is_err());
+        assert!(decode_alone::<Bytes>(codec.into(), alone(&[]), None).is_err());
         let frame = alone(&encoded(codec, &"text".to_owned()));
-        assert_eq!(decode_alone::<String>(codec, frame, None), Ok("text".to_owned()));
+        assert_eq!(decode_alone::<String>(codec.into(), frame, None), Ok("text".to_owned()));
     }
 }

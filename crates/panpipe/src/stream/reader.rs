@@ -8,21 +8,21 @@ use serde::de::DeserializeOwned;
 use tokio::task::coop;
 
 use super::item;
-use crate::carried::{self, Claimed, Claims};
-use crate::codec::Codec;
+use crate::carried::{Claimed, Claims};
+use crate::codec::{Codec, Decoder};
 use crate::error::StreamError;
 use crate::link::Link;
 use crate::session::{Batch, Lost, RawItem};
 
-type Decode<T> = fn(Codec, &[u8], Option<Box<Claims>>) -> Result<T, String>;
-type DecodeAlone<T> = fn(Codec, FrameBuf, Option<Box<Claims>>) -> Result<T, String>;
+type Decode<T> = fn(Decoder, &[u8], Option<Box<Claims>>) -> Result<T, String>;
+type DecodeAlone<T> = fn(Decoder, FrameBuf, Option<Box<Claims>>) -> Result<T, String>;
 
 /// Decodes items as they are read.
 pub(super) struct PortReader<T> {
     /// Nothing once the stream is over.
     link: Option<Arc<Link>>,
     port: u64,
-    codec: Codec,
+    decoder: Decoder,
     /// How many items the writer keeps unread at most, if it says so.
     credit: Option<u64>,
     /// How many items were lost before the one that was read last.
@@ -49,9 +49,9 @@ impl<T> PortReader<T> {
         T: DeserializeOwned + 'static,
     {
         PortReader {
-            link: Some(link),
             port,
-            codec,
+            decoder: link.decoder(codec),
+            link: Some(link),
             credit: None,
             lost: Lost::NONE,
             batch: Batch::default(),
@@ -78,14 +78,11 @@ impl<T> PortReader<T> {
         loop {
             self.lost.add(self.batch.take_lost());
             let decoded = match self.batch.pop() {
-                Some(RawItem::Small(bytes)) => {
-                    carried::at_depth(link.max_depth(), || (self.decode)(self.codec, bytes, None))
-                }
+                Some(RawItem::Small(bytes)) => (self.decode)(self.decoder, bytes, None),
                 Some(RawItem::Special(special)) => {
                     let claims = (!special.attached.is_empty())
-                        .then(|| Claims::new(Arc::clone(link), self.codec, special.attached));
-                    let (decode, codec, body) = (self.decode_alone, self.codec, special.body);
-                    let decoded = carried::at_depth(link.max_depth(), || decode(codec, body, claims));
+                        .then(|| Claims::new(Arc::clone(link), self.decoder.codec, special.attached));
+                    let decoded = (self.decode_alone)(self.decoder, special.body, claims);
                     if special.large > 0 {
                         link.large_was_read(self.port, special.large);
                     }

@@ -14,6 +14,7 @@ use super::encode_guard::{Format, Refused, Value};
 use super::guard::Guard;
 use super::type_check::check;
 use super::{Codec, DecodeError, EncodeError, TypeCheck, or_cut_back, whole};
+use crate::limits::MAX_DEPTH;
 
 /// bincode's own limit is a constant; the guard's is the message's length.
 const CONFIG: Configuration<LittleEndian, Fixint, NoLimit> =
@@ -59,7 +60,12 @@ impl Codec for Bincode {
 
     #[inline]
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
-        let guard = Guard::new(message.len());
+        self.decode_nested(message, MAX_DEPTH)
+    }
+
+    #[inline]
+    fn decode_nested<T: DeserializeOwned>(&self, message: &[u8], max_depth: u32) -> Result<T, DecodeError> {
+        let guard = Guard::new(message.len(), max_depth);
         let (value, taken) = bincode::serde::seed_decode_from_slice(guard.seed::<T>(), message, CONFIG)
             .map_err(|error| guard.explain(error))?;
         whole(value, message.len().saturating_sub(taken))

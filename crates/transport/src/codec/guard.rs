@@ -15,27 +15,12 @@ use serde::de::{
 };
 
 use super::DecodeError;
-use crate::limits::{DECODED_FREE, DECODED_TIMES, FREE_ELEMENTS, MAX_DEPTH, PREALLOCATED};
-
-thread_local! {
-    /// How deep the values may nest that this thread decodes.
-    static DEPTH: Cell<u32> = const { Cell::new(MAX_DEPTH) };
-}
-
-/// Runs `decode`, in which values may nest as deep as `depth`.
-pub fn with_max_depth<R>(depth: u32, decode: impl FnOnce() -> R) -> R {
-    struct Scope(u32);
-    impl Drop for Scope {
-        fn drop(&mut self) {
-            DEPTH.set(self.0);
-        }
-    }
-    let _scope = Scope(DEPTH.replace(depth));
-    decode()
-}
+use crate::limits::{DECODED_FREE, DECODED_TIMES, FREE_ELEMENTS, PREALLOCATED};
 
 /// What a message may still do.
 pub(super) struct Guard {
+    /// How deep the value nests at most, and how deep it may still.
+    max_depth: u32,
     depth: Cell<u32>,
     elements: Cell<usize>,
     /// How many bytes the elements of its sequences and maps may still take.
@@ -73,11 +58,12 @@ impl fmt::Display for Broken {
 }
 
 impl Guard {
-    /// The guard of a message of `len` bytes.
+    /// The guard of a message of `len` bytes, whose value nests at most `max_depth` deep.
     #[inline]
-    pub(super) fn new(len: usize) -> Self {
+    pub(super) fn new(len: usize, max_depth: u32) -> Self {
         Guard {
-            depth: Cell::new(DEPTH.get()),
+            max_depth,
+            depth: Cell::new(max_depth),
             memory: Cell::new(len.saturating_mul(DECODED_TIMES).saturating_add(DECODED_FREE)),
             elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
             preallocated: Cell::new(PREALLOCATED),
@@ -124,7 +110,7 @@ impl Guard {
     fn nested<R, E: Error>(&self, decode: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let left = self.depth.get();
         if left == 0 {
-            return Err(self.refuse(Broken::Depth(DEPTH.get())));
+            return Err(self.refuse(Broken::Depth(self.max_depth)));
         }
         self.depth.set(left.saturating_sub(1));
         let result = decode();
@@ -513,7 +499,6 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
 mod tests {
     use serde::{Deserialize, Serialize};
 
-    use super::with_max_depth;
     use crate::codec::{Bincode, Codec};
     use crate::limits::{DECODED_FREE, DECODED_TIMES, MAX_DEPTH};
 
@@ -540,9 +525,16 @@ mod tests {
     }
 
     fn decoded<T: Serialize + for<'de> Deserialize<'de>>(value: &T) -> Result<T, String> {
+        decoded_nested(value, MAX_DEPTH)
+    }
+
+    fn decoded_nested<T>(value: &T, max_depth: u32) -> Result<T, String>
+    where
+        T: Serialize + for<'de> Deserialize<'de>,
+    {
         let mut bytes = Vec::new();
         Bincode.encode(value, &mut bytes).expect("the sample can be encoded");
-        Bincode.decode(&bytes).map_err(|error| error.0)
+        Bincode.decode_nested(&bytes, max_depth).map_err(|error| error.0)
     }
 
     #[test]
@@ -552,10 +544,8 @@ mod tests {
         let most = MAX_DEPTH / 2 - 1;
         assert_eq!(decoded(&nested(most)), Ok(nested(most)));
         assert!(decoded(&nested(most + 2)).unwrap_err().contains("max_depth"));
-        with_max_depth(20, || {
-            assert!(decoded(&nested(20)).unwrap_err().contains("20 deep"));
-            assert_eq!(decoded(&nested(9)), Ok(nested(9)));
-        });
+        assert!(decoded_nested(&nested(20), 20).unwrap_err().contains("20 deep"));
+        assert_eq!(decoded_nested(&nested(9), 20), Ok(nested(9)));
         assert_eq!(decoded(&nested(most)), Ok(nested(most)));
     }
 

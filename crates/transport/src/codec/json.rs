@@ -7,6 +7,7 @@ use super::encode_guard::{Format, Refused, Value};
 use super::guard::Guard;
 use super::type_check::check;
 use super::{Codec, DecodeError, EncodeError, TypeCheck, or_cut_back};
+use crate::limits::MAX_DEPTH;
 
 /// JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,8 +34,13 @@ impl Codec for Json {
         Self::encode_guarded(value, out).map_err(|refused| EncodeError(refused.message))
     }
 
+    #[inline]
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
-        let guard = Guard::new(message.len());
+        self.decode_nested(message, MAX_DEPTH)
+    }
+
+    fn decode_nested<T: DeserializeOwned>(&self, message: &[u8], max_depth: u32) -> Result<T, DecodeError> {
+        let guard = Guard::new(message.len(), max_depth);
         let error = |error: serde_json::Error| guard.explain(error);
         let mut deserializer = serde_json::Deserializer::from_slice(message);
         let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(error)?;

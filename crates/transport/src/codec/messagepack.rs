@@ -10,6 +10,7 @@ use super::encode_guard::{Format, Refused, Value};
 use super::guard::Guard;
 use super::type_check::check;
 use super::{Codec, DecodeError, EncodeError, TypeCheck, or_cut_back, whole};
+use crate::limits::MAX_DEPTH;
 
 /// MessagePack, structures as arrays.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,8 +51,13 @@ impl Codec for MessagePack {
         Self::encode_guarded(value, out).map_err(|refused| EncodeError(refused.message))
     }
 
+    #[inline]
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
-        let guard = Guard::new(message.len());
+        self.decode_nested(message, MAX_DEPTH)
+    }
+
+    fn decode_nested<T: DeserializeOwned>(&self, message: &[u8], max_depth: u32) -> Result<T, DecodeError> {
+        let guard = Guard::new(message.len(), max_depth);
         let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(message));
         let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(|error| guard.explain(error))?;
         let taken = usize::try_from(deserializer.position()).unwrap_or(usize::MAX);

@@ -33,8 +33,6 @@ pub use self::messagepack::MessagePack;
 pub use self::postcard::Postcard;
 
 pub use self::apart::{append, leave_out};
-#[cfg(any(feature = "bincode", feature = "json", feature = "messagepack", feature = "postcard"))]
-pub use self::guard::with_max_depth;
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -76,6 +74,20 @@ pub trait Codec {
     /// When the bytes are not exactly one value, nest too deep, or claim more
     /// elements than they can hold.
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError>;
+
+    /// Decodes a message whose value nests at most `max_depth` deep, counted in serde's levels:
+    /// an option, a newtype and a struct are one each.
+    ///
+    /// A codec of another crate keeps a limit of its own unless it overrides this.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode).
+    #[inline]
+    fn decode_nested<T: DeserializeOwned>(&self, message: &[u8], max_depth: u32) -> Result<T, DecodeError> {
+        let _ = max_depth;
+        self.decode(message)
+    }
 
     /// Checks whether the codec carries the values of a type, from samples of the type.
     ///

@@ -9,6 +9,7 @@ use super::encode_guard::{Format, Refused, Value};
 use super::guard::Guard;
 use super::type_check::check;
 use super::{Codec, DecodeError, EncodeError, TypeCheck, or_cut_back, whole};
+use crate::limits::MAX_DEPTH;
 
 /// postcard 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,8 +56,13 @@ impl Codec for Postcard {
         Self::encode_guarded(value, out).map_err(|refused| EncodeError(refused.message))
     }
 
+    #[inline]
     fn decode<T: DeserializeOwned>(&self, message: &[u8]) -> Result<T, DecodeError> {
-        let guard = Guard::new(message.len());
+        self.decode_nested(message, MAX_DEPTH)
+    }
+
+    fn decode_nested<T: DeserializeOwned>(&self, message: &[u8], max_depth: u32) -> Result<T, DecodeError> {
+        let guard = Guard::new(message.len(), max_depth);
         let error = |error: postcard::Error| guard.explain(error);
         let mut deserializer = postcard::Deserializer::from_bytes(message);
         let value = guard.seed::<T>().deserialize(&mut deserializer).map_err(error)?;

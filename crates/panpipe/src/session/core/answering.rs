@@ -16,7 +16,7 @@ use crate::error::{Refusal, RefusalReason};
 use crate::labels::Labels;
 use crate::limits;
 use crate::metadata::MetadataSet;
-use crate::session::deadlines::Due;
+use crate::session::deadlines::{Due, Ticket};
 use crate::session::handlers::{ReplyTo, Stop};
 use crate::session::message::{FLUSH, Header, Kind, METADATA, PING, ROOT_PORT, TRACED, take_u64};
 use crate::session::reply::{Failure, put_failure};
@@ -188,27 +188,34 @@ impl Core {
         }
     }
 
-    /// Answers a call with a message whose first byte is the status. Pending when the outgoing queue is full.
+    /// Answers a call with a message whose first byte is the status, unless it needs no answer
+    /// any more. Returns false when the outgoing queue is full.
     #[inline]
-    pub(crate) fn poll_answer(
-        &mut self,
-        call: ReplyTo,
-        waker: &mut Option<Waker>,
-        message: &mut EncodedMessage,
-    ) -> Poll<()> {
+    pub(crate) fn try_answer(&mut self, call: ReplyTo, message: &mut EncodedMessage) -> bool {
         if !self.handlers.contains(call) || self.is_over() {
             self.settle(call);
-            return Poll::Ready(());
+            return true;
         }
         if !self.has_queue_room() {
-            remember_one_more(&mut self.waiters.reply, waker);
-            return Poll::Pending;
+            return false;
         }
         match self.put_answer(call.id(), message) {
-            Ok(()) => self.settle(call),
+            Ok(()) => {
+                let ended = self.handlers.take(call.id(), &mut self.aftermath.spent);
+                self.has_settled(call, ended);
+            }
             Err(failure) => self.fail(call, failure),
         }
-        Poll::Ready(())
+        true
+    }
+
+    /// Waits for room in the outgoing queue, or for the end of the connection.
+    pub(crate) fn poll_queue_room(&mut self, waker: &mut Option<Waker>) -> Poll<()> {
+        if self.has_queue_room() || self.is_over() {
+            return Poll::Ready(());
+        }
+        remember_one_more(&mut self.waiters.reply, waker);
+        Poll::Pending
     }
 
     #[inline]
@@ -240,10 +247,17 @@ impl Core {
     /// The call has been answered; its id is the peer's again.
     #[inline]
     pub(crate) fn settle(&mut self, call: ReplyTo) {
+        let ended = self.handlers.remove(call, &mut self.aftermath.spent);
+        self.has_settled(call, ended);
+    }
+
+    /// A call was forgotten, and had this deadline; `None` if it had been before.
+    #[inline]
+    fn has_settled(&mut self, call: ReplyTo, ended: Option<Option<Ticket>>) {
         if let Some(waiters) = self.waiters.used() {
             self.aftermath.spent.extend(waiters.flush.remove(&call.id()));
         }
-        let Some(ticket) = self.handlers.remove(call, &mut self.aftermath.spent) else { return };
+        let Some(ticket) = ended else { return };
         self.lighten();
         if let Some(ticket) = ticket {
             self.deadlines.remove(ticket);

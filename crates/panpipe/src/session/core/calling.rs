@@ -22,6 +22,9 @@ impl Core {
     /// Starts a call, or waits for room. `key` names the call from its first
     /// wait or its start on; it is `None` when the result is an error.
     ///
+    /// `nesting` tells how deep the call nests in those that the two sides make of each other:
+    /// 0 if no handler of this connection makes it. It is asked only where that matters.
+    ///
     /// The message is `None` where the codec was not known when the call was made.
     #[inline]
     pub(crate) fn poll_call(
@@ -29,6 +32,7 @@ impl Core {
         key: &mut Option<usize>,
         target: CallTarget<'_>,
         deadline: Option<Deadline>,
+        nesting: impl Fn() -> u32,
         waker: &mut Option<Waker>,
         message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), Box<CallError>>> {
@@ -54,14 +58,12 @@ impl Core {
                 }
             }
         };
-        let ids = if granted.is_some() || !self.is_id_scarce() {
-            None
-        } else {
-            Some(Ids::of(sort_of(target), self.room).ok_or_else(|| Box::new(CallError::Overloaded))?)
-        };
-        let place = match ids {
-            None => Some(granted.unwrap_or(Place::Regular)),
-            Some(ids) => self.calls.find_place(ids, self.room),
+        let place = match granted {
+            None if self.is_id_scarce() => {
+                let ids = Ids::of(sort_of(target, nesting()), self.room);
+                self.calls.find_place(ids.ok_or_else(|| Box::new(CallError::Overloaded))?, self.room)
+            }
+            _ => Some(granted.unwrap_or(Place::Regular)),
         };
         let place = place.filter(|_| self.has_room_for_calls());
         let is_encoded = message.is_some();
@@ -99,7 +101,10 @@ impl Core {
                 Poll::Ready(Ok(()))
             }
             None => {
-                let sort = if granted.is_some() { self.calls.sort(known) } else { sort_of(target) };
+                let sort = match granted {
+                    Some(_) => self.calls.sort(known),
+                    None => sort_of(target, nesting()),
+                };
                 self.calls.wait(known, sort, self.room, granted);
                 remember(&mut self.calls.get_mut(known).waker, waker);
                 if !is_encoded && self.is_open() {
@@ -116,12 +121,6 @@ impl Core {
     #[inline]
     fn is_id_scarce(&self) -> bool {
         !self.calls.has_room(self.room) || self.handlers.has_extra()
-    }
-
-    /// Whether the next call may have to wait, so that it matters how deep it nests.
-    #[inline]
-    pub(crate) fn needs_nesting(&self) -> bool {
-        self.is_id_scarce() || !self.has_room_for_calls()
     }
 
     /// Whether calls are waiting for the peer's limit for the first time: how many are in
@@ -370,10 +369,10 @@ impl Core {
 }
 
 /// What sort of call this is, for the ids that it may have.
-fn sort_of(target: CallTarget<'_>) -> Sort {
+fn sort_of(target: CallTarget<'_>, nesting: u32) -> Sort {
     match (target.port, target.method) {
         (ROOT_PORT, FLUSH) => Sort::Flush,
         (ROOT_PORT, PING) => Sort::Ping,
-        _ => Sort::Nested(target.nesting),
+        _ => Sort::Nested(nesting),
     }
 }

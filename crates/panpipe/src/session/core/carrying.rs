@@ -74,10 +74,8 @@ impl Head<'_> {
     /// Writes it in front of the body. Gives where the frame begins in the message's buffer.
     #[inline(always)]
     fn put(self, message: &mut EncodedMessage) -> usize {
-        let Head { kind, flags, port, id, trace: None, method, left: None } = self else {
-            return self.put_long(message);
-        };
-        if port >= 0x80 || id >= 0x80 {
+        let Head { kind, flags, port, id, trace, method, left } = self;
+        if trace.is_some() || left.is_some() || (port | id) >= 0x80 {
             return self.put_long(message);
         }
         let [byte, port, id] = [kind as u8 | flags, port as u8, id as u8];

@@ -164,15 +164,12 @@ pub(crate) struct CallTarget<'a> {
     pub(crate) method: u64,
     /// Its metadata stand behind the arguments in its message.
     pub(crate) labels: Option<&'a Labels>,
-    /// How deep the call nests in those that the two sides make of each other: 0 if no handler
-    /// of this connection makes it.
-    pub(crate) nesting: u32,
 }
 
 impl CallTarget<'_> {
     /// A call without labels.
     pub(crate) fn new(port: u64, method: u64) -> Self {
-        CallTarget { port, method, labels: None, nesting: 0 }
+        CallTarget { port, method, labels: None }
     }
 }
 
@@ -661,11 +658,13 @@ impl Core {
 
     /// Whether less waits to be sent than may wait. Where it does not, no handler
     /// is to start: its reply would wait in memory too.
+    #[inline]
     pub(crate) fn has_queue_room(&self) -> bool {
         self.has_room_for_calls() && !self.outgoing.seen().is_some_and(Outgoing::is_full)
     }
 
     /// The same for calls of this side, whose large arguments its own program has.
+    #[inline]
     fn has_room_for_calls(&self) -> bool {
         // A part of a large message is passed, and not waited for. What streams and bulk send
         // stands behind what waits: that is less where they have something to send.
@@ -676,6 +675,7 @@ impl Core {
 
     /// Whether a call that was just queued should be written by its caller:
     /// only when nothing else is on its way, else the driver writes them as one.
+    #[inline]
     pub(crate) fn write_inline(&self, before: usize) -> bool {
         before == 0 && !self.driving && self.calls.alone()
     }
@@ -736,6 +736,7 @@ impl Core {
     }
 
     /// The same for a reply.
+    #[inline]
     pub(crate) fn write_answer_inline(&self, before: usize) -> bool {
         before == 0 && !self.driving && self.handlers.active() == 0
     }
@@ -865,8 +866,9 @@ impl Core {
     }
 
     /// Sees to it that the driver runs, if it does not already.
+    #[inline]
     pub(crate) fn wake_driver(&mut self) {
-        if !self.driving {
+        if !self.driving && self.driver.is_some() {
             self.aftermath.wakes.extend(self.driver.take());
         }
     }

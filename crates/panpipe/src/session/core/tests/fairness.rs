@@ -168,7 +168,8 @@ impl Mix {
                     let target = CallTarget::new(0, 7);
                     if !sent {
                         let mut body = encoded();
-                        let polled = ours.core.poll_call(call, target, None, &mut by(), Some(&mut body));
+                        let polled =
+                            ours.core.poll_call(call, target, None, || 0, &mut by(), Some(&mut body));
                         if polled.is_ready() {
                             ours.core.await_reply(*call, &mut by());
                         }
@@ -183,7 +184,10 @@ impl Mix {
                 }
                 let target = CallTarget::new(0, 7);
                 if call.is_some_and(|known| ours.core.await_reply(Some(known), &mut by()))
-                    || ours.core.poll_call(call, target, None, &mut by(), Some(&mut encoded())).is_pending()
+                    || ours
+                        .core
+                        .poll_call(call, target, None, || 0, &mut by(), Some(&mut encoded()))
+                        .is_pending()
                 {
                     break;
                 }
@@ -240,7 +244,7 @@ impl Mix {
                     put_status(out, true);
                     Ok(None)
                 });
-                assert!(theirs.core.poll_answer(reply_to, &mut idle(), &mut answer).is_ready());
+                assert!(theirs.core.try_answer(reply_to, &mut answer));
             }
         }
         ours.hears(&theirs.sends());

@@ -41,7 +41,7 @@ fn call(
     args: &[u8],
 ) -> Poll<Result<(), CallError>> {
     let target = CallTarget { labels: Some(labels), ..CallTarget::new(0, 7) };
-    unboxed(side.core.poll_call(key, target, None, &mut idle(), Some(&mut body(labels, args))))
+    unboxed(side.core.poll_call(key, target, None, || 0, &mut idle(), Some(&mut body(labels, args))))
 }
 
 /// The labels and the arguments of the last call that came.

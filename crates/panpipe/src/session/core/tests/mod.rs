@@ -15,6 +15,7 @@ use panpipe_transport::buffer::{FrameBuf, Inbox, Prefix};
 use super::*;
 use crate::carried::Carried;
 use crate::session::calls::Reply;
+use crate::session::encoded::Encoded;
 use crate::session::hello::ServiceInfo;
 use crate::session::message::{Header, MAGIC, parse_header};
 use crate::session::reply::put_status;
@@ -26,7 +27,7 @@ fn idle() -> Option<Waker> {
 
 /// A message with the body that `encode` appends.
 fn message(encode: impl FnOnce(Codec, &mut Vec<u8>) -> Result<Carried, String>) -> EncodedMessage {
-    EncodedMessage::encode(Codec::default(), encode).unwrap()
+    Encoded::new(Codec::default(), encode).unwrap().into_message()
 }
 
 fn unboxed<T>(polled: Poll<Result<T, Box<CallError>>>) -> Poll<Result<T, CallError>> {
@@ -74,6 +75,7 @@ impl Side {
             &mut key,
             CallTarget::new(0, 7),
             deadline,
+            || 0,
             &mut idle(),
             Some(&mut message(|_, out| {
                 out.extend_from_slice(body);
@@ -95,6 +97,7 @@ impl Side {
             key,
             CallTarget::new(0, 7),
             None,
+            || 0,
             &mut idle(),
             Some(&mut message(|_, out| {
                 out.extend_from_slice(body);
@@ -121,10 +124,10 @@ impl Side {
         self.core.handlers.call_of(id)
     }
 
-    fn answer(&mut self, id: u32, body: &[u8]) -> Poll<()> {
-        self.core.poll_answer(
+    /// Whether there was room for the answer.
+    fn answer(&mut self, id: u32, body: &[u8]) -> bool {
+        self.core.try_answer(
             self.call_of(id),
-            &mut idle(),
             &mut message(|_, out| {
                 put_status(out, true);
                 out.extend_from_slice(body);
@@ -209,7 +212,7 @@ fn greeted(dialer: Limits, acceptor: Limits) -> (Side, Side) {
     let (mut ours, mut theirs) = pair(dialer, acceptor);
     let mut key = ours.started(b"");
     theirs.hears(&ours.sends());
-    assert_eq!(theirs.answer(0, b""), Poll::Ready(()));
+    assert!(theirs.answer(0, b""));
     ours.hears(&theirs.sends());
     assert!(matches!(ours.reply(&mut key), Poll::Ready(Ok(_))));
     theirs.asked.clear();

@@ -52,7 +52,7 @@ impl Side {
     fn carry(&mut self, offers: Vec<Offer>) -> Poll<Result<(), CallError>> {
         let mut offers = Cargo::of_ports(offers);
         let carry = &mut message(|_, _| Ok(offers.take()));
-        unboxed(self.core.poll_call(&mut None, CallTarget::new(0, 7), None, &mut idle(), Some(carry)))
+        unboxed(self.core.poll_call(&mut None, CallTarget::new(0, 7), None, || 0, &mut idle(), Some(carry)))
     }
 
     /// The streams that have begun since this was asked last.
@@ -279,7 +279,7 @@ fn no_last_word_passes_a_large_message_and_small_calls_do() {
     assert_eq!(theirs.asked.len(), 2);
     let mut offer = Cargo::of_ports(vec![service()]);
     let reply = &mut message(|_, _| Ok(offer.take()));
-    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), &mut idle(), reply).is_ready());
+    assert!(theirs.core.try_answer(theirs.asked[0].reply_to.unwrap(), reply));
     ours.hears(&theirs.sends());
     let oneway = &mut message(|_, out| {
         out.extend_from_slice(&large);
@@ -439,7 +439,7 @@ fn the_last_word_waits_for_the_last_of_several_large_messages() {
     let (mut ours, mut theirs) = streaming(Limits::default());
     let mut offer = Cargo::of_ports(vec![service()]);
     let reply = &mut message(|_, _| Ok(offer.take()));
-    assert!(theirs.core.poll_answer(theirs.asked[0].reply_to.unwrap(), &mut idle(), reply).is_ready());
+    assert!(theirs.core.try_answer(theirs.asked[0].reply_to.unwrap(), reply));
     ours.hears(&theirs.sends());
     // A long one-way call, and a shorter one that goes on for the stream in it.
     let long = &mut message(|_, out| {
@@ -457,7 +457,9 @@ fn the_last_word_waits_for_the_last_of_several_large_messages() {
         Ok(offers.take())
     });
     let mut key = None;
-    assert!(ours.core.poll_call(&mut key, CallTarget::new(2, 7), None, &mut idle(), Some(short)).is_ready());
+    assert!(
+        ours.core.poll_call(&mut key, CallTarget::new(2, 7), None, || 0, &mut idle(), Some(short)).is_ready()
+    );
     ours.core.drop_call(key.unwrap());
     ours.core.release(2);
     theirs.hears(&ours.sends());
@@ -636,7 +638,7 @@ fn a_peer_that_does_not_tell_what_it_loses_is_not_taken_for_one_that_loses_nothi
     hello.features &= !TELLS_LOST;
     let key = ours.started(b"");
     theirs.hears(&ours.sends());
-    assert!(theirs.answer(0, b"").is_ready());
+    assert!(theirs.answer(0, b""));
     ours.hears(&theirs.sends());
     ours.core.drop_call(key.unwrap());
     // Its own streams, and the senders that are passed to it.

@@ -115,7 +115,7 @@ fn a_service_at_another_port_is_opened_in_a_version_that_both_sides_know() {
         let call = theirs.asked.pop().unwrap().reply_to.unwrap();
         let mut offer = Cargo::of_ports(vec![service_of(300, told)]);
         let reply = &mut message(|_, _| Ok(offer.take()));
-        assert!(theirs.core.poll_answer(call, &mut idle(), reply).is_ready());
+        assert!(theirs.core.try_answer(call, reply));
         ours.hears(&theirs.sends());
         let mut reply = Reply::default();
         assert_eq!(ours.core.poll_reply(&mut key, &mut idle(), &mut reply), Poll::Ready(Ok(())));
@@ -126,6 +126,7 @@ fn a_service_at_another_port_is_opened_in_a_version_that_both_sides_know() {
             &mut None,
             CallTarget::new(at, 7),
             None,
+            || 0,
             &mut idle(),
             Some(&mut message(|_, _| Ok(None))),
         );
