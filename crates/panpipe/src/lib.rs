@@ -190,7 +190,8 @@ pub mod oneway;
 ///
 /// Calls, one-way calls and flushes that a client makes one after the other, awaiting each,
 /// begin on the other side in that order, whatever their size. Small calls of other tasks go
-/// ahead of a large one that is still being sent.
+/// ahead of a large one that is still being sent. While `Limits::max_calls` one-way calls run
+/// there, further ones wait, and calls with a reply go ahead of them.
 ///
 /// The client's timeout, `#[timeout]` and the deadline of the call that is being answered bound
 /// how long a one-way call may wait to be on its way, not how long its handler runs. A large one
