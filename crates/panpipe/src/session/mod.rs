@@ -706,7 +706,8 @@ impl Session {
     /// Tells the log what was accepted and cannot be sent any more.
     pub(crate) fn report_lost(&self, accepted: u64) {
         if accepted > 0 {
-            tracing::warn!(
+            log_limited!(
+                warn,
                 peer = %self.peer,
                 "a connection has ended before all was written: up to {accepted} one-way calls and stream items were lost; await `flush()` before the program or the connection ends"
             );

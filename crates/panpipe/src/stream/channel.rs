@@ -210,9 +210,11 @@ impl<T> Receiver<T> {
         self.lost
     }
 
-    /// How many items wait.
-    pub(super) fn len(&self) -> usize {
-        self.queue.lock().items.len()
+    /// Takes no more items. Gives how many wait.
+    pub(super) fn close(&self) -> usize {
+        let mut state = self.queue.lock();
+        state.is_read = false;
+        state.items.len()
     }
 
     pub(super) fn credit(&self) -> u64 {

@@ -122,10 +122,20 @@ impl<T> Pump<T> {
     fn end(&mut self, end: &StreamEnd) {
         // What made the items goes first: the reader may count on that.
         if let Some(source) = self.source.take() {
+            // The runtime drops the tasks of a connection in any order: the connection may have
+            // ended before this one.
+            let is_cut_off = matches!(end, StreamEnd::Disconnected) || self.link.is_over();
+            let accepted = match &source {
+                Source::Channel(receiver) if is_cut_off => {
+                    receiver.close() + usize::from(self.next.is_some())
+                }
+                _ => 0,
+            };
             (self.next, self.draft) = (None, ItemDraft::default());
             // A panic of the user's own drop is not the session's.
             let _ = caught(|| drop(source));
             self.link.end_writing(self.port, end);
+            self.link.report_lost(accepted as u64);
         }
     }
 }
@@ -133,11 +143,6 @@ impl<T> Pump<T> {
 impl<T> Drop for Pump<T> {
     fn drop(&mut self) {
         // Only a runtime that shuts down drops a stream that is not over.
-        let accepted = match &self.source {
-            Some(Source::Channel(receiver)) => receiver.len() + usize::from(self.next.is_some()),
-            _ => 0,
-        };
         self.end(&StreamEnd::Disconnected);
-        self.link.report_lost(accepted as u64);
     }
 }

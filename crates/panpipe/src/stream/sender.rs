@@ -552,6 +552,9 @@ impl<T: Send + 'static> PortWriter<T> {
                 }
                 Ok(Poll::Ready(Err(ItemError::Closed))) => {
                     let dropped = std::mem::take(&mut self.lock().items);
+                    if self.link.is_over() {
+                        self.link.report_lost(dropped.len() as u64 + 1);
+                    }
                     drop(dropped);
                 }
                 Ok(Poll::Ready(Ok(_))) => {}
