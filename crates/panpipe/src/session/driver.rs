@@ -302,15 +302,26 @@ impl Driver {
         if handed_on {
             self.session.with(|state| state.core.oneways_are_handed_on());
         }
-        while !self.parked.is_empty() && self.session.with(|state| state.core.has_queue_room()) {
+        // At the end the queue is never emptied. The calls are given up then: others may wait for
+        // the tickets that they hold.
+        while !self.parked.is_empty() {
+            let (has_room, is_over) =
+                self.session.with(|state| (state.core.has_queue_room(), state.core.is_over()));
+            if !has_room && !is_over {
+                break;
+            }
             let Some(parked) = self.parked.pop_front() else { return };
             let stop =
                 parked.reply_to().and_then(|call| Some((call, self.session.poll_stop(call, Waker::noop())?)));
             match stop {
                 Some((call, stop)) => {
-                    self.session.with(|state| state.core.let_go_of(parked.into_incoming()));
+                    // Its ticket goes first: that wakes the next, which is not to be done under
+                    // the lock.
+                    let incoming = parked.into_incoming();
+                    self.session.with(|state| state.core.let_go_of(incoming));
                     self.session.fail(call, CallError::from(stop).into());
                 }
+                None if is_over => drop(parked),
                 None => parked.run(&self.session, &mut self.services),
             }
         }
