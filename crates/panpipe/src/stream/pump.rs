@@ -89,8 +89,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Pump<T> {
                     Err(_) => return Poll::Ready(StreamEnd::Panicked),
                 }
             }
-            let overflows = source.overflows();
             let polled = caught(|| source.poll_next(cx));
+            // Asked after the item was taken: asked before, one that has just come would be taken
+            // for one that is older than those dropped for it.
+            let overflows = source.overflows();
             link.lose_items(*port, source.lost().since(*told));
             *told = source.lost();
             match polled {
