@@ -19,7 +19,7 @@ use super::reader::PortReader;
 use crate::carried::{self, Attach, Carried, Claimed, Offer};
 use crate::codec::Codec;
 use crate::error::StreamError;
-use crate::guarded::caught;
+use crate::guarded::{caught, drop_guarded};
 use crate::link::Link;
 use crate::session::{ItemError, Lost, PortKind, StreamEnd};
 use crate::type_check::CheckedItems;
@@ -535,12 +535,12 @@ impl<T: Send + 'static> PortWriter<T> {
                     held.is_flushed = false;
                     let waiting = std::mem::take(&mut held.waiting);
                     drop(held);
-                    drop(stale);
+                    drop_guarded(stale);
                     waiting.into_iter().for_each(Waker::wake);
                     return Poll::Ready(());
                 }
                 drop(held);
-                drop(stale);
+                drop_guarded(stale);
                 (item, lost)
             };
             self.link.lose_items(self.port, lost);
@@ -555,7 +555,7 @@ impl<T: Send + 'static> PortWriter<T> {
                     if self.link.is_over() {
                         self.link.report_lost(dropped.len() as u64 + 1);
                     }
-                    drop(dropped);
+                    drop_guarded(dropped);
                 }
                 Ok(Poll::Ready(Ok(_))) => {}
                 // One that cannot be sent was never promised to arrive.
@@ -599,9 +599,14 @@ impl<T> Drop for Flusher<T> {
             return;
         }
         // Only a runtime that shuts down drops it before: the items cannot be sent any more.
-        let items = std::mem::take(&mut writer.held.lock().unwrap_or_else(PoisonError::into_inner).items);
+        let (items, waiting) = {
+            let mut held = writer.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.is_flushed = false;
+            (std::mem::take(&mut held.items), std::mem::take(&mut held.waiting))
+        };
         let accepted = items.len() + usize::from(self.next.is_some());
         let _ = self.shared.failed.set(StreamError::Disconnected);
+        waiting.into_iter().for_each(Waker::wake);
         let _ = caught(|| drop((items, self.next.take())));
         writer.link.report_lost(accepted as u64);
     }
