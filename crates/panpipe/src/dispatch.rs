@@ -445,6 +445,8 @@ where
         Ok(value) => type_check::encode(info, Part::Reply, codec, value, out),
         Err(error) => type_check::encode(info, Part::Error, codec, error, out),
     });
+    // The call is answered: a panic in the drop of its result is not its failure.
+    drop_guarded(result);
     (outcome, sent)
 }
 
