@@ -45,7 +45,7 @@ pub(crate) use self::blocking::{Flushed, Wants};
 pub(crate) use self::calls::Reply;
 pub use self::close::CloseReason;
 pub(crate) use self::core::Role;
-pub(crate) use self::core::{CallTarget, Config, ItemError};
+pub(crate) use self::core::{CallTarget, Config, ItemError, Sending};
 use self::core::{Core, Deadline, PortAftermath, Root};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::encoded::{Encoded, EncodedMessage};
@@ -387,15 +387,19 @@ impl Session {
     pub(crate) fn poll_oneway(
         &self,
         target: CallTarget<'_>,
-        sending: &mut Option<u64>,
+        sending: &mut Option<Sending>,
         waker: &Waker,
         mut message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), CallError>> {
         self.poll_with(waker, |state, waker| {
-            let was_idle = !state.core.has_unsent();
+            let was_idle = state.core.has_nothing_ahead();
             let nested = || call::nesting_in(self.id) > 0;
             let polled = state.core.poll_oneway(target, nested, sending, waker, message.as_deref_mut());
-            state.write_ahead(was_idle);
+            let is_left = state.write_ahead(was_idle);
+            if is_left && matches!(polled, Poll::Ready(Ok(()))) {
+                // The program may end before the driver has written it.
+                return state.core.poll_written(sending, waker);
+            }
             polled
         })
     }
@@ -515,7 +519,7 @@ impl Session {
         message: &mut EncodedMessage,
     ) -> Poll<Result<usize, ItemError>> {
         self.poll_with(waker, |state, waker| {
-            let was_idle = !state.core.has_unsent();
+            let was_idle = state.core.has_nothing_ahead();
             let polled = state.core.poll_item(port, needs, waker, message);
             if comes_alone {
                 state.write_ahead(was_idle);
@@ -542,7 +546,9 @@ impl Session {
 
     /// Writes what is queued here and now, unless the driver is about to.
     pub(crate) fn send_queued(&self) {
-        self.with(|state| state.write_ahead(true));
+        self.with(|state| {
+            state.write_ahead(true);
+        });
     }
 
     /// Whether an item of the stream may be sent now, if it is not too large. Also where the
@@ -738,14 +744,19 @@ impl State {
 
     /// Sends a one-way message that was queued: here and now if the connection was idle, else
     /// by the driver, many at once. Where threads drive, whoever queues writes as well.
-    fn write_ahead(&mut self, was_idle: bool) {
-        let ahead = matches!(self.outlet, Outlet::Pipe(_))
+    ///
+    /// Gives whether it was to be written here and was not: the driver is writing on another
+    /// thread, the event loop has not yet said that there is room, or there is none.
+    fn write_ahead(&mut self, was_idle: bool) -> bool {
+        let is_due = matches!(self.outlet, Outlet::Pipe(_) | Outlet::Away)
             && self.core.has_unsent()
             && self.core.writes_ahead(was_idle, self.lending.is_some());
+        let ahead = is_due && matches!(self.outlet, Outlet::Pipe(_));
         self.write_or_wake(ahead);
         if ahead && !self.core.has_unsent() {
             self.core.has_written_ahead();
         }
+        is_due && self.core.has_unsent()
     }
 
     fn write_now(&mut self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use panpipe_transport::frame;
 
 use super::carrying::{Head, PutError};
-use super::{CallTarget, Core, Deadline, EncodedMessage, Phase, Role, remember, remember_one_more};
+use super::{CallTarget, Core, Deadline, EncodedMessage, Phase, Role, Sending, remember, remember_one_more};
 use crate::error::CallError;
 use crate::labels::Labels;
 use crate::limits;
@@ -188,18 +188,19 @@ impl Core {
     /// its last byte stands in the outgoing queue: what is queued later goes out behind it.
     /// A call is `nested` if it is made by a handler of this connection.
     ///
-    /// `sending` is kept with the call: the number of a message that goes out in parts. The
-    /// message is `None` where the codec was not known when the call was made.
+    /// `sending` is kept with the call: what it waits for once it has been queued. The message is `None` where the codec was not known when the call was made.
     pub(crate) fn poll_oneway(
         &mut self,
         target: CallTarget<'_>,
         nested: impl FnOnce() -> bool,
-        sending: &mut Option<u64>,
+        sending: &mut Option<Sending>,
         waker: &mut Option<Waker>,
         message: Option<&mut EncodedMessage>,
     ) -> Poll<Result<(), CallError>> {
-        if let Some(number) = *sending {
-            return self.poll_handed_out(number, waker);
+        match *sending {
+            None => {}
+            Some(Sending::Parts(number)) => return self.poll_handed_out(number, waker),
+            Some(Sending::Bytes(_)) => return self.poll_written(sending, waker),
         }
         self.open_for_calls(target.port)?;
         if !self.oneway_window.has_room(nested) {
@@ -216,7 +217,7 @@ impl Core {
                 self.oneway_window.sent(size - frame::HEAD);
                 self.accept(was_idle);
                 if size > limits::LARGE_MESSAGE {
-                    *sending = Some(self.outgoing.made());
+                    *sending = Some(Sending::Parts(self.outgoing.made()));
                     return self.poll_handed_out(self.outgoing.made(), waker);
                 }
                 return Poll::Ready(Ok(()));
@@ -228,6 +229,27 @@ impl Core {
             self.wake_reply_waiters();
         }
         Poll::Pending
+    }
+
+    /// Waits until what has been queued is written, as of the first poll.
+    pub(crate) fn poll_written(
+        &mut self,
+        sending: &mut Option<Sending>,
+        waker: &mut Option<Waker>,
+    ) -> Poll<Result<(), CallError>> {
+        let end = match *sending {
+            Some(Sending::Bytes(end)) => end,
+            _ => self.outbox.queued_total(),
+        };
+        *sending = Some(Sending::Bytes(end));
+        match &self.phase {
+            _ if self.outbox.written_total() >= end => Poll::Ready(Ok(())),
+            Phase::Ending(reason) | Phase::Ended(reason) => Poll::Ready(Err(reason.sent())),
+            _ => {
+                remember_one_more(&mut self.waiters.reply, waker);
+                Poll::Pending
+            }
+        }
     }
 
     /// The peer takes more one-way calls.

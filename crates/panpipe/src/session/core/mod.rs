@@ -173,6 +173,15 @@ impl CallTarget<'_> {
     }
 }
 
+/// What a one-way call waits for that has been queued.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sending {
+    /// The last part of the message with this number.
+    Parts(u64),
+    /// The writing of so many bytes of the outgoing stream.
+    Bytes(u64),
+}
+
 /// The time that a call has left.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
@@ -678,6 +687,12 @@ impl Core {
     #[inline]
     pub(crate) fn write_inline(&self, before: usize) -> bool {
         before == 0 && !self.driving && self.calls.alone()
+    }
+
+    /// Whether nothing waits that a one-way message goes out behind, but for this side's hello:
+    /// the driver may have queued that on another thread, and not have written it yet.
+    pub(crate) fn has_nothing_ahead(&self) -> bool {
+        !self.has_unsent() || (self.outbox.written_total() == 0 && self.accepted_unsent() == 0)
     }
 
     /// Whether a one-way message that was just queued is to be written by its caller: where the
