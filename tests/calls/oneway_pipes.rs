@@ -193,7 +193,9 @@ async fn without_a_reader_calls_fail_at_once_or_after_a_patience_and_go_through_
     let hasty = writer(&name).await;
     let patient = oneway::connect::<SinkClient>(&name).patience(PATIENCE).await.unwrap();
     server.shutdown().await.unwrap();
-    assert_eq!(hasty.line(1, 0, vec![]).await, Err(CallError::Disconnected { sent: false }));
+    // A process that another test has just forked has the reading end until its exec.
+    let fails = async || hasty.line(1, 9, vec![]).await == Err(CallError::Disconnected { sent: false });
+    eventually("nobody has the reading end", PATIENCE, fails).await;
     let waiting = tokio::spawn(patient.line(2, 0, vec![]));
     tokio::task::yield_now().await;
     let (server, basin, _) = reader(&name, Limits::default());
@@ -201,6 +203,7 @@ async fn without_a_reader_calls_fail_at_once_or_after_a_patience_and_go_through_
     hasty.line(1, 1, vec![]).await.unwrap();
     server.shutdown().await.unwrap();
     let mut lines = basin.lines();
+    lines.retain(|line| *line != (1, 9));
     lines.sort_unstable();
     assert_eq!(lines, [(1, 1), (2, 0)]);
 }
