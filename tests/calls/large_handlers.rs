@@ -76,7 +76,6 @@ fn a_handler_may_keep_a_mebibyte_in_a_runtime_of_several_threads() {
     runtime.block_on(called).unwrap();
 }
 
-#[cfg(unix)]
 #[test]
 fn a_handler_may_keep_a_mebibyte_without_a_runtime() {
     let (heard, sums) = mpsc::channel();

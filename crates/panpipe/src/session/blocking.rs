@@ -245,7 +245,6 @@ impl Driver {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
