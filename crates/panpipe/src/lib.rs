@@ -117,6 +117,8 @@ mod timer;
 mod trace;
 mod type_check;
 mod watch;
+#[cfg(test)]
+mod woken;
 
 pub mod call;
 #[doc = include_str!("../docs/serde-features.md")]

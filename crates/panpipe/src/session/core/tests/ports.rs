@@ -1,7 +1,6 @@
 //! Ports: their numbers, their credit, their last words.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
+use std::sync::atomic::Ordering;
 
 use panpipe_transport::varint;
 
@@ -15,6 +14,7 @@ use crate::session::hello::TELLS_LOST;
 use crate::session::lost::Lost;
 use crate::session::ports::{Credit, PortKind};
 use crate::session::stream_end::StreamEnd;
+use crate::woken::Woken;
 
 /// An end of a stream of which the core only has to tell when it begins.
 pub(super) struct Quiet;
@@ -26,16 +26,6 @@ impl Attach for Quiet {
 impl AnyService for Quiet {
     fn dispatch(&self, call: IncomingCall<'_>) -> Dispatched {
         call.unknown_method()
-    }
-}
-
-/// Counts how often it is woken.
-#[derive(Default)]
-struct Woken(AtomicUsize);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
