@@ -102,11 +102,11 @@ use crate::session::{put_str, take_str};
 ///
 /// # Limits
 ///
-/// All values of a call together, names included, may have as many bytes as the receiver's
+/// All values of a call together, with their names and lengths, may have as many bytes as the receiver's
 /// [`Limits::max_metadata`](crate::Limits::max_metadata) says, 8 KiB if it is not set: a call
 /// with more fails with [`CallError::MetadataTooLarge`]. Those of a connection have 1,536 bytes
-/// at most. A peer that is older than metadata, or that accepts none, fails calls that carry
-/// some with [`CallError::Unsupported`]; metadata of a connection it does not see.
+/// at most. Where the peer is older than metadata, or accepts none, this side fails calls that
+/// carry some with [`CallError::Unsupported`]; such a peer does not see those of a connection.
 /// [One-way pipes](crate::oneway) and tarpc's transports carry no metadata, and fail such calls
 /// in the same way. A local client without encoding has no limit.
 ///
@@ -114,7 +114,8 @@ use crate::session::{put_str, take_str};
 ///
 /// Values travel as JSON, whichever codec the connection uses, so that fields can be added: give
 /// a new field `#[serde(default)]`, and both sides may be the newer one. Types have to be ones
-/// that JSON carries, see [`serde_features`](crate::serde_features). Streams, senders and clients
+/// that JSON carries, see [`serde_features`](crate::serde_features);
+/// [`Limits::max_depth`](crate::Limits::max_depth) does not apply to them. Streams, senders and clients
 /// cannot be metadata.
 ///
 /// # Trust
@@ -141,7 +142,7 @@ pub enum MetadataError {
     },
     /// The value that came is none of the type.
     #[error(
-        "the metadata {name} cannot be decoded as {type_name}: {why}; both sides have to give the name to types that fit each other"
+        "the metadata {name} cannot be decoded as {type_name}: {why}; use the same type for this name on both sides"
     )]
     Decode {
         /// The name of the value.

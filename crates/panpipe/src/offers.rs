@@ -73,7 +73,7 @@ impl Offers {
         let list = Arc::make_mut(&mut self.0);
         match list.infos.iter().position(|known| *known == info) {
             Some(index) => {
-                tracing::warn!(service = %info.name(), "a service was registered twice: the later registration replaces the earlier one");
+                tracing::warn!(service = %info.name(), "a service was registered twice: a server does not start, and elsewhere the later registration replaces the earlier one");
                 list.sources[index] = source;
                 list.duplicate.get_or_insert(info);
             }
