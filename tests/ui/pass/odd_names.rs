@@ -1,7 +1,7 @@
 //! Names that generated code must not stumble over.
 
 #![deny(warnings)]
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "a program of names, which nobody uses")]
 
 /// Methods whose names give no name in camel case.
 #[panpipe::service]

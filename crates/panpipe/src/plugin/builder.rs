@@ -195,7 +195,7 @@ impl PluginBuilder {
     ///
     /// ```no_run
     /// # // Stands for the function of a crate of checksums: the example is compiled and not run.
-    /// # fn sha256(_: &std::fs::File) -> std::io::Result<[u8; 32]> { unimplemented!() }
+    /// # fn sha256(_: &std::fs::File) -> std::io::Result<[u8; 32]> { Err(std::io::ErrorKind::Unsupported.into()) }
     /// # const KNOWN: &[[u8; 32]] = &[];
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// let plugins = panpipe::Plugins::load("/usr/lib/acme/plugins", |plugin| {

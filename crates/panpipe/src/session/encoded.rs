@@ -58,7 +58,6 @@ fn drop_message(message: EncodedMessage) {
 }
 
 /// The body of a message that has not been queued yet.
-#[derive(Default)]
 pub(crate) struct EncodedMessage {
     /// Head room, and the body behind it.
     bytes: Vec<u8>,

@@ -29,8 +29,10 @@ mod memory;
 mod open_path;
 mod place;
 mod processor;
-// The optional system calls, whose refusals it recognises, are Linux's.
-#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    allow(dead_code, reason = "the optional system calls, whose refusals it recognises, are Linux's")
+)]
 mod refused;
 mod register;
 mod rights;
