@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -164,6 +165,36 @@ fn any_umask_leaves_names_usable() {
         for directory in [user.private_directory(), user.public_directory()] {
             fs::remove_dir_all(directory).unwrap();
         }
+    }
+}
+
+/// A server that starts under a umask makes its directory and its socket closed to its own
+/// user, and opens them: a client that comes in between waits as for any server.
+#[test]
+fn what_a_umask_closes_until_a_server_starts_is_no_refusal() {
+    if !can_be_somebody_else() {
+        return;
+    }
+    let open = Open::with(DOOR);
+    let user = User::new();
+    let close = |path: &Path| {
+        chown(path, Some(user.uid), Some(user.gid)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+    };
+    let is_to_be_waited_for = || {
+        let words = try_door(&mut user.command(&open.program), "store", None);
+        assert!(words.starts_with("no server listens at ") && words.contains("umask"), "{words}");
+    };
+    for directory in [user.private_directory(), user.public_directory()] {
+        fs::create_dir(&directory).unwrap();
+        close(&directory);
+        is_to_be_waited_for();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)).unwrap();
+        let socket = directory.join("store");
+        drop(UnixListener::bind(&socket).unwrap());
+        close(&socket);
+        is_to_be_waited_for();
+        fs::remove_dir_all(&directory).unwrap();
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use panpipe_tests::process::Process;
@@ -43,8 +43,10 @@ fn example(name: &str) -> PathBuf {
 }
 
 fn run_to_the_end(command: &mut Command, what: &str) {
-    let (status, lines) = Process::start(command).finish_with_lines();
-    assert!(status.success(), "{what}: {status}: {lines:#?}");
+    let output = command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).output().unwrap();
+    let [lines, errors] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success(), "{what}: {}:\n{lines}\n{errors}", output.status);
 }
 
 /// Runs `test` for each optional call and refusal; names every pair that failed.

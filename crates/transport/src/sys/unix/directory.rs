@@ -529,3 +529,13 @@ pub(super) fn foreign_owner(path: &Path) -> Option<u32> {
     let stat = rustix::fs::lstat(split(path).0).ok()?;
     (stat.st_uid != own_uid()).then_some(stat.st_uid)
 }
+
+/// Whether the mode of this user's own file at a path keeps this user off; with `or_directory`
+/// also whether that of its directory does.
+pub(super) fn is_closed_to_owner(path: &Path, or_directory: bool) -> bool {
+    let lacks = |path: &Path, bits: u32| {
+        let stat = rustix::fs::lstat(path);
+        stat.is_ok_and(|stat| stat.st_uid == own_uid() && stat.st_mode & bits != bits)
+    };
+    lacks(path, 0o200) || or_directory && lacks(split(path).0, 0o100)
+}

@@ -18,7 +18,7 @@ use rustix::net::{
 };
 use tokio::io::Interest;
 
-use super::directory::{Entry, Prepared, foreign_owner, prepare, with_address};
+use super::directory::{Entry, Prepared, foreign_owner, is_closed_to_owner, prepare, with_address};
 use super::identity::peer_of;
 use super::lock::NameLock;
 use super::loss::LossWatch;
@@ -477,23 +477,32 @@ pub(crate) fn connect_blocking(
 
 /// A socket that is connected to a place, the process at its other end, and its path.
 fn connect_socket(place: &Place, expect_owner: bool) -> Result<(Arc<OwnedFd>, Peer, &Path), ConnectError> {
-    let mut denied = None;
+    let mut closed = None;
     for path in place.paths() {
         match connect_to(place, path, expect_owner.then(|| place.owner())) {
-            Err(ConnectError::NotFound { .. }) => {}
+            Err(ConnectError::NotFound { hint: "", .. }) => {}
             // A directory that this user cannot enter holds no server that it could reach.
-            Err(error @ ConnectError::Denied { .. }) => denied = denied.or(Some(error)),
+            Err(error @ (ConnectError::Denied { .. } | ConnectError::NotFound { .. })) => {
+                closed = closed.or(Some(error));
+            }
             other => return other.map(|(socket, peer)| (socket, peer, path)),
         }
     }
-    Err(denied.unwrap_or_else(|| not_found(place)))
+    Err(closed.unwrap_or_else(|| not_found(place)))
 }
 
 pub(super) fn not_found(place: &Place) -> ConnectError {
     ConnectError::NotFound { path: place.to_string(), hint: place.hint() }
 }
 
+/// Why a client may not enter a directory, or not connect to what is in it.
 pub(super) fn denied(place: &Place, path: &Path) -> ConnectError {
+    // A server that starts under a umask makes both so, and opens them at once.
+    if is_closed_to_owner(path, matches!(place, Place::Own { .. })) {
+        let hint =
+            "; its mode, or its directory's, keeps its own user off, as a umask has it until a server starts";
+        return ConnectError::NotFound { path: path.display().to_string(), hint };
+    }
     let owner = if place.is_private(path) { foreign_owner(path) } else { None };
     let why = match owner {
         Some(owner) => format!(
