@@ -46,6 +46,13 @@ pub fn fds_but_event_loops(pid: u32) -> usize {
     links.filter(|link| !link.ends_with("anon_inode:[eventpoll]")).count()
 }
 
+/// How many sockets a process has.
+pub fn sockets(pid: u32) -> usize {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives");
+    let links = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
 /// How many ends of pipes a process has.
 pub fn pipes(pid: u32) -> usize {
     ends_of_pipes(pid).count()
