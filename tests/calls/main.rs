@@ -14,6 +14,7 @@ mod blocking_handlers;
 mod blocking_servers;
 mod builds;
 mod bypass;
+mod bypass_of_threads;
 mod callbacks;
 mod cancellation;
 mod children;

@@ -86,7 +86,8 @@ pub(crate) fn over_pipe(stream: PipeStream, config: Config) -> Prepared {
 
 /// Prepares a session over a pipe at which threads wait by themselves.
 pub(crate) fn over_blocking(stream: BlockingStream, config: Config) -> Prepared {
-    let (peer, crew) = (stream.peer(), Crew::new(stream.interrupt()));
+    let (peer, crew) = (stream.peer(), Crew::new(Some(stream.interrupt())));
+    let config = Config { can_have_bypass: stream.can_have_bypass(), ..config };
     let stream = match config.latency {
         // As it is made.
         Latency::Adaptive => stream,

@@ -3,6 +3,7 @@
 
 use std::hint;
 use std::io::{self, IoSlice, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::access::Access;
@@ -12,7 +13,7 @@ use crate::limits::SPIN_LOOKS;
 use crate::name::PipeName;
 use crate::peer::Peer;
 use crate::spin::Spin;
-use crate::stream::Hold;
+use crate::stream::{Hold, PipeWriter};
 use crate::sys;
 
 /// A duplex stream of bytes whose reader waits in the read itself, and whose writer never
@@ -31,7 +32,8 @@ pub struct BlockingStream {
 
 impl BlockingStream {
     pub(crate) fn new(read: sys::BlockingRead, write: sys::WriteHalf, peer: Peer) -> Self {
-        BlockingStream { reader: BlockingReader::new(read), writer: BlockingWriter(write.of_threads()), peer }
+        let writer = BlockingWriter(PipeWriter::new(write.of_threads()));
+        BlockingStream { reader: BlockingReader::new(read), writer, peer }
     }
 
     /// Takes up the stream whose handles a parent has passed on, as
@@ -77,8 +79,14 @@ impl BlockingStream {
 
     /// What ends a wait of its reader's: see [`BlockingReader::interrupt`].
     #[must_use]
-    pub fn interrupt(&self) -> Option<Interrupt> {
+    pub fn interrupt(&self) -> Interrupt {
         self.reader.interrupt()
+    }
+
+    /// Whether it can have a bypass: it is a socket of a system where there are bypasses.
+    #[must_use]
+    pub fn can_have_bypass(&self) -> bool {
+        self.writer.0.half.can_have_bypass()
     }
 
     /// The two directions, each on its own.
@@ -91,13 +99,17 @@ impl BlockingStream {
 /// The end of a stream that is read, by a thread that waits.
 #[derive(Debug)]
 pub struct BlockingReader {
-    read: sys::BlockingRead,
+    pub(crate) read: sys::BlockingRead,
+    /// Where there is a [bypass](crate::bypass): the way by which it does not read now.
+    pub(crate) other: Option<Box<sys::BlockingRead>>,
     spin: Spin,
+    interrupt: Interrupt,
 }
 
 impl BlockingReader {
     fn new(read: sys::BlockingRead) -> Self {
-        BlockingReader { read, spin: Spin::of_threads(Latency::default()) }
+        let interrupt = Interrupt::of(read.interrupt());
+        BlockingReader { read, other: None, spin: Spin::of_threads(Latency::default()), interrupt }
     }
 
     /// Looks for bytes for a moment: that is mostly quicker than a thread that wakes.
@@ -120,11 +132,16 @@ impl BlockingReader {
         None
     }
 
-    /// What ends a wait in [`read`](Read::read) from another thread; nothing where the
-    /// system has no such thing, as for a pipe.
+    /// What ends a wait in [`read`](Read::read) from another thread.
     #[must_use]
-    pub fn interrupt(&self) -> Option<Interrupt> {
-        self.read.interrupt().map(Interrupt)
+    pub fn interrupt(&self) -> Interrupt {
+        self.interrupt.clone()
+    }
+
+    /// It can go on by another way, and its waits there are ended like those here.
+    pub(crate) fn take_up(&mut self, other: sys::BlockingRead) {
+        self.interrupt.covers(other.interrupt());
+        self.other = Some(Box::new(other));
     }
 }
 
@@ -140,13 +157,39 @@ impl Read for BlockingReader {
 }
 
 /// Ends what a [`BlockingReader`] reads, from any thread.
+#[derive(Debug, Clone)]
+pub struct Interrupt(Arc<Mutex<Ends>>);
+
+/// The ends that a reader reads from.
 #[derive(Debug)]
-pub struct Interrupt(sys::Interrupt);
+struct Ends {
+    are_over: bool,
+    all: Vec<sys::Interrupt>,
+}
 
 impl Interrupt {
-    /// Behind what has come the reader finds the end of the stream.
+    fn of(end: sys::Interrupt) -> Self {
+        Interrupt(Arc::new(Mutex::new(Ends { are_over: false, all: vec![end] })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn covers(&self, end: sys::Interrupt) {
+        let mut ends = self.lock();
+        if ends.are_over {
+            end.end_reading();
+        }
+        ends.all.push(end);
+    }
+
+    /// Behind what has come the reader finds the end of the stream. Of a pipe on Linux this
+    /// takes `/proc`, and elsewhere it is of no effect on a thread that is in a read already.
     pub fn end_reading(&self) {
-        self.0.end_reading();
+        let mut ends = self.lock();
+        ends.are_over = true;
+        ends.all.iter().for_each(sys::Interrupt::end_reading);
     }
 }
 
@@ -157,7 +200,7 @@ impl Interrupt {
 /// SIGPIPE being ignored still if it was when the stream was made: it is in Rust programs.
 /// A program that gives it its default action does that before.
 #[derive(Debug)]
-pub struct BlockingWriter(sys::WriteHalf);
+pub struct BlockingWriter(pub(crate) PipeWriter);
 
 impl BlockingWriter {
     /// Writes what fits at once.
@@ -191,7 +234,7 @@ impl BlockingWriter {
     /// A pipe is closed with the last of these.
     #[must_use]
     pub fn room(&self) -> Option<Room> {
-        self.0.room().map(Room)
+        self.0.room()
     }
 
     /// The other side reads the end of the stream from here on.
@@ -200,7 +243,7 @@ impl BlockingWriter {
     ///
     /// What the system says.
     pub fn shut_down(&mut self) -> io::Result<()> {
-        self.0.shut_down()
+        self.0.half.shut_down()
     }
 }
 

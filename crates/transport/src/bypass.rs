@@ -9,14 +9,11 @@ use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::blocking::{BlockingReader, BlockingWriter};
 use crate::limits::BYPASSES;
 use crate::peer::Peer;
 use crate::stream::{PipeReader, PipeStream, PipeWriter};
 use crate::sys;
-
-/// The end of a bypass that is read.
-#[derive(Debug)]
-pub struct BypassReader(sys::ReadHalf);
 
 /// The end of a bypass that is written.
 #[derive(Debug)]
@@ -61,27 +58,27 @@ impl PipeStream {
 }
 
 impl PipeWriter {
-    /// Makes a bypass, and passes the other side's ends of it on with `words`, which that side
-    /// has to [expect](PipeReader::expects_bypass). Gives the end that is to be
-    /// [taken up](PipeReader::take_up) here.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when there is no room for `words`, and whatever the system says, mostly
-    /// that there are too many open files or pipes. Nothing has been written then.
-    pub fn pass_bypass(&mut self, words: &[u8], peer: &Peer) -> io::Result<BypassReader> {
+    /// Makes a bypass, and passes the other side's ends of it on with `words`.
+    fn pass_bypass<R>(
+        &mut self,
+        words: &[u8],
+        peer: &Peer,
+        make_read: impl FnOnce(sys::Handle) -> io::Result<R>,
+    ) -> io::Result<R> {
         if !is_own(peer) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let place = Place::among(&MADE).ok_or(io::ErrorKind::QuotaExceeded)?;
-        let (read, half) = self.half.pass_bypass(words)?;
+        let (read, half) = self.half.pass_bypass(words, make_read)?;
         self.take_up(BypassWriter { half, _place: Some(place) });
-        Ok(BypassReader(read))
+        Ok(read)
     }
 
     /// Can go on on a bypass from here on.
     pub fn take_up(&mut self, bypass: BypassWriter) {
-        self.other = Some(Box::new(bypass));
+        let mut bypass = Box::new(bypass);
+        bypass.half.works_like(&self.half);
+        self.other = Some(bypass);
     }
 
     /// Whether it goes by the bypass now.
@@ -111,6 +108,29 @@ impl PipeWriter {
     }
 }
 
+impl BlockingWriter {
+    /// As [`PipeWriter::take_up`].
+    pub fn take_up(&mut self, bypass: BypassWriter) {
+        self.0.take_up(bypass);
+    }
+
+    /// As [`PipeWriter::is_on_bypass`].
+    #[inline]
+    #[must_use]
+    pub fn is_on_bypass(&self) -> bool {
+        self.0.is_on_bypass()
+    }
+
+    /// As [`PipeWriter::switch`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn switch(&mut self, words: &[u8]) -> io::Result<()> {
+        self.0.switch(words)
+    }
+}
+
 impl PipeReader {
     /// From here on it takes a bypass that `peer`, which is at the other end, passes on. False:
     /// it takes none, since that is another user's process. Whoever makes a bypass could have
@@ -131,13 +151,21 @@ impl PipeReader {
     /// When none has been passed on, or something else.
     pub fn take_bypass(&mut self) -> io::Result<BypassWriter> {
         let (read, half) = self.half.take_bypass()?;
-        self.take_up(BypassReader(read));
+        self.other = Some(Box::new(read));
         Ok(BypassWriter { half, _place: None })
     }
 
-    /// Can go on on a bypass from here on.
-    pub fn take_up(&mut self, bypass: BypassReader) {
-        self.other = Some(Box::new(bypass.0));
+    /// Makes a bypass, and has `writer` pass the other side's ends of it on with `words`, which
+    /// that side has to [expect](Self::expects_bypass). Both can go on on it from here on.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is no room for `words`, and whatever the system says, mostly
+    /// that there are too many open files or pipes. Nothing has been written then.
+    pub fn pass_bypass(&mut self, writer: &mut PipeWriter, words: &[u8], peer: &Peer) -> io::Result<()> {
+        let read = writer.pass_bypass(words, peer, sys::ReadHalf::new)?;
+        self.other = Some(Box::new(read));
+        Ok(())
     }
 
     /// Whether it has taken up a bypass.
@@ -151,6 +179,52 @@ impl PipeReader {
         if let Some(other) = &mut self.other {
             mem::swap(&mut self.half, other);
             self.goes_on_elsewhere();
+        }
+    }
+}
+
+impl BlockingReader {
+    /// As [`PipeReader::expects_bypass`].
+    pub fn expects_bypass(&mut self, peer: &Peer) -> bool {
+        let is_own = is_own(peer);
+        if is_own {
+            self.read.expects_bypass();
+        }
+        is_own
+    }
+
+    /// As [`PipeReader::take_bypass`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn take_bypass(&mut self) -> io::Result<BypassWriter> {
+        let (read, half) = self.read.take_bypass()?;
+        self.take_up(read);
+        Ok(BypassWriter { half, _place: None })
+    }
+
+    /// As [`PipeReader::pass_bypass`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn pass_bypass(&mut self, writer: &mut BlockingWriter, words: &[u8], peer: &Peer) -> io::Result<()> {
+        let read = writer.0.pass_bypass(words, peer, sys::BlockingRead::new)?;
+        self.take_up(read);
+        Ok(())
+    }
+
+    /// As [`PipeReader::has_bypass`].
+    #[must_use]
+    pub fn has_bypass(&self) -> bool {
+        self.other.is_some()
+    }
+
+    /// As [`PipeReader::switch`].
+    pub fn switch(&mut self) {
+        if let Some(other) = &mut self.other {
+            mem::swap(&mut self.read, other);
         }
     }
 }
@@ -192,7 +266,7 @@ mod tests {
         let (mut reader, mut writer) = client.into_split();
         let (mut their_reader, mut their_writer) = server.into_split();
         assert!(reader.expects_bypass(&peer));
-        their_reader.take_up(their_writer.pass_bypass(b"made", &peer).unwrap());
+        their_reader.pass_bypass(&mut their_writer, b"made", &peer).unwrap();
         assert_eq!(read(&mut reader).await, b"made");
         writer.take_up(reader.take_bypass().unwrap());
         for round in 0..4 {
@@ -220,13 +294,13 @@ mod tests {
         let Some((client, server)) = named().await else { return };
         let peer = server.peer();
         let (mut reader, _writer) = client.into_split();
-        let (_, mut their_writer) = server.into_split();
+        let (mut their_reader, mut their_writer) = server.into_split();
         reader.set_latency(crate::Latency::Asleep);
         assert!(reader.expects_bypass(&peer));
         // Read once, so that the event loop watches.
         their_writer.try_write(b"first").unwrap();
         assert_eq!(read(&mut reader).await, b"first");
-        let _kept = their_writer.pass_bypass(b"made", &peer).unwrap();
+        their_reader.pass_bypass(&mut their_writer, b"made", &peer).unwrap();
         their_writer.try_write(b"more").unwrap();
         assert_eq!(read(&mut reader).await, b"made");
         assert_eq!(read(&mut reader).await, b"more");
@@ -238,10 +312,10 @@ mod tests {
         let mut stranger = server.peer();
         stranger.uid = stranger.uid.map(|uid| uid + 1);
         let (mut reader, _) = client.into_split();
-        let (_, mut their_writer) = server.into_split();
+        let (mut their_reader, mut their_writer) = server.into_split();
         for peer in [stranger, Peer::unknown()] {
             assert!(!reader.expects_bypass(&peer));
-            let error = their_writer.pass_bypass(b"made", &peer).unwrap_err();
+            let error = their_reader.pass_bypass(&mut their_writer, b"made", &peer).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         }
         assert_eq!(reader.take_bypass().unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -251,15 +325,16 @@ mod tests {
     async fn where_there_is_no_room_nothing_is_said_and_nothing_changes() {
         let Some((client, server)) = named().await else { return };
         let peer = server.peer();
-        let (_reader, mut writer) = client.into_split();
+        let (mut reader, mut writer) = client.into_split();
         let (mut their_reader, their_writer) = server.into_split();
         assert!(their_reader.expects_bypass(&peer));
         assert_eq!(writer.switch(b"on").unwrap_err().kind(), io::ErrorKind::NotFound);
-        let _kept = writer.pass_bypass(b"made", &peer).unwrap();
+        reader.pass_bypass(&mut writer, b"made", &peer).unwrap();
         while writer.try_write(&[0; 4096]).is_ok() {}
         while writer.try_write(b"x").is_ok() {}
         assert_eq!(writer.switch(b"on").unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(writer.pass_bypass(b"made", &peer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let again = reader.pass_bypass(&mut writer, b"made", &peer);
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(!writer.is_on_bypass());
         drop((their_reader, their_writer));
         assert_eq!(writer.switch(b"on").unwrap_err().kind(), io::ErrorKind::BrokenPipe);

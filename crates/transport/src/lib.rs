@@ -66,7 +66,7 @@ mod sys;
 mod transport;
 
 pub use access::{Access, AccessDenied};
-pub use bypass::{BypassReader, BypassWriter};
+pub use bypass::BypassWriter;
 pub use connect::{Connect, connect};
 pub use error::{BindError, ConnectError, ImpersonateError, NameError};
 pub use fifo::{FifoReader, FifoWriter};

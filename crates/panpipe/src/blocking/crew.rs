@@ -51,7 +51,7 @@ pub(super) fn not_by_bytes_alone() {
 pub(crate) struct Crew {
     pub(super) state: Mutex<State>,
     session: OnceLock<Weak<Session>>,
-    /// Ends a read that goes on, where the system can.
+    /// Ends a read that goes on; none in tests without one.
     interrupt: Option<Interrupt>,
     /// The driver is to be polled.
     woken: AtomicBool,

@@ -128,6 +128,7 @@ impl State {
     }
 
     fn flush_while(&mut self, goes_on: impl Fn(&Core, usize) -> bool) -> Flushed {
+        self.choose_way();
         let mut gone = 0;
         loop {
             self.core.feed_all();

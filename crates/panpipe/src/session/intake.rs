@@ -282,16 +282,15 @@ fn follow(
         core.violation("ports came with a message that carries none");
         return None;
     }
-    match (inlet, header.kind) {
-        (Inlet::Pipe(reader), Kind::Bypass) if core.is_open() && core.ways().is_expected() => {
-            match reader.take_bypass() {
+    match header.kind {
+        Kind::Bypass if core.is_open() && core.ways().is_expected() => {
+            match inlet.take_bypass() {
                 Ok(writer) => return Some(writer),
                 // Mostly too many files are open here. Who does not use it does without.
                 Err(_) => core.ways().give_up(),
             }
         }
-        (Inlet::Pipe(reader), Kind::Switch) if core.is_open() && reader.has_bypass() => {
-            reader.switch();
+        Kind::Switch if core.is_open() && inlet.switch() => {
             core.ways().is_followed();
             inbox.rest();
             mem::swap(inbox, elsewhere.get_or_insert_default());

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use panpipe_transport::blocking::{BlockingReader, BlockingStream, BlockingWriter, Room};
 use panpipe_transport::buffer::{Outbox, TakenOut};
-use panpipe_transport::{Hold, PipeReader, PipeStream, PipeWriter};
+use panpipe_transport::{BypassWriter, Hold, Peer, PipeReader, PipeStream, PipeWriter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 
 /// A stream of the user's own.
@@ -72,6 +72,44 @@ fn slices(outbox: &Outbox) -> [IoSlice<'_>; 3] {
 }
 
 impl Inlet {
+    /// From here on takes a bypass that the peer passes on. False: it takes none.
+    pub(super) fn expects_bypass(&mut self, peer: &Peer) -> bool {
+        match self {
+            Inlet::Pipe(reader) => reader.expects_bypass(peer),
+            Inlet::Blocking(reader) => reader.expects_bypass(peer),
+            Inlet::Stream(_) => false,
+        }
+    }
+
+    /// Takes up the bypass that came with what was read last.
+    pub(super) fn take_bypass(&mut self) -> io::Result<BypassWriter> {
+        match self {
+            Inlet::Pipe(reader) => reader.take_bypass(),
+            Inlet::Blocking(reader) => reader.take_bypass(),
+            Inlet::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Makes a bypass, and passes the peer's ends on with `words`.
+    pub(super) fn pass_bypass(&mut self, outlet: &mut Outlet, words: &[u8], peer: &Peer) -> io::Result<()> {
+        match (self, outlet) {
+            (Inlet::Pipe(reader), Outlet::Pipe(writer)) => reader.pass_bypass(writer, words, peer),
+            (Inlet::Blocking(reader), Outlet::Blocking(writer)) => reader.pass_bypass(writer, words, peer),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Goes on by the other way. False: there is none.
+    #[must_use]
+    pub(super) fn switch(&mut self) -> bool {
+        match self {
+            Inlet::Pipe(reader) if reader.has_bypass() => reader.switch(),
+            Inlet::Blocking(reader) if reader.has_bypass() => reader.switch(),
+            _ => return false,
+        }
+        true
+    }
+
     /// Whether callers read too, rather than to wait for the driver.
     pub(crate) fn is_lent(&self) -> bool {
         matches!(self, Inlet::Pipe(reader) if reader.looks())
@@ -142,6 +180,36 @@ impl Outlet {
             Outlet::Stream(_) | Outlet::Away => Poll::Pending,
             Outlet::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
+    }
+
+    /// Whether it goes by a bypass now.
+    #[inline]
+    pub(super) fn is_on_bypass(&self) -> bool {
+        match self {
+            Outlet::Pipe(writer) => writer.is_on_bypass(),
+            Outlet::Blocking(writer) => writer.is_on_bypass(),
+            Outlet::Stream(_) | Outlet::Away | Outlet::Closed => false,
+        }
+    }
+
+    /// Goes on by the other way, behind `words`. An error: it goes on as before.
+    pub(super) fn switch(&mut self, words: &[u8]) -> io::Result<()> {
+        match self {
+            Outlet::Pipe(writer) => writer.switch(words),
+            Outlet::Blocking(writer) => writer.switch(words),
+            Outlet::Stream(_) | Outlet::Away | Outlet::Closed => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Can go on on a bypass from here on. False: it is closed.
+    #[must_use]
+    pub(super) fn take_up(&mut self, bypass: BypassWriter) -> bool {
+        match self {
+            Outlet::Pipe(writer) => writer.take_up(bypass),
+            Outlet::Blocking(writer) => writer.take_up(bypass),
+            Outlet::Stream(_) | Outlet::Away | Outlet::Closed => return false,
+        }
+        true
     }
 
     /// Tells the system how much of what is written it is to hold, where it can be told.

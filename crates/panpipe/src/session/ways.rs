@@ -174,14 +174,18 @@ impl State {
     }
 
     fn choose_of_two_ways(&mut self) {
-        let State { core, outlet: Outlet::Pipe(writer), .. } = self else { return };
-        match core.turn(writer.is_on_bypass()) {
+        let State { core, outlet, .. } = self;
+        // The driver has it, and chooses when it gives it back.
+        if matches!(outlet, Outlet::Away) {
+            return;
+        }
+        match core.turn(outlet.is_on_bypass()) {
             Turn::Stays => {}
             Turn::Asks => core.wake_driver(),
             Turn::Switches => {
                 if core.outbox().is_at_start() {
                     // Where it cannot be said now it goes on as before.
-                    let _ = writer.switch(&word(Kind::Switch));
+                    let _ = outlet.switch(&word(Kind::Switch));
                 }
             }
         }
@@ -189,8 +193,7 @@ impl State {
 
     /// What is written can go by the bypass from here on.
     pub(super) fn take_up(&mut self, bypass: BypassWriter) {
-        if let Outlet::Pipe(writer) = &mut self.outlet {
-            writer.take_up(bypass);
+        if self.outlet.take_up(bypass) {
             self.core.ways().are_two();
         }
     }
@@ -198,24 +201,20 @@ impl State {
     /// Asks for a bypass or makes one, where it is time: the driver has to be at work.
     #[cold]
     pub(super) fn tend_bypass(&mut self, inlet: &mut Inlet, peer: &Peer) {
-        let State { core, outlet: Outlet::Pipe(writer), .. } = self else { return };
-        let Inlet::Pipe(reader) = inlet else { return };
-        if !core.is_open() {
+        let State { core, outlet, .. } = self;
+        if !core.is_open() || matches!(outlet, Outlet::Away) {
             return;
         }
         if core.ways().is_to_ask() {
-            if reader.expects_bypass(peer) {
+            if inlet.expects_bypass(peer) {
                 core.ask_for_bypass();
             } else {
                 core.ways().give_up();
             }
         }
         if core.ways().is_owed() && core.outbox().pending_len() == 0 {
-            match writer.pass_bypass(&word(Kind::Bypass), peer) {
-                Ok(bypass) => {
-                    reader.take_up(bypass);
-                    core.ways().has_made();
-                }
+            match inlet.pass_bypass(outlet, &word(Kind::Bypass), peer) {
+                Ok(()) => core.ways().has_made(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => core.refuse_bypass(),
             }

@@ -3,21 +3,23 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::bypass::Taken;
 use super::half::{Kind, kind};
+use super::interrupt::{Interrupt, Mark};
 use super::listener::{Accepted, BoundName, accept_socket, bind_socket, retire};
 use super::loss::BlockingLossWatch;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::refused::OptionalCall;
-use super::{Place, RetiredListener, WriteHalf};
+use super::{Place, RetiredListener, WriteHalf, rights};
 use crate::access::Reach;
 use crate::blocking::Ready;
 use crate::error::BindError;
@@ -28,12 +30,16 @@ use crate::peer::Peer;
 pub(crate) struct BlockingRead {
     fd: Arc<OwnedFd>,
     kind: Kind,
+    /// Where a [bypass](crate::bypass) is expected: what has come of it.
+    bypass: Option<Box<Taken>>,
+    /// Of a pipe: whether its reader is to wait no more.
+    mark: Arc<Mark>,
 }
 
 /// Both directions of a socket. Reading waits; writing says each time that it does not.
 pub(super) fn of_socket(fd: Arc<OwnedFd>) -> io::Result<(BlockingRead, WriteHalf)> {
     set_blocking(&fd)?;
-    let read = BlockingRead { fd: Arc::clone(&fd), kind: Kind::Socket };
+    let read = BlockingRead::of_kind(Arc::clone(&fd), Kind::Socket);
     Ok((read, WriteHalf::of_socket(fd)))
 }
 
@@ -48,20 +54,32 @@ impl BlockingRead {
     /// share whether they wait: the other one is left as it is.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         set_blocking(&fd)?;
-        Ok(BlockingRead { kind: kind(&fd)?, fd: Arc::new(fd) })
+        let kind = kind(&fd)?;
+        Ok(BlockingRead::of_kind(Arc::new(fd), kind))
+    }
+
+    fn of_kind(fd: Arc<OwnedFd>, kind: Kind) -> Self {
+        BlockingRead { fd, kind, bypass: None, mark: Arc::default() }
     }
 
     /// Waits for bytes; none at the end of the stream.
     #[inline]
     pub(crate) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.mark.is_made() {
+            return self.read_rest(bytes);
+        }
         loop {
-            match rustix::io::read(&self.fd, &mut *bytes) {
+            let read = match &mut self.bypass {
+                None => rustix::io::read(&self.fd, &mut *bytes),
+                Some(bypass) => bypass.read(&self.fd, bytes, RecvFlags::empty()),
+            };
+            match read {
                 Err(Errno::INTR) => {}
                 // Somebody who shares the pipe has set it so.
                 Err(Errno::AGAIN) => {
                     let _ = poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], None);
                 }
-                other => return Ok(other?),
+                other => return Ok(self.without_mark(other?)),
             }
         }
     }
@@ -69,15 +87,46 @@ impl BlockingRead {
     /// Reads what is there, and never waits. `Unsupported`: this kernel cannot.
     #[inline]
     pub(crate) fn try_read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self.kind {
-            Kind::Socket => Ok(recv(&self.fd, bytes, RecvFlags::DONTWAIT)?.1),
-            Kind::Pipe => try_read_pipe(&self.fd, bytes),
+        match (self.kind, &mut self.bypass) {
+            (Kind::Pipe, _) if self.mark.is_made() => self.read_rest(bytes),
+            (Kind::Pipe, _) => Ok(self.without_mark(try_read_pipe(&self.fd, bytes)?)),
+            (Kind::Socket, None) => Ok(recv(&self.fd, bytes, RecvFlags::DONTWAIT)?.1),
+            (Kind::Socket, Some(bypass)) => Ok(bypass.read(&self.fd, bytes, RecvFlags::DONTWAIT)?),
         }
     }
 
+    /// Reads what is left in a pipe that is not to be waited at.
+    #[cold]
+    fn read_rest(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        // It is closed, or the mark is in it, or has been: in any case this does not wait.
+        if ioctl_fionread(&self.fd)? == 0 {
+            return Ok(0);
+        }
+        Ok(self.without_mark(rustix::io::read(&self.fd, bytes)?))
+    }
+
+    #[inline]
+    fn without_mark(&self, read: usize) -> usize {
+        if self.mark.is_made() { self.mark.stripped(&self.fd, read) } else { read }
+    }
+
     /// What ends a wait in `read`, from any thread.
-    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
-        (self.kind == Kind::Socket).then(|| Interrupt(Arc::downgrade(&self.fd)))
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        Interrupt::new(&self.fd, self.kind, &self.mark)
+    }
+
+    /// From here on it takes the ends of a bypass.
+    pub(crate) fn expects_bypass(&mut self) {
+        if self.kind == Kind::Socket {
+            rights::accept(&self.fd);
+            self.bypass = self.bypass.take().or_else(Taken::none_yet);
+        }
+    }
+
+    /// Takes up the bypass that has been passed on with what was read last.
+    pub(crate) fn take_bypass(&mut self) -> io::Result<(BlockingRead, WriteHalf)> {
+        rights::refuse(&self.fd);
+        self.bypass.take().ok_or(io::ErrorKind::NotFound)?.take_up(BlockingRead::new)
     }
 }
 
@@ -103,20 +152,6 @@ fn try_read_pipe(pipe: &OwnedFd, bytes: &mut [u8]) -> io::Result<usize> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn try_read_pipe(_: &OwnedFd, _: &mut [u8]) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Ends the reading direction of a socket. It does not keep the socket: the threads of a
-/// connection that has ended are held by every handle that is left of it.
-#[derive(Debug)]
-pub(crate) struct Interrupt(Weak<OwnedFd>);
-
-impl Interrupt {
-    /// Whoever reads finds the end of the stream behind what has come.
-    pub(crate) fn end_reading(&self) {
-        if let Some(socket) = self.0.upgrade() {
-            let _ = shutdown(&*socket, Shutdown::Read);
-        }
-    }
 }
 
 /// The descriptor that has to have room for a write.
@@ -334,7 +369,7 @@ mod tests {
         let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
         let (read, write) = of_socket(Arc::new(one.into())).unwrap();
         let mut other = BlockingRead::new(other.into()).unwrap();
-        let interrupt = read.interrupt().unwrap();
+        let interrupt = read.interrupt();
         assert_eq!(other.try_read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop((read, write));
         assert_eq!(other.try_read(&mut [0; 8]).unwrap(), 0);
@@ -411,7 +446,7 @@ mod tests {
         let server = listener.accept_any(&bell, None).unwrap().unwrap();
         assert_eq!(server.peer().pid, Some(std::process::id()));
         let (mut reader, _writer) = server.into_split();
-        let interrupt = reader.interrupt().unwrap();
+        let interrupt = reader.interrupt();
         let read = std::thread::scope(|scope| {
             scope.spawn(|| interrupt.end_reading());
             reader.read(&mut [0; 8]).unwrap()

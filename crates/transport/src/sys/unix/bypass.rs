@@ -17,8 +17,8 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
+use super::WriteHalf;
 use super::half::NOT_WAITING;
-use super::{ReadHalf, WriteHalf};
 use crate::limits::BYPASS_HOLDS;
 
 /// Whether there are any.
@@ -29,11 +29,16 @@ const PASSED: usize = 2;
 const SPACE: usize = rustix::cmsg_space!(ScmRights(PASSED));
 
 /// Makes two pipes, and passes the other side's ends on over `socket` with `words`: all of
-/// these, or nothing where there is no room for them.
-pub(super) fn pass(socket: &OwnedFd, words: &[u8]) -> io::Result<(ReadHalf, WriteHalf)> {
+/// these, or nothing where there is no room for them. `make_read` puts the end to work that is
+/// read here.
+pub(super) fn pass<R>(
+    socket: &OwnedFd,
+    words: &[u8],
+    make_read: impl FnOnce(OwnedFd) -> io::Result<R>,
+) -> io::Result<(R, WriteHalf)> {
     let (read, their_write) = roomy_pipe()?;
     let (their_read, write) = roomy_pipe()?;
-    let halves = (ReadHalf::new(read)?, WriteHalf::new(write)?);
+    let halves = (make_read(read)?, WriteHalf::new(write)?);
     let fds = [their_read.as_fd(), their_write.as_fd()];
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut passed = SendAncillaryBuffer::new(&mut space);
@@ -70,12 +75,17 @@ impl Taken {
         Some(Box::default())
     }
 
-    /// Reads what is there, with what has been passed on.
-    pub(super) fn read(&mut self, socket: &OwnedFd, bytes: &mut [u8]) -> rustix::io::Result<usize> {
+    /// Reads, with what has been passed on.
+    pub(super) fn read(
+        &mut self,
+        socket: &OwnedFd,
+        bytes: &mut [u8],
+        flags: RecvFlags,
+    ) -> rustix::io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); SPACE];
         let mut passed = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let read = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut passed, flags)?;
+        let read =
+            recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut passed, flags | RecvFlags::CMSG_CLOEXEC)?;
         for message in passed.drain() {
             // More than two are as good as none.
             if let RecvAncillaryMessage::ScmRights(fds) = message {
@@ -86,8 +96,12 @@ impl Taken {
         Ok(read.bytes)
     }
 
-    /// Takes up the two ends that have been passed on.
-    pub(super) fn take_up(self) -> io::Result<(ReadHalf, WriteHalf)> {
+    /// Takes up the two ends that have been passed on. `make_read` puts the one to work that is
+    /// read.
+    pub(super) fn take_up<R>(
+        self,
+        make_read: impl FnOnce(OwnedFd) -> io::Result<R>,
+    ) -> io::Result<(R, WriteHalf)> {
         let Ok([read, write]) = <[OwnedFd; PASSED]>::try_from(self.0) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not two ends of pipes came with it"));
         };
@@ -104,13 +118,13 @@ impl Taken {
         }
         let read = reopened(&read, OFlags::RDONLY)?;
         let write = reopened(&write, OFlags::WRONLY)?;
-        Ok((ReadHalf::new(read)?, WriteHalf::new(write)?))
+        Ok((make_read(read)?, WriteHalf::new(write)?))
     }
 }
 
-/// Opens a pipe's end anew: by an open file description that no other process has. Fails without
-/// `/proc`; then the connection stays on its socket.
-fn reopened(end: &OwnedFd, access: OFlags) -> io::Result<OwnedFd> {
+/// Opens a pipe's end anew, or its other one: by an open file description that no other process
+/// has. Fails without `/proc`.
+pub(super) fn reopened(end: &OwnedFd, access: OFlags) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", end.as_raw_fd());
     Ok(open(path, access | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
 }
@@ -120,6 +134,7 @@ mod tests {
     use rustix::fs::fcntl_getfl;
     use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 
+    use super::super::ReadHalf;
     use super::*;
 
     fn pair() -> (OwnedFd, OwnedFd) {
@@ -137,8 +152,8 @@ mod tests {
             sendmsg(&one, &[IoSlice::new(b"x")], &mut buffer, SendFlags::empty()).unwrap();
         }
         let mut taken = Taken::default();
-        while taken.read(&other, &mut [0; 8]).is_ok_and(|read| read > 0) {}
-        taken.take_up()
+        while taken.read(&other, &mut [0; 8], RecvFlags::DONTWAIT).is_ok_and(|read| read > 0) {}
+        taken.take_up(ReadHalf::new)
     }
 
     #[tokio::test]

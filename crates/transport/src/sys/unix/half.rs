@@ -152,7 +152,7 @@ impl ReadHalf {
     /// Takes up the bypass that has been passed on, and expects no other.
     pub(crate) fn take_bypass(&mut self) -> io::Result<(ReadHalf, WriteHalf)> {
         rights::refuse(&self.fd);
-        self.bypass.take().ok_or(io::ErrorKind::NotFound)?.take_up()
+        self.bypass.take().ok_or(io::ErrorKind::NotFound)?.take_up(ReadHalf::new)
     }
 
     /// Reads what is there, and never waits.
@@ -202,7 +202,7 @@ fn read(
     match (kind, bypass) {
         (Kind::Pipe, _) => rustix::io::read(fd, bytes),
         (Kind::Socket, None) => recv(fd, bytes, RecvFlags::DONTWAIT).map(|(n, _)| n),
-        (Kind::Socket, Some(bypass)) => bypass.read(fd, bytes),
+        (Kind::Socket, Some(bypass)) => bypass.read(fd, bytes, RecvFlags::DONTWAIT),
     }
 }
 
@@ -350,8 +350,17 @@ impl WriteHalf {
     }
 
     /// Makes a bypass, and passes the other side's ends on with `words`: all or none of these.
-    pub(crate) fn pass_bypass(&mut self, words: &[u8]) -> io::Result<(ReadHalf, WriteHalf)> {
-        bypass::pass(self.fd.as_ref().ok_or(io::ErrorKind::BrokenPipe)?, words)
+    pub(crate) fn pass_bypass<R>(
+        &mut self,
+        words: &[u8],
+        make_read: impl FnOnce(OwnedFd) -> io::Result<R>,
+    ) -> io::Result<(R, WriteHalf)> {
+        bypass::pass(self.fd.as_ref().ok_or(io::ErrorKind::BrokenPipe)?, words, make_read)
+    }
+
+    /// Has another way of the same connection write as this one does.
+    pub(crate) fn works_like(&mut self, other: &WriteHalf) {
+        self.has_no_sigpipe = other.has_no_sigpipe;
     }
 
     /// Tells the system how much of what is written it is to hold.

@@ -21,6 +21,7 @@ mod held;
 mod id_map;
 mod identity;
 mod impersonate;
+mod interrupt;
 mod listener;
 mod lock;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_loss.rs")]
@@ -39,7 +40,7 @@ mod rights;
 mod sigpipe;
 mod stdio;
 
-pub(crate) use blocking::{Bell, BlockingRead, BoundListener, Interrupt, Room, wait};
+pub(crate) use blocking::{Bell, BlockingRead, BoundListener, Room, wait};
 pub(crate) use child::{
     Inheritance, Passed, handle_number, take_handles, take_handles_blocking, take_read_handle,
     take_write_handle,
@@ -49,6 +50,7 @@ pub(crate) use half::{ReadHalf, WriteHalf};
 pub(crate) use id_map::may_be_unmapped_group;
 pub(crate) use identity::{Connected, child_process, this_process, this_user, user_name};
 pub(crate) use impersonate::{Credentials, run_as};
+pub(crate) use interrupt::Interrupt;
 pub(crate) use listener::{NamedListener, RetiredListener, connect, connect_blocking};
 pub(crate) use memory::give_back_free_memory;
 pub(crate) use open_path::open_path;

@@ -3,12 +3,23 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::{ReadHalf, WriteHalf};
+use rustix::fs::OFlags;
+use rustix::net::RecvFlags;
+
+use super::WriteHalf;
 
 /// Whether there are any.
 pub(super) const EXIST: bool = false;
 
-pub(super) fn pass(_: &OwnedFd, _: &[u8]) -> io::Result<(ReadHalf, WriteHalf)> {
+pub(super) fn pass<R>(
+    _: &OwnedFd,
+    _: &[u8],
+    _: impl FnOnce(OwnedFd) -> io::Result<R>,
+) -> io::Result<(R, WriteHalf)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn reopened(_: &OwnedFd, _: OFlags) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -21,11 +32,11 @@ impl Taken {
         None
     }
 
-    pub(super) fn read(&mut self, _: &OwnedFd, _: &mut [u8]) -> rustix::io::Result<usize> {
+    pub(super) fn read(&mut self, _: &OwnedFd, _: &mut [u8], _: RecvFlags) -> rustix::io::Result<usize> {
         match *self {}
     }
 
-    pub(super) fn take_up(self) -> io::Result<(ReadHalf, WriteHalf)> {
+    pub(super) fn take_up<R>(self, _: impl FnOnce(OwnedFd) -> io::Result<R>) -> io::Result<(R, WriteHalf)> {
         match self {}
     }
 }

@@ -148,9 +148,15 @@ impl WriteHalf {
         false
     }
 
-    pub(crate) fn pass_bypass(&mut self, _: &[u8]) -> io::Result<(ReadHalf, WriteHalf)> {
+    pub(crate) fn pass_bypass<R>(
+        &mut self,
+        _: &[u8],
+        _: impl FnOnce(OwnedHandle) -> io::Result<R>,
+    ) -> io::Result<(R, WriteHalf)> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    pub(crate) fn works_like(&mut self, _: &WriteHalf) {}
 
     /// A pipe of this system cannot be told.
     pub(crate) fn hold(&mut self, _: Hold) {}
