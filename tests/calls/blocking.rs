@@ -1,6 +1,7 @@
 //! Clients whose methods wait on the thread that calls them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -14,6 +15,7 @@ use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioBlockingClient,
 use panpipe_tests::system::{bind_to_one_processor, cpu_ticks};
 use panpipe_tests::worker::WorkerClient;
 use panpipe_tests::{PATIENCE, unique_name};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::{child_command, server};
 
@@ -310,6 +312,40 @@ fn a_child_is_killed_when_it_does_not_end_or_its_handle_goes() {
     let mut child = panpipe::spawn(child_command("exit")).start_blocking::<ProbeClient>().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(7));
     assert_eq!(child.client().add(1, 2), Err(CallError::Disconnected { sent: false }));
+}
+
+/// A process that a child has left behind, with its pipes.
+struct Left(PathBuf);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let pid = std::fs::read_to_string(&self.0).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+#[test]
+fn calls_to_a_child_end_with_it_whoever_still_holds_its_pipes() {
+    let folder = tempfile::tempdir().unwrap();
+    for (index, child) in [env!("CARGO_BIN_EXE_child"), env!("CARGO_BIN_EXE_threads")].iter().enumerate() {
+        let left = Left(folder.path().join(index.to_string()));
+        let what = if index == 0 { &["probe"][..] } else { &["child", "probe"] };
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $! > \"$0\"; exec \"$@\""]).arg(&left.0).arg(child).args(what);
+        let mut child = panpipe::spawn(command).start_blocking::<ProbeClient>().unwrap();
+        let (probe, other) = (child.client().clone(), child.client().clone());
+        thread::scope(|scope| {
+            let hangs = scope.spawn(|| probe.hang());
+            eventually_here("it runs", || other.counts().unwrap().running == 1);
+            let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+            assert_eq!(hangs.join().unwrap(), Err(CallError::Disconnected { sent: true }));
+        });
+        assert_eq!(other.add(1, 2), Err(CallError::Disconnected { sent: false }));
+        assert!(!child.wait().unwrap().success());
+    }
 }
 
 #[test]

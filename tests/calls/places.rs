@@ -179,7 +179,7 @@ fn what_a_umask_closes_until_a_server_starts_is_no_refusal() {
     let user = User::new();
     let close = |path: &Path| {
         chown(path, Some(user.uid), Some(user.gid)).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     };
     let is_to_be_waited_for = || {
         let words = try_door(&mut user.command(&open.program), "store", None);

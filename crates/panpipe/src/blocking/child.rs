@@ -55,6 +55,13 @@ impl Spawn {
             ChildProcess::start(&mut command).map_err(|source| SpawnError::Program { program, source })?;
         // With our copies of the child's ends closed, its end is seen.
         drop(passed);
+        let interrupt = stream.interrupt();
+        // A process that the child has left behind may hold its pipes, which then have no end.
+        if let Err(error) = process.when_ended(move || interrupt.end_reading()) {
+            tracing::warn!(
+                "no thread can wait for the child's end ({error}); calls end with its pipes alone"
+            );
+        }
         // Nobody has waited for it yet: the pid is its own.
         let stream = stream.with_peer(Peer::child(process.id()));
         let is_called_back = !offers.is_empty();
@@ -73,6 +80,9 @@ impl Spawn {
 
 /// A running child and the connection to it, without a runtime. Dropping it kills the
 /// child, and waits until it has ended.
+///
+/// The connection ends with the child's process, also if a process that the child has started
+/// still holds the pipes: a thread for each child waits for that.
 #[derive(Debug)]
 pub struct BlockingChild<C: ServiceClient> {
     client: C::Blocking,

@@ -115,6 +115,24 @@ impl ChildProcess {
         Ok(self.end.is_some() || !matches!(self.look(WaitIdOptions::NOWAIT)?, Look::Running))
     }
 
+    /// Has a thread of its own wait until it has ended, without reaping it, and then do `then`.
+    pub(crate) fn when_ended(&self, then: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let (pidfd, pid) = (self.pidfd.clone(), self.pid);
+        let wait = move || {
+            match pidfd {
+                Some(pidfd) => {
+                    while poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) == Err(Errno::INTR) {}
+                }
+                None => {
+                    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+                    while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
+                }
+            }
+            then();
+        };
+        thread::Builder::new().name("panpipe-child".to_owned()).spawn(wait).map(drop)
+    }
+
     /// Tells it to end.
     pub(crate) fn terminate(&self) -> io::Result<()> {
         Ok(self.signal(Signal::TERM)?)

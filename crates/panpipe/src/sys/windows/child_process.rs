@@ -23,6 +23,11 @@ impl ChildProcess {
         self.0.id()
     }
 
+    /// Nothing is started that could wait for this yet.
+    pub(crate) fn when_ended(&self, _: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Kills it.
     pub(crate) fn kill(&mut self) {
         // An error: it has ended already.
