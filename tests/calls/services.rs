@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use panpipe::{CallError, Connection, RefusalReason, RunningServer, Server, Service, ServiceClient};
+use panpipe::{CallError, Connection, Plugin, RefusalReason, RunningServer, Server, Service, ServiceClient};
 use panpipe_tests::probe::{Probe, ProbeClient, Prober};
 use panpipe_tests::studio::{Ear, Listener, ListenerClient, StudioClient};
 use panpipe_tests::{PATIENCE, eventually, unique_name};
 
-use crate::common::studio;
+use crate::common::{child_command, server, studio};
 
 /// Has a method of the same name and signature as [`Second`].
 #[panpipe::service]
@@ -223,6 +223,27 @@ async fn service_that_is_registered_twice_is_an_error_when_the_server_starts() {
     }
     // The name is still free.
     server().start().unwrap().shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn service_that_is_offered_twice_is_an_error_when_the_connection_is_to_be_made() {
+    let (_server, name) = server(&[]);
+    let connect = || ProbeClient::connect(&name).offer(One.serve()).offer(One.serve());
+    let spawn = || panpipe::spawn(child_command("probe")).offer(One.serve()).offer(One.serve());
+    let plugin = Plugin::spawn(child_command("probe")).offer(One.serve()).offer(One.serve());
+    let errors = [
+        connect().await.unwrap_err().to_string(),
+        connect().blocking().unwrap_err().to_string(),
+        spawn().start::<ProbeClient>().unwrap_err().to_string(),
+        spawn().start_blocking::<ProbeClient>().unwrap_err().to_string(),
+        plugin.start::<ProbeClient>().await.unwrap_err().to_string(),
+    ];
+    for error in errors {
+        assert!(error.contains("is offered twice; remove one of the two"), "{error}");
+    }
+    // Under another name it is another one.
+    let named = ProbeClient::connect(&name).offer(One.serve()).offer(One.serve().named("Other"));
+    assert_eq!(named.await.unwrap().add(1, 2).await, Ok(3));
 }
 
 /// Nothing but one-way methods.

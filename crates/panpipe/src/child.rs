@@ -16,7 +16,7 @@ use crate::client::{Client, ServiceClient};
 use crate::limits::{self, Limits};
 use crate::link::{Link, over_pipe};
 use crate::metadata::{Metadata, MetadataError, MetadataSet};
-use crate::offers::{Offers, Services};
+use crate::offers::{OfferedTwice, Offers, Services};
 use crate::servable::Service;
 use crate::service::{Serve, ServiceImpl};
 use crate::session::{CloseReason, Config};
@@ -60,7 +60,8 @@ pub struct Spawn {
 }
 
 impl Spawn {
-    /// Lets the child call this service. Several may be offered.
+    /// Lets the child call this service. Several may be offered; one twice is an error
+    /// when the child starts.
     pub fn offer(mut self, service: impl Service) -> Self {
         self.offers.add_shared(service);
         self
@@ -93,7 +94,8 @@ impl Spawn {
     ///
     /// # Errors
     ///
-    /// When no pipe can be made or the program cannot be run.
+    /// When no pipe can be made or the program cannot be run, and when a service is offered
+    /// twice.
     ///
     /// # Panics
     ///
@@ -101,6 +103,7 @@ impl Spawn {
     pub fn start<C: ServiceClient>(self) -> Result<Child<C>, SpawnError> {
         let Spawn { mut command, limits, latency, offers, metadata } = self;
         let metadata = MetadataSet::for_hello(metadata)?;
+        let told = offers.checked_infos()?;
         let program = command.get_program().to_string_lossy().into_owned();
         let (stream, ends) = anonymous::for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
@@ -112,8 +115,7 @@ impl Spawn {
         // Nobody has waited for it yet: the pid is its own.
         let peer = Peer::child(process.id());
         let limits = Arc::new(limits);
-        let config =
-            Config { limits, latency, offers: offers.infos(), metadata, ..Config::dialer(C::info()) };
+        let config = Config { limits, latency, offers: told, metadata, ..Config::dialer(C::info()) };
         let prepared = over_pipe(stream.with_peer(peer), config).with_offers(offers);
         let (connection, driver) = prepared.into_parts();
         // The child may want to call first, and cannot before it has our hello.
@@ -161,6 +163,9 @@ pub enum SpawnError {
     /// The metadata for the child cannot be sent.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A service was offered twice.
+    #[error(transparent)]
+    OfferedTwice(#[from] OfferedTwice),
 }
 
 /// A running child and the connection to it. Dropping it kills the child.

@@ -1,5 +1,6 @@
 //! Connecting to a server by its name.
 
+use std::error::Error;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::Pin;
@@ -195,7 +196,8 @@ impl<C: Target> Connect<C> {
         self
     }
 
-    /// Lets the server call this service. Several may be offered.
+    /// Lets the server call this service. Several may be offered; one twice is an error
+    /// when the client connects.
     pub fn offer(mut self, service: impl Service) -> Self {
         self.offers.add_shared(service);
         self
@@ -327,12 +329,14 @@ impl<C: ServiceClient> Connect<C> {
     }
 }
 
-/// The same, if its metadata can be sent.
-fn with_checked_metadata(config: Config, name: &PipeName) -> Result<Config, ConnectError> {
-    config.with_checked_metadata().map_err(|error| {
+/// The same with what is offered, if that and its metadata can be told.
+fn checked(config: Config, offers: &Offers, name: &PipeName) -> Result<Config, ConnectError> {
+    let bad = |error: Box<dyn Error + Send + Sync>| {
         let source = io::Error::new(io::ErrorKind::InvalidInput, error);
         ConnectError::Io { path: name.to_string(), source }
-    })
+    };
+    let config = config.with_checked_metadata().map_err(|error| bad(error.into()))?;
+    Ok(Config { offers: offers.checked_infos().map_err(|error| bad(error.into()))?, ..config })
 }
 
 /// The limits of a client whose server has to be there within each of these times: it has no
@@ -389,9 +393,8 @@ impl<C: ServiceClient> Connect<C> {
         if let Some(access) = trust {
             dial = dial.trust(access);
         }
-        let config = with_checked_metadata(config, &name)?;
-        let config =
-            Config { offers: offers.infos(), limits: bounded(config.limits, [wait, None]), ..config };
+        let config = checked(config, &offers, &name)?;
+        let config = Config { limits: bounded(config.limits, [wait, None]), ..config };
         let is_called_back = !offers.is_empty();
         let link = over_blocking(dial.blocking()?, config).with_offers(offers).start_blocking();
         // Nobody would say it later, and a server waits for it so long and no longer.
@@ -411,11 +414,11 @@ impl<C: Target> IntoFuture for Connect<C> {
         Box::pin(async move {
             let Connect { name, wait, trust, config, offers, reconnect, on_reconnect } = self;
             let name = name?;
-            let config = with_checked_metadata(config, &name)?;
+            let config = checked(config, &offers, &name)?;
             let (backoff, make_client) = reconnect.unzip();
             let in_all = backoff.as_ref().and_then(Backoff::in_all);
             let limits = bounded(config.limits, [wait, in_all]);
-            let config = Config { offers: offers.infos(), limits, ..config };
+            let config = Config { limits, ..config };
             let backoff = backoff.unwrap_or_else(Backoff::exponential);
             let plan = Plan { name, trust, config, offers, backoff };
             let stream = match wait {

@@ -335,6 +335,7 @@ pub use error::{CallError, NoError, Refusal, RefusalReason, StreamError};
 pub use hub::{ClientId, ConnectedClient, Delivery, Hub, Slow};
 pub use limits::Limits;
 pub use metadata::{Metadata, MetadataError};
+pub use offers::OfferedTwice;
 pub use oneway::OnewayService;
 pub use plugin::{
     Output, Plugin, PluginBuilder, PluginChange, PluginError, PluginEvent, Plugins, plugin_main,

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use thiserror::Error;
+
 use crate::call_info::CallInfo;
 use crate::connection::Connection;
 use crate::dispatch::{Dispatched, IncomingCall};
@@ -25,6 +27,16 @@ type Make = dyn Fn(&Connection) -> Arc<dyn AnyService> + Send + Sync;
 enum Source {
     Shared(Arc<dyn AnyService>),
     PerClient(Arc<Make>),
+}
+
+/// Two services of one name and version were offered to the other side, which could call only
+/// one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the service {service} is offered twice; remove one of the two, or name one by `Service::named`")]
+#[non_exhaustive]
+pub struct OfferedTwice {
+    /// The service's name.
+    pub service: String,
 }
 
 /// Every service that one side offers. Clones share one list.
@@ -68,12 +80,19 @@ impl Offers {
         Arc::clone(&self.0.infos)
     }
 
-    /// Adds a service; it takes the place of another of the same name and versions.
+    /// What the peer is told of them, if none was added twice.
+    pub(crate) fn checked_infos(&self) -> Result<Arc<Vec<ServiceInfo>>, OfferedTwice> {
+        match self.duplicate() {
+            None => Ok(self.infos()),
+            Some(service) => Err(OfferedTwice { service: service.name().to_owned() }),
+        }
+    }
+
+    /// Adds a service. One that is there already is an error when the offers are put to use.
     fn add(&mut self, info: ServiceInfo, source: Source) {
         let list = Arc::make_mut(&mut self.0);
         match list.infos.iter().position(|known| *known == info) {
             Some(index) => {
-                tracing::warn!(service = %info.name(), "a service was registered twice: a server does not start, and elsewhere the later registration replaces the earlier one");
                 list.sources[index] = source;
                 list.duplicate.get_or_insert(info);
             }

@@ -47,6 +47,7 @@ impl Spawn {
     pub fn start_blocking<C: ServiceClient>(self) -> Result<BlockingChild<C>, SpawnError> {
         let Spawn { mut command, limits, offers, metadata, .. } = self;
         let metadata = MetadataSet::for_hello(metadata)?;
+        let told = offers.checked_infos()?;
         let program = command.get_program().to_string_lossy().into_owned();
         let (stream, ends) = anonymous::blocking_for_child().map_err(SpawnError::Pipe)?;
         command.env(HANDLES, ends.handles());
@@ -66,7 +67,7 @@ impl Spawn {
         let stream = stream.with_peer(Peer::child(process.id()));
         let is_called_back = !offers.is_empty();
         let limits = Arc::new(limits);
-        let config = Config { limits, offers: offers.infos(), metadata, ..Config::dialer(C::info()) };
+        let config = Config { limits, offers: told, metadata, ..Config::dialer(C::info()) };
         let connection = over_blocking(stream, config).with_offers(offers).start_blocking();
         // The child may want to call first, and cannot before it has our hello.
         connection.say_hello();

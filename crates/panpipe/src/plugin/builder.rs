@@ -78,7 +78,8 @@ impl PluginBuilder {
         self
     }
 
-    /// Lets the plugin call this service. Several may be offered.
+    /// Lets the plugin call this service. Several may be offered; one twice is an error
+    /// when the plugin starts.
     pub fn offer(mut self, service: impl Service) -> Self {
         self.settings.offers.add_shared(service);
         self
@@ -236,6 +237,7 @@ impl PluginBuilder {
     pub(super) async fn start_any(self) -> Result<(Handle, Arc<Link>), PluginError> {
         let PluginBuilder { mut settings, restart, health, on_event } = self;
         settings.config = settings.config.with_checked_metadata()?;
+        settings.config.offers = settings.offers.checked_infos()?;
         let mut blueprint = Blueprint::new(settings);
         let first = blueprint.start().await?;
         let name = Arc::clone(&blueprint.name);

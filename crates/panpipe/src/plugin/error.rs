@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::error::Refusal;
 use crate::metadata::MetadataError;
+use crate::offers::OfferedTwice;
 use crate::sys::StatusUnknown;
 
 /// Why a plugin was not started. Nothing of it is left.
@@ -77,6 +78,9 @@ pub enum PluginError {
     /// The host's metadata for the plugin cannot be sent.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// The host offers a service twice.
+    #[error(transparent)]
+    OfferedTwice(#[from] OfferedTwice),
     /// It did not say hello in time.
     #[error(
         "{program} did not say hello within {after:?}; is it a plugin of this host?{}",

@@ -117,7 +117,7 @@ impl Blueprint {
             inheritance,
             cookie: settings.cookie,
             // Behind the plugin's own timeout, which says more.
-            config: Config { offers: offers.infos(), limits: Arc::new(limits), ..settings.config },
+            config: Config { limits: Arc::new(limits), ..settings.config },
             offers,
             handshake_timeout: settings.handshake_timeout,
             outputs,
