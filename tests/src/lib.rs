@@ -30,6 +30,9 @@ pub mod world;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+
 /// Nothing in a test takes as long, unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -37,6 +40,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn unique_name(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("test.{what}.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Ready with the first ctrl-c after this was called. A signal that comes before the system is
+/// asked for it ends the process, and one that comes meanwhile is lost: to be called before the
+/// program says that it is ready.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn ctrl_c() -> Shared<BoxFuture<'static, ()>> {
+    let interrupted = async { tokio::signal::ctrl_c().await.expect("ctrl-c can be watched for") };
+    let interrupted = interrupted.boxed().shared();
+    assert!(interrupted.clone().now_or_never().is_none(), "no signal has come yet");
+    interrupted
 }
 
 /// Whether the proofs run with all their repetitions and their exact times. The

@@ -36,11 +36,13 @@ async fn end_of_input() {
 }
 
 async fn serve(name: &str, file: &str) {
+    let interrupted = panpipe_tests::ctrl_c();
     let server = loop {
+        let interrupted = interrupted.clone();
         let told = async {
             tokio::select! {
                 () = end_of_input() => {}
-                interrupted = tokio::signal::ctrl_c() => interrupted.expect("ctrl-c can be watched for"),
+                () = interrupted => {}
             }
         };
         match Server::bind(name).service(Book::at(file).serve()).until(told).start() {

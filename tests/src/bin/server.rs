@@ -33,11 +33,13 @@ async fn main() -> ExitCode {
             other => panic!("{other} is no setting"),
         }
     }
+    let interrupted = ctrl_c.then(panpipe_tests::ctrl_c);
     let told = async move {
-        if ctrl_c {
-            tokio::signal::ctrl_c().await.expect("ctrl-c can be watched for");
-        } else {
-            let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+        match interrupted {
+            Some(interrupted) => interrupted.await,
+            None => {
+                let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+            }
         }
     };
     match Server::bind(name)
