@@ -132,7 +132,8 @@ fn proof_29_server_sees_the_end_of_a_child() {
             for _ in 0..rounds(50) {
                 let child = start("call");
                 let hung = timeout(PATIENCE, child.client().hang()).await;
-                assert_eq!(hung.expect("the call ends"), Err(CallError::Disconnected { sent: true }));
+                // The child waits for nobody: it may have ended before the call was sent.
+                assert!(matches!(hung.expect("the call ends"), Err(CallError::Disconnected { .. })));
                 assert!(child.close_reason().is_some());
             }
         });

@@ -242,6 +242,15 @@ fn main() {
     std::process::exit(0);
 }
 
+/// One of so many rounds has begun. Prints a line at times, by which the test sees that the
+/// program goes on.
+fn goes_on(times: u64) {
+    static BEGUN: AtomicU64 = AtomicU64::new(0);
+    if BEGUN.fetch_add(1, Ordering::Relaxed) % (times / 100 + 1) == 0 {
+        println!("goes on");
+    }
+}
+
 async fn connect(name: &str) -> DeskClient {
     let client = DeskClient::connect(name).await.expect("the server listens");
     assert_eq!(client.lines().await, Ok(0));
@@ -260,6 +269,7 @@ async fn mutexes(name: &str, times: u64) {
             client.watch(sender).await.expect("the server takes it");
             let reader = tokio::spawn(async move { while numbers.next().await.is_some() {} });
             for call in 0..times / CLIENTS {
+                goes_on(times);
                 if (call + caller) % 2 == 0 {
                     client.touch().await.expect("the server answers");
                 } else {
@@ -296,6 +306,7 @@ async fn prepare(name: &str) -> DeskClient {
 async fn values(name: &str, times: u64) {
     let client = prepare(name).await;
     for _ in 0..times {
+        goes_on(times);
         let (sender, held) = panpipe::channel::<u64>(1);
         TO_DROP.with_borrow_mut(|to_drop| to_drop.push(Box::new((sender, client.clone(), held))));
         assert_eq!(client.take(Acts { panics: false }).await, Ok(0));
@@ -312,6 +323,7 @@ async fn panics(name: &str, times: u64) {
     let client = prepare(name).await;
     std::panic::set_hook(Box::new(|_| act("panic")));
     for _ in 0..times {
+        goes_on(times);
         let call = std::panic::AssertUnwindSafe(client.take(Acts { panics: true }));
         assert!(call.catch_unwind().await.is_err());
         let items = stream::iter([Acts { panics: false }, Acts { panics: true }]);
@@ -331,6 +343,7 @@ async fn wakers(name: &str, times: u64) {
         future.poll(&mut Context::from_waker(&waker)).is_ready()
     };
     for _ in 0..times {
+        goes_on(times);
         // Replaced, then dropped with its call; replaced, then woken by the reply.
         for polls in 1..4 {
             let mut call = pin!(client.touch().map(drop));
@@ -366,6 +379,7 @@ async fn wakers(name: &str, times: u64) {
 async fn drops(name: &str, times: u64) {
     let client = prepare(name).await;
     for _ in 0..times {
+        goes_on(times);
         let offer = || TwiceClient::offer(ActsOnDrop.serve());
         assert_eq!(client.call_back(offer(), Vec::new()).await, Ok(42));
         let too_large = client.call_back(offer(), vec![7; 17 << 20]).await;
@@ -425,6 +439,7 @@ async fn own_stream(table: &Table, times: u64) {
     let client = DeskClient::over(OwnStream { inner: here, begun: AtomicBool::new(false) });
     assert!(CLIENT.set(client.clone()).is_ok());
     for call in 1..=times {
+        goes_on(times);
         assert_eq!(client.touch().await, Ok(call));
     }
 }

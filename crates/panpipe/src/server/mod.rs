@@ -376,6 +376,9 @@ impl Server {
 
     /// Ends the server, in order, when `event` is ready. Signals end it too, see
     /// [`serve`](Self::serve).
+    ///
+    /// The server's task polls `event`, for the first time after the server has its name. One
+    /// that begins to listen then, as tokio's `ctrl_c` does, misses a signal that comes before.
     pub fn until(mut self, event: impl Future<Output = ()> + Send + 'static) -> Self {
         self.until = Box::pin(event);
         self
